@@ -1,0 +1,3 @@
+"""A Singer tap for Listrak."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,202 @@
+"""The command line: arguments, discover or sync, one line on failure, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from tap_listrak import __version__, catalog, state
+from tap_listrak import config as configuration
+from tap_listrak.client import Client
+from tap_listrak.config import Config
+from tap_listrak.dates import UTC
+from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
+from tap_listrak.output import Output
+from tap_listrak.pipeline import Workers
+from tap_listrak.streams import LISTS
+from tap_listrak.sync import Sync
+
+LOGGER = logging.getLogger("tap_listrak")
+
+# A signal that finds stdout blocked (a target that reads no more) ends the run after so long.
+SECONDS_TO_END = 1.5
+
+EXIT_CODES = {
+    0: "everything selected was emitted, or set aside in the state with a WARNING",
+    1: "the run failed, for the reason in its CRITICAL line; the last STATE is where to go on",
+    2: "the command line, config, catalog or state has a mistake; nothing was asked of Listrak",
+    3: "Listrak refused the user, the address or the request",
+    4: "stdout was closed (the target ended) or is full",
+    130: "stopped by SIGINT; the last STATE is where to go on",
+    143: "stopped by SIGTERM; the last STATE is where to go on",
+}
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tap-listrak",
+        description="Copies a Listrak account (lists, messages, and what every contact did with "
+        "every message) to stdout as Singer messages. Logs go to stderr.",
+        epilog="Without --discover and without a catalog, every stream is synced. "
+        "TAP_LISTRAK_LOGLEVEL, else LOGLEVEL, sets the level of the log: DEBUG, INFO, WARNING, "
+        "ERROR or CRITICAL. Exit codes: "
+        + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+        + ".",
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the config, in JSON")
+    parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
+    parser.add_argument(
+        "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
+    )
+    parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
+    parser.add_argument(
+        "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
+    )
+    parser.add_argument("--version", action="version", version=f"tap-listrak {__version__}")
+    return parser.parse_args(argv)
+
+
+def _load(path: str, what: str, *, empty_is_none: bool = False) -> object:
+    """Read a JSON file. Raises UsageError that names it, never what it holds."""
+    try:
+        text = Path(path).read_text("utf-8-sig")
+        if empty_is_none and not text.strip():
+            return None
+        return json.loads(text)
+    except OSError as wrong:
+        raise UsageError(f"The {what} file {path} cannot be read: {wrong.strerror}.") from wrong
+    except UnicodeDecodeError as wrong:
+        raise UsageError(f"The {what} file {path} is not text in UTF-8.") from wrong
+    except RecursionError as wrong:
+        raise UsageError(f"The {what} file {path} is nested too deeply.") from wrong
+    except json.JSONDecodeError as wrong:
+        raise UsageError(
+            f"The {what} file {path} is not JSON: {wrong.msg} (line {wrong.lineno}, column "
+            f"{wrong.colno})."
+        ) from None  # its text is the file, secrets and all
+
+
+def _load_state(path: str | None, config: Config, now: datetime) -> state.State:
+    raw: object = {}
+    if path:
+        raw = _load(path, "state", empty_is_none=True)
+        if raw is None:
+            LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
+            raw = {}
+    return state.parse(raw, now, timedelta(days=config.lookback_days))
+
+
+def _set_up_logging() -> None:
+    """Log to stderr as singer-python does, at the level that the environment names."""
+    name = os.environ.get("TAP_LISTRAK_LOGLEVEL") or os.environ.get("LOGLEVEL") or "INFO"
+    level = logging.getLevelName(name.strip().upper())
+    known = isinstance(level, int)
+    logging.basicConfig(
+        stream=sys.stderr,
+        format="%(levelname)s %(message)s",
+        level=level if known else logging.INFO,
+        force=True,
+    )
+    if not known:
+        LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")
+
+
+def _end_on_signals(workers: Workers) -> None:
+    """Make SIGTERM and SIGINT end the run soon, and in time even where stdout is blocked."""
+
+    def give_up(signum: int, frame: FrameType | None) -> NoReturn:
+        os._exit(code)
+
+    code = 1
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        nonlocal code
+        reason = Interrupted(signum, signal.Signals(signum).name)
+        code = reason.exit_code
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_END)
+        workers.interrupt(reason)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)
+
+
+def _run(
+    arguments: argparse.Namespace, sleep: Callable[[float], None], clock: Callable[[], datetime]
+) -> None:
+    now = clock().replace(microsecond=0)
+    config = configuration.parse(_load(arguments.config, "config"), now)
+    selected_by = arguments.catalog or arguments.properties
+    if arguments.discover:
+        workers, client = Workers(1), Client(config, sleep, clock)
+        _end_on_signals(workers)
+        workers.result(workers.submit(lambda: client.call(LISTS, {}, "of the account")))
+        _print(catalog.discover())
+        return
+    selection = (
+        catalog.select(_load(selected_by, "catalog")) if selected_by else catalog.everything()
+    )
+    known = _load_state(arguments.state, config, now)
+    if not selection:
+        LOGGER.warning(
+            'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
+            "metadata of the streams you want, at the breadcrumb []."
+        )
+        return
+    workers = Workers(config.concurrency)
+    _end_on_signals(workers)
+    client, output = Client(config, sleep, clock), Output(sys.stdout.buffer)
+    Sync(config, selection, known, client, output, workers, now).run()
+
+
+def _print(found: dict[str, Any]) -> None:
+    try:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        sys.stdout.flush()
+    except OSError as gone:
+        raise OutputError(f"The catalog could not be written: {gone.strerror}.") from gone
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> int:
+    """Run the tap; give the exit code, one of EXIT_CODES."""
+    arguments = _arguments(argv)
+    _set_up_logging()
+    try:
+        _run(arguments, sleep, clock)
+    except TapError as failed:
+        LOGGER.debug("Where it failed:", exc_info=True)
+        LOGGER.critical("%s", failed)
+        if isinstance(failed, OutputError):
+            _close_stdout()
+        return failed.exit_code
+    except Exception as bug:
+        LOGGER.debug("Where it failed:", exc_info=True)
+        LOGGER.critical(
+            "The tap has a defect (%s). Please report it with the log of a run at "
+            "TAP_LISTRAK_LOGLEVEL=DEBUG; the last STATE is where to go on.",
+            type(bug).__name__,
+        )
+        return 1
+    return 0
+
+
+def _close_stdout() -> None:
+    """Keep the interpreter from writing to a stdout that is gone when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,224 @@
+"""The config file, read into a frozen Config or refused with the key's name."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import pytz
+from pytz import BaseTzInfo
+
+from tap_listrak import __version__
+from tap_listrak.dates import parse_instant
+from tap_listrak.errors import UsageError
+
+LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the user asked for; each field is the key of that name in the config file."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    start_date: datetime
+    wsdl_url: str
+    interval_days: int
+    request_timeout: int
+    concurrency: int
+    timezone: BaseTzInfo
+    lookback_days: int
+    list_ids: frozenset[int] | None
+    include_test_messages: bool
+    user_agent: str
+
+    @property
+    def service_url(self) -> str:
+        """The address to call: that of the WSDL, without its query."""
+        return urlunsplit(urlsplit(self.wsdl_url)._replace(query="", fragment=""))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _header(value: Any) -> str:
+    if not (_text(value).isascii() and value.isprintable()):
+        raise ValueError
+    return str(value)
+
+
+def _secret(value: Any) -> str:
+    # XML 1.0 has no way to write control characters, so they could not be sent.
+    if not _text(value).isprintable():
+        raise ValueError
+    return str(value)
+
+
+def _instant(value: Any) -> datetime:
+    return parse_instant(_text(value).strip())
+
+
+def _zone(value: Any) -> BaseTzInfo:
+    try:
+        zone: BaseTzInfo = pytz.timezone(_text(value).strip())
+    except pytz.UnknownTimeZoneError as unknown:
+        raise ValueError from unknown
+    return zone
+
+
+def _boolean(value: Any) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if isinstance(value, float) or word not in words:
+        raise ValueError
+    return words[word]
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError
+    if isinstance(value, str) and not (value.isascii() and value.strip().isdecimal()):
+        raise ValueError
+    return int(value)
+
+
+def _between(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = _integer(value)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return read
+
+
+def _identifiers(value: Any) -> frozenset[int]:
+    if isinstance(value, str):
+        value = [part for part in value.strip(" []").split(",") if part.strip()]
+    elif isinstance(value, int):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return frozenset(_between(1, 2**31 - 1)(identifier) for identifier in value)
+
+
+def _address(value: Any) -> str:
+    parts = urlsplit(_text(value).strip())
+    if parts.username is not None or parts.password is not None or not parts.hostname:
+        raise ValueError
+    _ = parts.port  # raises ValueError where it is no number
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise ValueError
+    return urlunsplit(parts)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Option(NamedTuple):
+    """One key of the config file: how its value is read, its default, and words for people."""
+
+    read: Callable[[Any], Any]
+    takes: str
+    default: Any
+    meaning: str
+
+
+REQUIRED = object()
+
+OPTIONS: dict[str, Option] = {
+    "username": Option(_secret, "text", REQUIRED, "Listrak user name"),
+    "password": Option(_secret, "text", REQUIRED, "that user's password"),
+    "start_date": Option(
+        _instant,
+        "an ISO 8601 date or date-time that is not in the future, such as 2025-01-01T00:00:00Z",
+        REQUIRED,
+        "how far back the first sync goes; without an offset it is UTC",
+    ),
+    "wsdl_url": Option(
+        _address,
+        "an https address without a user name in it (http only on this machine itself)",
+        LISTRAK_WSDL,
+        "another address of the service, such as a test double",
+    ),
+    "interval_days": Option(
+        _between(1, 3650),
+        "a whole number from 1 to 3650",
+        365,
+        "longest date window, in days, in which messages are asked for",
+    ),
+    "request_timeout": Option(
+        _between(1, 3600),
+        "a whole number from 1 to 3600",
+        300,
+        "seconds for one whole reply, from connecting to its last byte",
+    ),
+    "concurrency": Option(
+        _between(1, 32), "a whole number from 1 to 32", 4, "requests under way at once"
+    ),
+    "timezone": Option(
+        _zone,
+        "the name of a time zone, such as UTC or America/New_York",
+        "UTC",
+        "zone of the times that Listrak gives without an offset",
+    ),
+    "lookback_days": Option(
+        _between(1, 365),
+        "a whole number from 1 to 365",
+        1,
+        "how far before its bookmark each stream is asked again, for rows that arrive late",
+    ),
+    "list_ids": Option(
+        _identifiers,
+        "ListIDs, as an array or separated by commas",
+        None,
+        "only these lists; also how one account is split over several runs",
+    ),
+    "include_test_messages": Option(
+        _boolean, "true or false", True, "whether test messages are synced, too"
+    ),
+    "user_agent": Option(
+        _header,
+        "printable ASCII text",
+        f"tap-listrak/{__version__}",
+        "how the tap names itself to Listrak",
+    ),
+}
+
+
+def parse(raw: object, now: datetime) -> Config:
+    """Read the config file's JSON; `now` is an instant. Raises UsageError naming the key.
+
+    Values may be strings, as Stitch passes all of them. Unknown keys are ignored, and an optional
+    key that is null or "" takes its default.
+    """
+    if not isinstance(raw, Mapping):
+        raise UsageError("The config must be a JSON object with username, password and start_date.")
+    values: dict[str, Any] = {}
+    for key, option in OPTIONS.items():
+        given = raw.get(key)
+        if given is None or given == "":
+            if option.default is REQUIRED:
+                raise UsageError(f"The config lacks `{key}`: it takes {option.takes}.")
+            given = option.default
+        try:
+            values[key] = None if given is None else option.read(given)
+        except ValueError as wrong:
+            raise UsageError(f"The config's `{key}` takes {option.takes}.") from wrong
+    if values["start_date"] > now:
+        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].takes}.")
+    return Config(**{each.name: values[each.name] for each in fields(Config)})

@@ -1,0 +1,111 @@
+"""Instants, Listrak's wall-clock times, and windows that tile a range.
+
+Inside the tap an instant is an aware datetime in UTC. Listrak writes and reads wall-clock times
+of one zone (`timezone` in the config) without an offset, and now and then a time with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+
+import ciso8601
+import pytz
+from pytz import BaseTzInfo
+
+UTC = timezone.utc
+
+# How .NET writes a date that was never set.
+_UNSET = "0001-01-01T00:00:00"
+# ISO, or .NET's invariant form: the two in which Listrak's string dates may come.
+_AMERICAN = "%m/%d/%Y %I:%M:%S %p"
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO 8601 date or date-time; without an offset it is UTC. Raises ValueError."""
+    moment: datetime = ciso8601.parse_datetime(text)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return _to_utc(moment)
+
+
+def format_instant(instant: datetime) -> str:
+    """RFC 3339 in UTC ending in Z, with a fraction only where there is one."""
+    text = instant.replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}Z"
+
+
+def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
+    """Return the function that turns an xs:dateTime of Listrak's into RFC 3339 in UTC.
+
+    Times without an offset are of `zone` (a pytz one); those that daylight saving makes ambiguous
+    or skips are read as standard time. The unset date becomes None. Raises ValueError.
+    """
+
+    def read(text: str) -> str | None:
+        text = text.strip()
+        if text.startswith(_UNSET):
+            return None
+        if len(text) < 19 or text[10] != "T":
+            raise ValueError("not an xs:dateTime")
+        moment: datetime = ciso8601.parse_datetime(text)
+        if moment.tzinfo is not None:
+            moment = _to_utc(moment)
+        elif zone is not pytz.utc:
+            moment = _to_utc(zone.localize(moment, is_dst=False))
+        return format_instant(moment)
+
+    return read
+
+
+def string_reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
+    """Like `reader`, for the dates that Listrak sends as text: ISO or ``M/D/YYYY h:mm:ss AM``."""
+    read = reader(zone)
+
+    def read_either(text: str) -> str | None:
+        if "/" in text:
+            text = datetime.strptime(text.strip(), _AMERICAN).isoformat()
+        return read(text)
+
+    return read_either
+
+
+def _to_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as overflow:
+        raise ValueError("beyond the years 1 to 9999") from overflow
+
+
+def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:
+    """Give a window's bound as a naive wall-clock time of `zone`, in whole seconds, never narrower.
+
+    A start is rounded down and an end up. Within the hour that a clock set back repeats, one
+    wall-clock time means two instants; there a start goes back to before that hour and an end on
+    to its end, since those mean one, however they are read.
+    """
+    if end and instant.microsecond:
+        instant += timedelta(seconds=1)
+    instant = instant.replace(microsecond=0)
+    step = timedelta(minutes=1 if end else -1)
+    while _is_repeated(instant, zone):
+        instant = instant.replace(second=0) + step
+    return instant.astimezone(zone).replace(tzinfo=None)
+
+
+def _is_repeated(instant: datetime, zone: BaseTzInfo) -> bool:
+    """Tell whether the wall clock of `zone` shows this time twice."""
+    wall = instant.astimezone(zone).replace(tzinfo=None)
+    return zone.localize(wall, is_dst=True) != zone.localize(wall, is_dst=False)
+
+
+def windows(start: datetime, end: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:
+    """Tile start..end with windows of at most `days` days that share only their bounds.
+
+    An instant (start equal to end) is one window.
+    """
+    longest = timedelta(days=days)
+    while end - start > longest:
+        yield start, start + longest
+        start += longest
+    yield start, end

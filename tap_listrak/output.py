@@ -1,0 +1,55 @@
+"""The only writer of stdout: Singer messages, in whole lines, with singer-python's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import orjson
+
+from tap_listrak.errors import OutputError
+from tap_listrak.streams import Stream
+
+
+class Output:
+    """Writes SCHEMA, RECORD and STATE; what was written is with the target when a call returns."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def schema(self, stream: Stream, schema: dict[str, Any]) -> None:
+        """Write the SCHEMA of a stream."""
+        self._message(
+            {
+                "type": "SCHEMA",
+                "stream": stream.name,
+                "schema": schema,
+                "key_properties": list(stream.key),
+            }
+        )
+
+    def records(self, stream: Stream, records: Iterable[bytes], came: datetime) -> None:
+        """Write a RECORD for each of the records, which are JSON already, of one reply."""
+        head = b'{"type":"RECORD","stream":"%b","record":' % stream.name.encode()
+        tail = b',"time_extracted":"%b"}\n' % f"{came:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
+        lines = (tail + head).join(records)
+        if lines:
+            self._write(head + lines + tail)
+
+    def state(self, value: dict[str, Any]) -> None:
+        """Write a STATE."""
+        self._message({"type": "STATE", "value": value})
+
+    def _message(self, message: dict[str, Any]) -> None:
+        self._write(orjson.dumps(message) + b"\n")
+
+    def _write(self, lines: bytes) -> None:
+        try:
+            self._out.write(lines)
+            self._out.flush()
+        except (OSError, ValueError) as gone:
+            raise OutputError(
+                "Stdout takes no more: the target has ended, or the disk is full "
+                f"({getattr(gone, 'strerror', None) or gone})."
+            ) from gone

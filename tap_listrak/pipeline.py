@@ -1,0 +1,278 @@
+"""Requests under way at once, their results in the order of the walk.
+
+Workers ask and read; the main thread alone decides what is asked and takes the results in order,
+so that what is emitted does not depend on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from tap_listrak.errors import error
+from tap_listrak.records import Oddities
+from tap_listrak.state import SetAside
+from tap_listrak.streams import Stream
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is asked for page by page: one stream's rows of one message, or of one list's window.
+
+    `page` is the first to ask for, `expected` about how many rows there are, if that is known.
+    `owed` is set when the part was set aside by an earlier run.
+    """
+
+    stream: Stream
+    ListID: int
+    start: datetime
+    end: datetime
+    MsgID: int | None = None
+    SendDate: datetime | None = None
+    page: int = 1
+    expected: int | None = None
+    owed: SetAside | None = None
+
+    def __str__(self) -> str:
+        if self.MsgID is not None:
+            return f"of message {self.MsgID} in list {self.ListID}"
+        return f"of list {self.ListID} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows of one reply: how many it held, and the records made of them as JSON.
+
+    `fingerprint` tells one reply from another (see client.Reply).
+    """
+
+    rows: int
+    records: list[bytes]
+    came: datetime
+    oddities: Oddities
+    fingerprint: object
+
+
+@dataclass(frozen=True)
+class Read:
+    """A page of a part, in its turn."""
+
+    part: Part
+    number: int
+    page: Page
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A part of which everything was read, or, with `failure`, of which the rest cannot be had."""
+
+    part: Part
+    failure: BaseException | None = None
+
+
+Note = TypeVar("Note")
+
+
+class Workers:
+    """Threads that run what is submitted; `wait` is the one place where the main thread waits.
+
+    They are daemons, so that the end of a run never waits for a reply.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reason: BaseException | None = None
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._todo.get()()
+
+    def submit(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run `function` on the next free worker."""
+        future: Future[Result] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as raised:  # the future hands it to who waits
+                    future.set_exception(raised)
+                self._woken.put(None)
+
+        self._todo.put(run)
+        return future
+
+    def interrupt(self, reason: BaseException) -> None:
+        """Make the main thread raise this when it next waits; a signal handler may call it."""
+        self._reason = reason
+        self._woken.put(None)
+
+    def raise_if_interrupted(self) -> None:
+        """Raise what `interrupt` was given."""
+        if self._reason is not None:
+            raise self._reason
+
+    def wait(self) -> None:
+        """Wait until some future is done, or `interrupt` is called, whose reason it raises."""
+        self._woken.get()
+        self.raise_if_interrupted()
+
+    def result(self, future: Future[Result]) -> Result:
+        """Wait for one future, interruptibly."""
+        while not future.done():
+            self.wait()
+        return future.result()
+
+
+@dataclass
+class _Reading:
+    """A part of which pages are under way or waiting for their turn."""
+
+    part: Part
+    pages: dict[int, Future[Page]] = field(default_factory=dict)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.asked = self.known = self.taken = self.part.page - 1
+        self._first = self._last = 0
+        self._fingerprint: object = None
+        self._repeated: int | None = None
+
+    def next_page(self) -> int | None:
+        """The next page worth asking for, if there is one now.
+
+        Nothing but an empty page is the end, so one page beyond the last known is always asked.
+        More are asked ahead while pages are as long as the first: in steps that double, as far as
+        the rows expected reach; where that is not known, one in twenty of those seen is risked.
+        """
+        self._look()
+        seen = self.known + 1 - self.part.page
+        most = self.known + 1
+        if seen and self._last >= self._first:
+            if self.part.expected is None:
+                most += seen // 20
+            else:
+                reach = math.ceil(self.part.expected / self._first) + 1
+                most = max(most, min(self.known + seen, reach))
+        return self.asked + 1 if not self.ended and self.asked < most else None
+
+    def _look(self) -> None:
+        """Count the pages that have come, one after the other, up to the end or a failure."""
+        while not self.ended:
+            future = self.pages.get(self.known + 1)
+            if future is None or not future.done():
+                return
+            if future.exception() is not None or not future.result().rows:
+                self.ended = True
+                return
+            if future.result().fingerprint == self._fingerprint:
+                self.ended = True
+                self._repeated = self.known + 1
+                return
+            self.known += 1
+            self._fingerprint = future.result().fingerprint
+            self._last = future.result().rows
+            self._first = self._first or self._last
+
+    def take(self) -> Read | Ended | None:
+        """Give the next page in order, or the end, once it has come."""
+        self._look()
+        future = self.pages.get(self.taken + 1)
+        if future is None or not future.done():
+            return None
+        self.taken += 1
+        del self.pages[self.taken]
+        failure = future.exception()
+        if failure is None and self._repeated == self.taken:
+            where = f"{self.part.stream.name} {self.part}, page {self.taken}"
+            failure = error("repeated page", where)
+        if failure is None and future.result().rows:
+            return Read(self.part, self.taken, future.result())
+        for beyond in self.pages.values():
+            beyond.cancel()
+        return Ended(self.part, failure)
+
+
+def in_order(
+    items: Iterator[Part | Note | None], ask: Callable[[Part, int], Page], workers: Workers
+) -> Iterator[Read | Ended | Note]:
+    """Ask for the pages of the parts among `items`; give them, and all else, in order.
+
+    Where `items` gives None, it knows nothing more to do until some reply has come.
+    """
+    # Pages under way or waiting for their turn: what bounds the memory.
+    room = 4 * workers.count
+    waiting: deque[_Reading | Note] = deque()
+    under_way: set[Future[Page]] = set()
+    exhausted = False
+
+    def request(reading: _Reading, number: int) -> None:
+        future = workers.submit(lambda: ask(reading.part, number))
+        reading.asked = number
+        reading.pages[number] = future
+        under_way.add(future)
+
+    def fill() -> None:
+        nonlocal exhausted
+        under_way.difference_update([future for future in under_way if future.done()])
+        held = 0
+        for place, reading in enumerate(waiting):
+            if not isinstance(reading, _Reading):
+                continue
+            held += len(reading.pages)
+            # The head of the line may always go on, or nothing ever would.
+            while len(under_way) < workers.count and (held < room or not (place or reading.pages)):
+                number = reading.next_page()
+                if number is None:
+                    break
+                request(reading, number)
+                held += 1
+        while not exhausted and len(under_way) < workers.count and (held < room or not waiting):
+            try:
+                item = next(items)
+            except StopIteration:
+                exhausted = True
+                return
+            if item is None:
+                return
+            if isinstance(item, Part):
+                reading = _Reading(item)
+                waiting.append(reading)
+                request(reading, item.page)
+                held += 1
+            else:
+                waiting.append(item)
+
+    while True:
+        workers.raise_if_interrupted()
+        fill()
+        if not waiting:
+            if exhausted:
+                return
+            workers.wait()
+            continue
+        head = waiting[0]
+        if not isinstance(head, _Reading):
+            waiting.popleft()
+            yield head
+            continue
+        outcome = head.take()
+        if outcome is None:
+            workers.wait()
+            continue
+        if isinstance(outcome, Ended):
+            waiting.popleft()
+        yield outcome

@@ -1,0 +1,206 @@
+"""Row elements into records, typed by the stream's JSON schema.
+
+A reader is made once for each stream of a run, from its schema and the selected columns. Rows are
+read by element name, wherever they stand: absent, nil and empty elements are null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from lxml import etree
+from pytz import BaseTzInfo
+
+from tap_listrak import dates, errors
+from tap_listrak.reply import LISTRAK
+from tap_listrak.streams import Stream
+
+Record = dict[str, Any]
+Convert = Callable[[str], Any]
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[Ee][+-]?[0-9]{1,4})?")
+_NO_NUMBER = {"NaN", "INF", "-INF", "+INF", "Infinity", "-Infinity"}
+
+
+@dataclass
+class Oddities:
+    """What a page held that is worth a WARNING: fields the schema lacks, rows without their key."""
+
+    unknown: set[str] = field(default_factory=set)
+    keyless: int = 0
+
+
+def integer(text: str) -> int:
+    """Read an xs:int; 64 bits are what warehouses hold. Raises ValueError."""
+    text = text.strip()
+    if not _INTEGER.fullmatch(text) or len(text) > 20:
+        raise ValueError("not a whole number")
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("not a whole number of 64 bits")
+    return value
+
+
+def number(text: str) -> orjson.Fragment | None:
+    """Read a decimal or double as JSON with the digits that were sent, never through a float."""
+    text = text.strip()
+    if text in _NO_NUMBER:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    return orjson.Fragment(str(Decimal(text)))
+
+
+def boolean(text: str) -> bool:
+    """Read an xs:boolean. Raises ValueError."""
+    text = text.strip().lower()
+    if text in ("true", "1"):
+        return True
+    if text in ("false", "0"):
+        return False
+    raise ValueError("not a boolean")
+
+
+class Reader:
+    """Reads the rows of one stream into records with these columns."""
+
+    def __init__(self, stream: Stream, columns: Iterable[str], zone: BaseTzInfo) -> None:
+        self.stream = stream
+        properties: Mapping[str, Any] = stream.schema()["properties"]
+        parent_key = stream.parent_key
+        wanted = list(columns)
+        self._properties = {column: properties[column] for column in wanted}
+        self._key = [column for column in stream.key if column != parent_key]
+        self._parent_key = parent_key if parent_key in wanted else None
+        self._blank: Record = dict.fromkeys(wanted)
+        self._zone = zone
+        # By element: its column, and how its text is read (None: as it is).
+        self._cells: dict[str, tuple[str, Convert | None]] = {}
+        self._known = {LISTRAK + column for column in properties}
+        self._compound = False
+        for column in wanted:
+            if column == self._parent_key:
+                continue
+            types = _types(properties[column])
+            self._compound = self._compound or bool({"array", "object"} & types)
+            self._cells[LISTRAK + column] = (column, self._convert(column, properties[column]))
+
+    def _convert(self, column: str, schema: Mapping[str, Any]) -> Convert | None:
+        types = _types(schema)
+        if "integer" in types:
+            return integer
+        if "number" in types:
+            return number
+        if "boolean" in types:
+            return boolean
+        if schema.get("format") == "date-time" or column in self.stream.utc_strings:
+            return dates.reader(self._zone)
+        return None
+
+    def read(
+        self, rows: Iterable[etree._Element], parent: int | None, oddities: Oddities
+    ) -> list[Record]:
+        """Read rows into records that carry `parent`, their parent's key.
+
+        Raises Unreadable, naming the field, for a value that is not of its type.
+        """
+        records = []
+        for row in rows:
+            record = self._quickly(row)
+            if record is None:
+                record = self._carefully(row, oddities)
+            if self._parent_key:
+                record[self._parent_key] = parent
+            if all(record[column] is not None for column in self._key):
+                records.append(record)
+            else:
+                oddities.keyless += 1
+        return records
+
+    def _quickly(self, row: etree._Element) -> Record | None:
+        """Read a row that holds each known element once, all of them flat; None for any other."""
+        if self._compound:
+            return None
+        record = self._blank.copy()
+        cells = self._cells
+        try:
+            for cell in row:
+                column, convert = cells[cell.tag]
+                text = cell.text
+                if text:
+                    if record[column] is not None or len(cell):
+                        return None
+                    record[column] = convert(text) if convert else text
+                elif len(cell):
+                    return None
+        except (KeyError, ValueError):
+            return None
+        return record
+
+    def _carefully(self, row: etree._Element, oddities: Oddities) -> Record:
+        record = self._blank.copy()
+        found: dict[str, list[etree._Element]] = {}
+        for cell in row:
+            tag = str(cell.tag)
+            if tag in self._cells:
+                found.setdefault(tag, []).append(cell)
+            elif tag not in self._known:
+                oddities.unknown.add(etree.QName(tag).localname)
+        for tag, elements in found.items():
+            column, convert = self._cells[tag]
+            try:
+                record[column] = _value(elements, self._properties[column], convert)
+            except ValueError as wrong:
+                # The value itself stays out of the log: it may be a contact's data.
+                raise errors.error("value", f"field {column}: {wrong}") from wrong
+        return record
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    types = schema["type"]
+    return {types} if isinstance(types, str) else set(types)
+
+
+def _value(
+    elements: list[etree._Element], schema: Mapping[str, Any], convert: Convert | None
+) -> Any:
+    types = _types(schema)
+    if "array" in types:
+        return _texts(elements) or None
+    filled = [element for element in elements if element.text or len(element)]
+    if not filled:
+        return None
+    if len(filled) > 1:
+        raise ValueError("the element stands there twice")
+    element = filled[0]
+    if "object" in types:
+        return _nested(element, schema)
+    if len(element):
+        raise ValueError("elements where text is due")
+    text = element.text
+    return convert(text) if convert and text else text
+
+
+def _texts(elements: list[etree._Element]) -> list[str]:
+    """Read repeated elements of text, or one element that holds the texts as its children."""
+    leaves = [leaf for element in elements for leaf in (list(element) or [element])]
+    if any(len(leaf) for leaf in leaves):
+        raise ValueError("elements where text is due")
+    return [leaf.text for leaf in leaves if leaf.text]
+
+
+def _nested(element: etree._Element, schema: Mapping[str, Any]) -> Record | None:
+    converts = {"integer": integer, "string": None}
+    nested: Record = {}
+    for column, facts in schema["properties"].items():
+        (kind,) = _types(facts) - {"null"}
+        nested[column] = _value(element.findall(LISTRAK + column), facts, converts[kind])
+    if (element.text or "").strip():
+        raise ValueError("text where elements are due")
+    return nested

@@ -1,0 +1,123 @@
+"""A reply's bytes, read into row elements or turned into the exception that they mean.
+
+Here, and only here, a SOAP fault, a filled WSException, HTML in place of XML and hostile XML are
+met; whatever leaves this module is rows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+from tap_listrak import errors
+from tap_listrak.streams import Stream
+
+LISTRAK = "{http://webservices.listrak.com/v31/}"
+_SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+
+# A CDATA section or a comment, in which a reference is only text, or a character reference.
+_REFERENCE = re.compile(
+    rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&#(?:x([0-9A-Fa-f]+)|([0-9]+));", re.DOTALL
+)
+
+
+def strip_forbidden(body: bytes) -> tuple[bytes, int]:
+    """Remove the references that XML 1.0 forbids and .NET writes all the same, such as ``&#x1;``.
+
+    Returns the body and how many were removed.
+    """
+    if b"&#" not in body:
+        return body, 0
+    removed = 0
+
+    def keep(found: re.Match[bytes]) -> bytes:
+        nonlocal removed
+        if found[1] is None and found[2] is None:
+            return found[0]
+        # The slices keep int() from the thousands of digits that a hostile reply may hold.
+        point = int(found[1][-9:], 16) if found[1] is not None else int(found[2][-9:])
+        if point in (0x9, 0xA, 0xD) or 0x20 <= point <= 0xD7FF or 0xE000 <= point <= 0xFFFD:
+            return found[0]
+        if 0x10000 <= point <= 0x10FFFF:
+            return found[0]
+        removed += 1
+        return b""
+
+    return _REFERENCE.sub(keep, body), removed
+
+
+def parse(body: bytes) -> etree._Element:
+    """Parse XML strictly: no DTD, no entities, nothing fetched, libxml2's limits of size and depth.
+
+    Raises ListrakError (the rows "not xml" and "doctype" of the table of faults).
+    """
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(body, parser)
+    except (etree.XMLSyntaxError, ValueError) as raised:
+        # ValueError: an encoding that is declared but unknown.
+        raise errors.error("not xml", str(raised)) from raised
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr] # a gap in lxml-stubs
+        raise errors.error("doctype")
+    return root
+
+
+def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> list[etree._Element]:
+    """Read the row elements of a reply to the stream's operation; an empty page gives none.
+
+    A page is empty only where Listrak said so: an operation's response whose Result is absent, nil
+    or empty. Raises ListrakError for all else.
+    """
+    try:
+        root = parse(body)
+    except errors.ListrakError as raised:
+        if status == 200:
+            if _looks_like_html(body):
+                raise errors.error("not soap", "HTML") from raised
+            raise
+        raise errors.from_status(status, "", retry_after) from raised
+    content = root.find(f"{_SOAP}Body") if root.tag == f"{_SOAP}Envelope" else None
+    first = content[0] if content is not None and len(content) else None
+    if first is not None and first.tag == f"{_SOAP}Fault":
+        said = errors.from_text(first.findtext("faultstring") or "", "fault")
+        if isinstance(said, errors.Lasting) or status == 200:
+            raise said
+        raise errors.from_status(status, first.findtext("faultstring") or "", retry_after)
+    if status != 200:
+        raise errors.from_status(status, "", retry_after)
+    if first is None or first.tag != f"{LISTRAK}{stream.operation}Response":
+        raise errors.error("not soap", f"no {stream.operation}Response but {_name(root, first)}")
+    _raise_exception(first)
+    result = first.findall(f"{LISTRAK}{stream.operation}Result")
+    found = [row for each in result for row in each]
+    for row in found:
+        if row.tag != LISTRAK + stream.row:
+            raise errors.error("not soap", f"no {stream.row} but {row.tag}")
+    return [row for row in found if row.get(_NIL) not in ("true", "1")]
+
+
+def _raise_exception(response: etree._Element) -> None:
+    """Raise for a filled WSException, which Listrak puts behind an empty Result and status 200."""
+    for exception in response.findall(f"{LISTRAK}WSException"):
+        said = [(child.text or "").strip() for child in exception]
+        if any(said):
+            description = exception.findtext(f"{LISTRAK}Description") or " ".join(said)
+            raise errors.from_text(description, "exception")
+
+
+def _looks_like_html(body: bytes) -> bool:
+    start = body[:1000].lower()
+    return b"<html" in start or b"<!doctype html" in start
+
+
+def _name(root: etree._Element, first: etree._Element | None) -> str:
+    return str(etree.QName(first if first is not None else root).localname)
