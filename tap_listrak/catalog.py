@@ -16,7 +16,7 @@ LOGGER = logging.getLogger(__name__)
 Selection = dict[Stream, tuple[str, ...]]
 
 
-def discover(streams: Iterable[Stream] = STREAMS) -> dict[str, Any]:
+def discover(streams: Iterable[Stream]) -> dict[str, Any]:
     """Make the Singer catalog of these streams."""
     return {"streams": [_entry(stream) for stream in streams]}
 

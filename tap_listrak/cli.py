@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -15,8 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from xml.sax.saxutils import escape
 
-from tap_listrak import __version__, catalog, state
+from tap_listrak import __version__, catalog, discovery, state
 from tap_listrak import config as configuration
 from tap_listrak.client import Client
 from tap_listrak.config import Config
@@ -24,7 +26,6 @@ from tap_listrak.dates import UTC
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
 from tap_listrak.output import Output
 from tap_listrak.pipeline import Workers
-from tap_listrak.streams import LISTS
 from tap_listrak.sync import Sync
 
 LOGGER = logging.getLogger("tap_listrak")
@@ -97,19 +98,39 @@ def _load_state(path: str | None, config: Config, now: datetime) -> state.State:
     return state.parse(raw, now, timedelta(days=config.lookback_days))
 
 
-def _set_up_logging() -> None:
+class _SecretsHidden(logging.Formatter):
+    """singer-python's format, with the secrets taken out of whatever anybody logs."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(message)s")
+        self._secrets: re.Pattern[str] | None = None
+
+    def hide(self, *secrets: str) -> None:
+        """Take these out of every line from now on, also as XML or Python would write them."""
+        forms = {form for each in secrets for form in (each, escape(each), repr(each)[1:-1])}
+        # A short secret is hidden as a word only, or it would turn up in half of all words.
+        patterns = [
+            re.escape(form) if len(form) > 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in sorted(forms, key=len, reverse=True)
+        ]
+        self._secrets = re.compile("|".join(patterns))
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return self._secrets.sub("***", line) if self._secrets else line
+
+
+def _set_up_logging() -> _SecretsHidden:
     """Log to stderr as singer-python does, at the level that the environment names."""
     name = os.environ.get("TAP_LISTRAK_LOGLEVEL") or os.environ.get("LOGLEVEL") or "INFO"
     level = logging.getLevelName(name.strip().upper())
     known = isinstance(level, int)
-    logging.basicConfig(
-        stream=sys.stderr,
-        format="%(levelname)s %(message)s",
-        level=level if known else logging.INFO,
-        force=True,
-    )
+    handler, formatter = logging.StreamHandler(sys.stderr), _SecretsHidden()
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
     if not known:
         LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")
+    return formatter
 
 
 def _end_on_signals(workers: Workers) -> None:
@@ -133,16 +154,21 @@ def _end_on_signals(workers: Workers) -> None:
 
 
 def _run(
-    arguments: argparse.Namespace, sleep: Callable[[float], None], clock: Callable[[], datetime]
+    arguments: argparse.Namespace,
+    log: _SecretsHidden,
+    sleep: Callable[[float], None],
+    clock: Callable[[], datetime],
 ) -> None:
     now = clock().replace(microsecond=0)
     config = configuration.parse(_load(arguments.config, "config"), now)
+    log.hide(config.username, config.password)
     selected_by = arguments.catalog or arguments.properties
     if arguments.discover:
         workers, client = Workers(1), Client(config, sleep, clock)
         _end_on_signals(workers)
-        workers.result(workers.submit(lambda: client.call(LISTS, {}, "of the account")))
-        _print(catalog.discover())
+        check = workers.submit(lambda: discovery.readable_streams(config, client, now))
+        readable = workers.result(check)
+        _print(catalog.discover(readable))
         return
     selection = (
         catalog.select(_load(selected_by, "catalog")) if selected_by else catalog.everything()
@@ -176,9 +202,9 @@ def main(
 ) -> int:
     """Run the tap; give the exit code, one of EXIT_CODES."""
     arguments = _arguments(argv)
-    _set_up_logging()
+    log = _set_up_logging()
     try:
-        _run(arguments, sleep, clock)
+        _run(arguments, log, sleep, clock)
     except TapError as failed:
         LOGGER.debug("Where it failed:", exc_info=True)
         LOGGER.critical("%s", failed)

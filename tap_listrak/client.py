@@ -72,14 +72,16 @@ class Client:
         self.calls: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self.retries: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
 
-    def call(self, stream: Stream, arguments: dict[str, Any], what: str) -> Reply:
+    def call(
+        self, stream: Stream, arguments: dict[str, Any], what: str, *, retry: bool = True
+    ) -> Reply:
         """Ask the stream's operation; `what` names in the log what it is asked for.
 
-        Raises ListrakError when five tries did not help, or none can.
+        Raises ListrakError when five tries did not help (without `retry`, one), or none can.
         """
         where = f"{stream.name}, {stream.operation} {what}"
         try:
-            for ceiling in WAITS:
+            for ceiling in WAITS if retry else ():
                 try:
                     return self._ask(stream, arguments)
                 except errors.Passing as failed:
@@ -128,7 +130,11 @@ class Client:
                 url = self._config.wsdl_url
                 status, body, retry_after = self._exchange("GET", url, None, {})
                 if status != 200:
-                    raise errors.from_status(status, "the WSDL", retry_after)
+                    failed = errors.from_status(status, "for the WSDL", retry_after)
+                    if isinstance(failed, errors.NoAccess):
+                        # It says nothing of any operation, which NoAccess would.
+                        raise errors.error("4xx", f"HTTP {status} for the WSDL")
+                    raise failed
                 self._contract = _Contract(body)
             return self._contract
 

@@ -10,7 +10,8 @@
         ├── Passing       may heal: asked again; then set aside, or the run ends
         ├── Unreadable    a value that is not of its type: set aside, or the run ends
         └── Lasting       asking again cannot help: the run ends at once
-            └── Refused   Listrak does not let this user, or this address, do this
+            └── Refused   Listrak does not let this user, or this address, in
+                └── NoAccess    it does, but not to this operation
 """
 
 from __future__ import annotations
@@ -71,9 +72,13 @@ class Lasting(ListrakError):
 
 
 class Refused(Lasting):
-    """Listrak's own refusal of the user, the address or the operation."""
+    """Listrak's own refusal of the user or the address."""
 
     exit_code = 3
+
+
+class NoAccess(Refused):
+    """A refusal of one operation; discovery leaves its stream out."""
 
 
 class Fault(NamedTuple):
@@ -103,9 +108,15 @@ FAULTS: dict[str, Fault] = {
         "Listrak does not accept calls from this machine's IP address. Add it in Listrak under "
         "Manage, Accounts, SOAP API IP Authorization.",
     ),
+    "logon": Fault(
+        "any other fault of the form [Logon] [Code]",
+        Refused,
+        "Listrak did not let the user in. Check in Listrak that the user is active and has the "
+        "permission API Access.",
+    ),
     "code": Fault(
         "any other fault or WSException of the form [Area] [Code]",
-        Refused,
+        NoAccess,
         "Listrak refused the request. Check that the user has the permissions Analytics Access "
         "and API Access and is granted the lists.",
     ),
@@ -127,7 +138,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "401": Fault(
         "HTTP status 401 or 403",
-        Refused,
+        NoAccess,
         "Access was refused on the way to Listrak. Check `wsdl_url`, the proxy, and that Listrak "
         "accepts this machine's IP address.",
     ),
@@ -264,7 +275,8 @@ def from_text(text: str, otherwise: str) -> ListrakError:
     """
     code = _CODE.search(text)
     if code:
-        return error(code[2] if code[2] in FAULTS else "code", text)
+        other = "logon" if code[1] == "Logon" else "code"
+        return error(code[2] if code[2] in FAULTS else other, text)
     if _UNREADABLE_REQUEST in text:
         return error("unreadable request", text)
     return error(otherwise, text)

@@ -17,35 +17,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from tap_listrak.errors import error
+from tap_listrak.parts import Part
 from tap_listrak.records import Oddities
-from tap_listrak.state import SetAside
-from tap_listrak.streams import Stream
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is asked for page by page: one stream's rows of one message, or of one list's window.
-
-    `page` is the first to ask for, `expected` about how many rows there are, if that is known.
-    `owed` is set when the part was set aside by an earlier run.
-    """
-
-    stream: Stream
-    ListID: int
-    start: datetime
-    end: datetime
-    MsgID: int | None = None
-    SendDate: datetime | None = None
-    page: int = 1
-    expected: int | None = None
-    owed: SetAside | None = None
-
-    def __str__(self) -> str:
-        if self.MsgID is not None:
-            return f"of message {self.MsgID} in list {self.ListID}"
-        return f"of list {self.ListID} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,17 @@ from singer import metrics
 from tap_listrak.catalog import Selection
 from tap_listrak.client import Client
 from tap_listrak.config import Config
-from tap_listrak.dates import UTC, parse_instant, wall_clock, windows
+from tap_listrak.dates import UTC, parse_instant, windows
 from tap_listrak.errors import ListrakError, OutputError, Passing, TapError, Unreadable
 from tap_listrak.output import Output
-from tap_listrak.pipeline import Ended, Page, Part, Read, Workers, in_order
+from tap_listrak.parts import Part
+from tap_listrak.pipeline import Ended, Page, Read, Workers, in_order
 from tap_listrak.records import Oddities, Reader, Record
 from tap_listrak.state import Offset, Place, Progress, SetAside, State
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream
 
 LOGGER = logging.getLogger(__name__)
 
-# Unsubscribes while a list is paged shift its rows between pages: short windows keep that rare.
-CONTACT_DAYS = 30
 MOST_SET_ASIDE = 5
 SECONDS_BETWEEN_STATES = 1.0
 SECONDS_BETWEEN_COUNTS = 60.0
@@ -194,7 +193,7 @@ class Sync:
             for owed in progress.set_aside:
                 if owed.ListID in known:
                     part = Part(progress.stream, owed.ListID, owed.start, owed.end, owed.MsgID)
-                    yield from _parts(replace(part, page=owed.page, owed=owed))
+                    yield from replace(part, page=owed.page, owed=owed).split()
 
     def _list_items(
         self, ListID: int, messages: tuple[list[Message], Page] | None
@@ -256,7 +255,7 @@ class Sync:
             if place.page is None and place.since >= end:
                 return
             start, page = place.since, place.page or 1
-        yield from _parts(Part(progress.stream, ListID, start, end, page=page))
+        yield from Part(progress.stream, ListID, start, end, page=page).split()
 
     # Messages: asked for a list ahead, or more where workers would be idle.
 
@@ -307,7 +306,7 @@ class Sync:
         self, ListID: int, start: datetime, end: datetime
     ) -> tuple[list[Message], Page]:
         part = Part(MESSAGES, ListID, start, end)
-        reply = self._client.call(MESSAGES, self._arguments(part, 1), str(part))
+        reply = self._client.call(MESSAGES, part.arguments(self._config, 1), str(part))
         oddities = Oddities()
         messages = []
         for record in self._read(MESSAGES, str(part), reply.rows, ListID, oddities):
@@ -326,7 +325,7 @@ class Sync:
 
     def _ask(self, part: Part, number: int) -> Page:
         what = f"{part}, page {number}"
-        reply = self._client.call(part.stream, self._arguments(part, number), what)
+        reply = self._client.call(part.stream, part.arguments(self._config, number), what)
         oddities = Oddities()
         parent = part.ListID if part.MsgID is None else part.MsgID
         records = self._read(part.stream, what, reply.rows, parent, oddities)
@@ -346,18 +345,6 @@ class Sync:
         except Unreadable as wrong:
             wrong.args = (f"{stream.name} {what}: {wrong}",)
             raise
-
-    def _arguments(self, part: Part, number: int) -> dict[str, Any]:
-        zone = self._config.timezone
-        values = {
-            "ListID": part.ListID,
-            "MsgID": part.MsgID,
-            "StartDate": wall_clock(part.start, zone, end=False),
-            "EndDate": wall_clock(part.end, zone, end=True),
-            "IncludeTestMessages": self._config.include_test_messages,
-            "Page": number,
-        }
-        return {name: values[name] for name in part.stream.arguments}
 
     # What is emitted, and how far that goes.
 
@@ -514,14 +501,3 @@ def _place(part: Part, page: int | None) -> Place:
     if part.MsgID is not None:
         return Place(part.ListID, part.SendDate, part.MsgID, page)
     return Place(part.ListID, part.end if page is None else part.start, None, page)
-
-
-def _parts(whole: Part) -> Iterator[Part]:
-    """Give the parts of a range: one for a message, windows for a list; its page is the first's."""
-    if whole.MsgID is not None:
-        yield whole
-        return
-    page = whole.page
-    for start, end in windows(whole.start, whole.end, CONTACT_DAYS):
-        yield replace(whole, start=start, end=end, page=page)
-        page = 1

@@ -1,0 +1,40 @@
+"""Fixtures: a real HTTP server that speaks Listrak's WSDL, and the tap pointed at it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from listrak_service import Account, ListrakService
+from tests.tap import PASSWORD, USERNAME, Tap
+
+MakeTap = Callable[..., Tap]
+
+
+@pytest.fixture
+def make_tap(tmp_path: Path) -> Iterator[MakeTap]:
+    """Start a service with this account (or one made of these arguments); give a tap for it."""
+    with contextlib.ExitStack() as services:
+
+        def make(
+            account: Account | None = None,
+            config: dict[str, Any] | None = None,
+            latency: float = 0.0,
+            **shape: Any,
+        ) -> Tap:
+            service = ListrakService(
+                account or Account(**shape), username=USERNAME, password=PASSWORD, latency=latency
+            )
+            return Tap(services.enter_context(service), tmp_path, config or {})
+
+        yield make
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for a small account: 3 lists of 8 messages and 40 contacts, pages of 10 rows."""
+    return make_tap()

@@ -1,0 +1,183 @@
+"""Runs the tap as its users do and reads what it printed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from listrak_service import Account, ListrakService
+from tap_listrak.cli import main
+from tap_listrak.streams import STREAMS, Stream
+
+PASSWORD = "correct horse & <battery>"
+USERNAME = "robot@example.com"
+
+
+@dataclass
+class Run:
+    """What one run printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Every line of stdout, as the Singer message it must be."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of one type: RECORD, SCHEMA or STATE."""
+        return [message for message in self.messages if message["type"] == kind]
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        """The records of one stream, in order."""
+        return [each["record"] for each in self.of_type("RECORD") if each["stream"] == stream]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The values of the STATE messages, in order."""
+        return [each["value"] for each in self.of_type("STATE")]
+
+    def lines(self, level: str) -> list[str]:
+        """The log's lines of one level."""
+        return [line for line in self.err.splitlines() if line.startswith(f"{level} ")]
+
+
+@dataclass
+class Tap:
+    """A tap with its files, pointed at a service."""
+
+    service: ListrakService
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.config = {
+            "username": USERNAME,
+            "password": PASSWORD,
+            "start_date": "2025-01-01T00:00:00Z",
+            "wsdl_url": self.service.url,
+            **self.config,
+        }
+
+    def arguments(
+        self,
+        *flags: str,
+        catalog: Any = None,
+        state: Any = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Write the files and give the command line."""
+        given = {"config": {**self.config, **(config or {})}, "catalog": catalog, "state": state}
+        arguments = list(flags)
+        for name, value in given.items():
+            if value is not None:
+                path = self.folder / f"{name}.json"
+                path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
+                arguments += [f"--{name}", str(path)]
+        return arguments
+
+    def run(
+        self, *flags: str, clock: Callable[[], datetime] | None = None, **files: Any
+    ) -> Run:
+        """Run the tap through its entry point, in this process; waits are noted, not waited."""
+        given: dict[str, Any] = {"clock": clock} if clock else {}
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with _signals_kept(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(self.arguments(*flags, **files), sleep=self.waits.append, **given)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+            finally:
+                logging.getLogger().handlers.clear()
+        out.flush()
+        raw = out.buffer
+        assert isinstance(raw, io.BytesIO)
+        return Run(code, raw.getvalue().decode(), err.getvalue())
+
+    def start(self, *flags: str, env: Mapping[str, str] | None = None, **files: Any) -> Process:
+        """Start the tap as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tap_listrak", *self.arguments(*flags, **files)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+
+    def process(self, *flags: str, **files: Any) -> Run:
+        """Run the tap as a process of its own, to its end."""
+        started = self.start(*flags, **files)
+        out, err = started.communicate(timeout=120)
+        return Run(started.returncode, out, err)
+
+    def discover(self) -> dict[str, Any]:
+        """The catalog that discovery prints."""
+        catalog: dict[str, Any] = json.loads(self.run("--discover").out)
+        return catalog
+
+
+Process = subprocess.Popen[str]
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+
+
+def selecting(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
+    """The catalog with these streams selected, and no others."""
+    for entry in catalog["streams"]:
+        for each in entry["metadata"]:
+            if not each["breadcrumb"]:
+                each["metadata"]["selected"] = entry["stream"] in streams
+    return catalog
+
+
+def keys_held(account: Account) -> dict[str, Counter[tuple[Any, ...]]]:
+    """By stream, the key of each row that the account holds, with how often it does."""
+    held: dict[str, Counter[tuple[Any, ...]]] = {stream.name: Counter() for stream in STREAMS}
+    for each in account.lists():
+        ListID = int(str(each["ListID"]))
+        held["lists"][ListID,] += 1
+        for contact in account.contacts(ListID):
+            held["subscribed_contacts"][contact["ContactID"], ListID] += 1
+        for message in account.messages(ListID):
+            MsgID = int(str(message["MsgID"]))
+            held["messages"][MsgID,] += 1
+            for stream in STREAMS:
+                if stream.of_message:
+                    for event in account.events(stream.operation, MsgID):
+                        held[stream.name][MsgID, event["EmailAddress"]] += 1
+    return held
+
+
+def keys_emitted(*runs: Run) -> dict[str, Counter[tuple[Any, ...]]]:
+    """By stream, the key of each record that these runs emitted, with how often they did."""
+    by_name: dict[str, Stream] = {stream.name: stream for stream in STREAMS}
+    emitted: dict[str, Counter[tuple[Any, ...]]] = {name: Counter() for name in by_name}
+    for run in runs:
+        for each in run.of_type("RECORD"):
+            key = by_name[each["stream"]].key
+            emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
+    return emitted
