@@ -46,9 +46,12 @@ LARGEST_REPLY = 64 * 2**20
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply's row elements and the moment it came; the fingerprint tells it from another."""
+    """The element that holds a reply's rows, and the moment it came.
 
-    rows: list[etree._Element]
+    The fingerprint tells one reply from another.
+    """
+
+    rows: etree._Element
     came: datetime
     fingerprint: object
 

@@ -6,6 +6,7 @@ read by element name, wherever they stand: absent, nil and empty elements are nu
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,15 +82,28 @@ class Reader:
         self._blank: Record = dict.fromkeys(wanted)
         self._zone = zone
         # By element: its column, and how its text is read (None: as it is).
-        self._cells: dict[str, tuple[str, Convert | None]] = {}
+        self._cells: dict[str, tuple[str, Convert | None]] = {
+            LISTRAK + column: (column, self._convert(column, properties[column]))
+            for column in wanted
+            if column != parent_key
+        }
         self._known = {LISTRAK + column for column in properties}
-        self._compound = False
-        for column in wanted:
-            if column == self._parent_key:
-                continue
-            types = _types(properties[column])
-            self._compound = self._compound or bool({"array", "object"} & types)
-            self._cells[LISTRAK + column] = (column, self._convert(column, properties[column]))
+        self._compound = any({"array", "object"} & _types(properties[column]) for column in wanted)
+        others = [column for column in properties if column != parent_key]
+        self._is_uneven = _xpath(
+            f"boolean(*/*/* | *[count(*) != {len(others)} or not("
+            + " and ".join(f"l:{column}/text()" for column in others)
+            + ")])"
+        )
+        # In the order of the columns: what gives the texts of one, and how they are read; for the
+        # parent's key there is nothing to read.
+        self._columns = [
+            (
+                None if column == parent_key else _xpath(f"*/l:{column}/text()"),
+                self._cells[LISTRAK + column][1] if column != parent_key else None,
+            )
+            for column in wanted
+        ]
 
     def _convert(self, column: str, schema: Mapping[str, Any]) -> Convert | None:
         types = _types(schema)
@@ -103,13 +117,40 @@ class Reader:
             return dates.reader(self._zone)
         return None
 
-    def read(
-        self, rows: Iterable[etree._Element], parent: int | None, oddities: Oddities
-    ) -> list[Record]:
-        """Read rows into records that carry `parent`, their parent's key.
+    def read(self, rows: etree._Element, parent: int | None, oddities: Oddities) -> list[Record]:
+        """Read the children of `rows` into records that carry `parent`, their parent's key.
 
         Raises Unreadable, naming the field, for a value that is not of its type.
         """
+        if not len(rows):
+            return []
+        return self._by_column(rows, parent) or self._by_row(rows, parent, oddities)
+
+    def _by_column(self, rows: etree._Element, parent: int | None) -> list[Record] | None:
+        """Read an even page column by column, which is several times as fast; None for others.
+
+        A page is even when each row holds each element of the schema once, filled with text alone:
+        as many elements as the schema has, and none of those absent, empty or nested.
+        """
+        if self._compound or self._is_uneven(rows):
+            return None
+        columns: list[Iterable[Any]] = []
+        try:
+            for texts, convert in self._columns:
+                if texts is None:
+                    columns.append(itertools.repeat(parent))
+                    continue
+                values: Any = texts(rows)
+                if len(values) != len(rows):
+                    return None
+                columns.append(map(convert, values) if convert else values)
+            names = list(self._blank)
+            return [dict(zip(names, row)) for row in zip(*columns)]
+        except ValueError:
+            # Row by row, the field can be named.
+            return None
+
+    def _by_row(self, rows: etree._Element, parent: int | None, oddities: Oddities) -> list[Record]:
         records = []
         for row in rows:
             record = self._quickly(row)
@@ -160,6 +201,10 @@ class Reader:
                 # The value itself stays out of the log: it may be a contact's data.
                 raise errors.error("value", f"field {column}: {wrong}") from wrong
         return record
+
+
+def _xpath(path: str) -> etree.XPath:
+    return etree.XPath(path, namespaces={"l": LISTRAK[1:-1]}, smart_strings=False)
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:

@@ -16,6 +16,9 @@ from tap_listrak.streams import Stream
 LISTRAK = "{http://webservices.listrak.com/v31/}"
 _SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+_HAS_NIL = etree.XPath(
+    "boolean(*[@xsi:nil])", namespaces={"xsi": "http://www.w3.org/2001/XMLSchema-instance"}
+)
 
 # A CDATA section or a comment, in which a reference is only text, or a character reference.
 _REFERENCE = re.compile(
@@ -71,8 +74,8 @@ def parse(body: bytes) -> etree._Element:
     return root
 
 
-def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> list[etree._Element]:
-    """Read the row elements of a reply to the stream's operation; an empty page gives none.
+def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree._Element:
+    """Give the element whose children are the rows of a reply; of an empty page it has none.
 
     A page is empty only where Listrak said so: an operation's response whose Result is absent, nil
     or empty. Raises ListrakError for all else.
@@ -97,12 +100,16 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> list[e
     if first is None or first.tag != f"{LISTRAK}{stream.operation}Response":
         raise errors.error("not soap", f"no {stream.operation}Response but {_name(root, first)}")
     _raise_exception(first)
-    result = first.findall(f"{LISTRAK}{stream.operation}Result")
-    found = [row for each in result for row in each]
-    for row in found:
-        if row.tag != LISTRAK + stream.row:
-            raise errors.error("not soap", f"no {stream.row} but {row.tag}")
-    return [row for row in found if row.get(_NIL) not in ("true", "1")]
+    results = first.findall(f"{LISTRAK}{stream.operation}Result")
+    result = results[0] if results else etree.Element("absent")
+    for more in results[1:]:
+        result.extend(list(more))
+    if len(result) != len(result.findall(LISTRAK + stream.row)):
+        raise errors.error("not soap", f"other elements among the {stream.row} elements")
+    if _HAS_NIL(result):
+        for row in [row for row in result if row.get(_NIL) in ("true", "1")]:
+            result.remove(row)
+    return result
 
 
 def _raise_exception(response: etree._Element) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from lxml import etree
 from singer import metrics
 
 from tap_listrak.catalog import Selection
@@ -338,7 +339,12 @@ class Sync:
         )
 
     def _read(
-        self, stream: Stream, what: str, rows: Iterable[Any], parent: int | None, oddities: Oddities
+        self,
+        stream: Stream,
+        what: str,
+        rows: etree._Element,
+        parent: int | None,
+        oddities: Oddities,
     ) -> list[Record]:
         try:
             return self._readers[stream].read(rows, parent, oddities)

@@ -1,0 +1,100 @@
+"""Run the service on its own: `python -m listrak_service`.
+
+Prints the address of the WSDL as the one line on stdout once it listens, and runs until SIGTERM
+or SIGINT. GET /asked tells how often each operation was called, GET /rows how many rows there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+
+from listrak_service.account import Account
+from listrak_service.server import CREDENTIALS, ListrakService
+
+
+def _count(text: str) -> tuple[str, int]:
+    operation, _, number = text.partition("=")
+    if not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not OPERATION=N")
+    return operation, int(number)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m listrak_service",
+        description="Listrak's SOAP service on loopback, over a seeded account.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="port of 127.0.0.1, 0 for any free one")
+    add("--username", default=CREDENTIALS[0], help="user name taken")
+    add("--password", default=CREDENTIALS[1], help="password taken")
+    add("--latency", type=float, default=0.0, help="seconds before each answer")
+    add("--seed", type=int, default=1, help="what every row follows from")
+    add("--lists", type=int, default=3, help="contact lists")
+    add("--messages", type=int, default=20, help="messages of each list")
+    add("--contacts", type=int, default=200, help="subscribed contacts of each list")
+    add("--sends", type=int, default=300, help="recipients of a message, about")
+    add("--page-size", type=int, default=100, help="rows on a page")
+    add("--start", type=datetime.fromisoformat, default="2025-01-01", help="first date, UTC")
+    add("--end", type=datetime.fromisoformat, default="2026-06-30", help="last date, UTC")
+    add("--timezone", default="UTC", help="zone of the times on the wire")
+    add("--offsets", action="store_true", help="give xs:dateTime values an offset")
+    add("--event-dates", choices=("iso", "us"), default="iso", help="form of the event dates")
+    add("--domains", choices=("text", "string"), default="text", help="form of the domains")
+    add("--bounds", choices=("inclusive", "exclusive", "start"), default="inclusive",
+        help="how StartDate and EndDate are compared")  # fmt: skip
+    add("--empty", choices=("absent", "empty", "nil", "mixed"), default="mixed",
+        help="form of an empty page")  # fmt: skip
+    add("--count", type=_count, action="append", default=[], metavar="OPERATION=N",
+        help="exact rows of each message for an operation; may be repeated")  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal; 0 is the exit code."""
+    parser = _arguments()
+    options = parser.parse_args(arguments)
+    try:
+        account = Account(
+            seed=options.seed,
+            lists=options.lists,
+            messages=options.messages,
+            contacts=options.contacts,
+            sends=options.sends,
+            page_size=options.page_size,
+            start=options.start,
+            end=options.end,
+            timezone=options.timezone,
+            offsets=options.offsets,
+            event_dates=options.event_dates,
+            domains=options.domains,
+            bounds=options.bounds,
+            empty=options.empty,
+            counts=dict(options.count),
+        )
+    except (ValueError, KeyError) as error:
+        parser.error(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    service = ListrakService(
+        account,
+        options.username,
+        options.password,
+        options.latency,
+        port=options.port,
+        record=False,
+    )
+    with service:
+        print(service.url, flush=True)
+        stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

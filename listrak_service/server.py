@@ -1,0 +1,444 @@
+"""The HTTP service: one thread a connection, honest answers, and rules that change them.
+
+Plain sockets, because a rule may cut, trickle or reset what a reply consists of, and because a
+reply must leave in one send: a header sent on its own costs 40 ms of delayed acknowledgement.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import threading
+import time
+import traceback
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, TypeAlias
+
+from listrak_service.account import Account
+from listrak_service.clock import Range
+from listrak_service.contract import NAMESPACE, OPERATIONS, WSDL, Operation
+from listrak_service.wire import (
+    UNREADABLE,
+    Ask,
+    BadRequest,
+    Reply,
+    fault,
+    html,
+    read_call,
+    write_reply,
+    write_rows,
+)
+
+Rule: TypeAlias = Callable[[Ask], Reply | None]
+
+PATH: Final = "/v31/IntegrationService.asmx"
+CREDENTIALS: Final = ("user", "secret-password")
+"""User name and password taken unless others are given."""
+LOGINS: Final = 5
+"""Failed logins in a row that lock the account."""
+
+_HEADER_LIMIT: Final = 64 * 1024
+_BODY_LIMIT: Final = 16 * 1024 * 1024
+_INT: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    keep_alive: bool
+
+
+class ListrakService:
+    """Listrak's SOAP service over an account, on a port of 127.0.0.1, as a context manager.
+
+    username, password: the credentials taken; five wrong ones in a row lock the account for good.
+    latency: seconds before each answer to a SOAP call.
+    port: 0 for any free one.
+    record: whether `asked` and attempts are kept; without, memory does not grow with the calls.
+    cache_bytes: the most that replies kept for repeated calls may take.
+
+    `url` is the address of the WSDL once the service is entered. `asked` holds the SOAP calls in
+    order of arrival, `calls` counts them by operation, `wsdl_requests` the requests for the WSDL
+    and `connections` all TCP connections. `failed_logins` counts wrong credentials.
+
+    `rules` are asked in order for each call and for the WSDL (operation "WSDL"); the first that
+    returns a Reply decides, and without one the answer is honest. A rule that raises is answered
+    with status 500 and its traceback goes to stderr.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        username: str = CREDENTIALS[0],
+        password: str = CREDENTIALS[1],
+        latency: float = 0.0,
+        *,
+        port: int = 0,
+        record: bool = True,
+        cache_bytes: int = 128 * 1024 * 1024,
+    ) -> None:
+        self.account = account
+        self.username = username
+        self.password = password
+        self.latency = latency
+        self.rules: list[Rule] = []
+        self.asked: list[Ask] = []
+        self.calls: Counter[str] = Counter()
+        self.wsdl_requests = 0
+        self.failed_logins = 0
+        self.connections = 0
+        self.url = ""
+        self._port = port
+        self._record = record
+        self._attempts: Counter[tuple[str, ...]] = Counter()
+        self._failed_in_a_row = 0
+        self._wsdl = WSDL.read_bytes()
+        self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._cache_free = cache_bytes
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._open: dict[socket.socket, threading.Thread] = {}
+
+    def __enter__(self) -> ListrakService:
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
+        self._address = self._listener.getsockname()
+        self.url = f"http://127.0.0.1:{self._address[1]}{PATH}?wsdl"
+        self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
+        self._accepting.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and end every connection, answered or not."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        # Closing a listener does not wake its accept everywhere; a connection does.
+        with suppress(OSError):
+            socket.create_connection(self._address, timeout=1).close()
+        self._accepting.join(1)
+        self._listener.close()
+        with self._lock:
+            threads = list(self._open.values())
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + 1
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    # Answers
+
+    def honest(self, ask: Ask) -> Reply:
+        """The reply that the account gives, credentials and arguments being checked."""
+        if ask.operation == "WSDL":
+            return Reply(self._wsdl)
+        refusal = self._refusal(ask)
+        if refusal is not None:
+            return fault(f"{ask.operation}(): [Logon] {refusal}", soap12=ask.soap12)
+        operation = OPERATIONS[ask.operation]
+        key = (self.account.version, ask.operation, ask.soap12, *sorted(ask.arguments.items()))
+        with self._lock:
+            body = self._cache.get(key)
+            if body is not None:
+                self._cache.move_to_end(key)
+        if body is None:
+            answer = self._answer(operation, ask)
+            if isinstance(answer, Reply):
+                return answer
+            body = answer
+            self._keep(key, body)
+        kind = "application/soap+xml" if ask.soap12 else "text/xml"
+        return Reply(body, 200, {"Content-Type": f"{kind}; charset=utf-8"})
+
+    def _refusal(self, ask: Ask) -> str | None:
+        with self._lock:
+            if self._failed_in_a_row >= LOGINS:
+                self.failed_logins += 1
+                return "[LoginAttemptsExceeded] Login Attempts Exceeded"
+            if (ask.username, ask.password) == (self.username, self.password):
+                self._failed_in_a_row = 0
+                return None
+            self._failed_in_a_row += 1
+            self.failed_logins += 1
+            return "[InvalidLogonAttempt] Invalid Credentials Provided"
+
+    def _answer(self, operation: Operation, ask: Ask) -> bytes | Reply:
+        """The body of a good reply, or a fault."""
+        account = self.account
+        numbers, walls, flags = {}, {}, {}
+        for name, kind in operation.arguments.items():
+            text = ask.arguments.get(name, "").strip()
+            number = int(text) if kind == "int" and _INT.fullmatch(text) else None
+            wall = account.zone.read_iso(text) if kind == "dateTime" else None
+            if number is not None and -(2**31) <= number < 2**31:
+                numbers[name] = number
+            elif wall is not None:
+                walls[name] = wall
+            elif kind == "boolean" and text in _BOOLEANS:
+                flags[name] = _BOOLEANS[text]
+            else:
+                return fault(UNREADABLE, code="Client", soap12=ask.soap12)
+
+        def refuse(text: str) -> Reply:
+            return fault(f"{operation.name}(): {text}", soap12=ask.soap12)
+
+        chosen = None
+        if walls:
+            chosen = Range(
+                walls["StartDate"],
+                walls["EndDate"],
+                account.bounds != "exclusive",
+                account.bounds == "inclusive",
+            )
+        if "ListID" in numbers and not account.has_list(numbers["ListID"]):
+            return refuse("[List] [InvalidListID] The List does not exist or is not yours")
+        if "MsgID" in numbers and not account.has_message(numbers["MsgID"]):
+            return refuse("[Message] [InvalidMsgID] The Message does not exist or is not yours")
+        if numbers.get("Page", 1) < 1:
+            return refuse("[Page] [InvalidPage] The first Page is 1")
+        if operation.table == "lists":
+            rows = account.lists()
+        elif operation.table == "messages":
+            rows = account.activity(numbers["ListID"], chosen, flags["IncludeTestMessages"])
+        else:
+            ID = numbers["MsgID" if "MsgID" in numbers else "ListID"]
+            rows = account.page(operation.name, ID, chosen, numbers["Page"])
+        empty = account.empty
+        if empty == "mixed":
+            # By the request, so that the same one is answered alike.
+            text = operation.name + "".join(map(str, numbers.values()))
+            empty = "absent" if sum(text.encode()) % 2 else "empty"
+        return write_reply(
+            operation.name,
+            write_rows(operation.row, rows, account.domains),
+            empty,
+            ask.soap12,
+        )
+
+    def _keep(self, key: tuple[object, ...], body: bytes) -> None:
+        with self._lock:
+            if key in self._cache:
+                return
+            self._cache[key] = body
+            self._cache_free -= len(body)
+            while self._cache_free < 0 and self._cache:
+                self._cache_free += len(self._cache.popitem(last=False)[1])
+
+    # HTTP
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                continue
+            with self._lock:
+                if self._closing.is_set():
+                    connection.close()
+                    return
+                self.connections += 1
+                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+                self._open[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """Answer the requests of one connection, one after the other."""
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            rest = b""
+            alive = True
+            while alive:
+                request, rest = _receive(connection, rest)
+                alive = request is not None and self._respond(connection, request)
+        except OSError:
+            pass  # The client went, or the service closes.
+        finally:
+            with self._lock:
+                del self._open[connection]
+            connection.close()
+
+    def _respond(self, connection: socket.socket, request: _Request) -> bool:
+        """Answer one request; whether the connection goes on."""
+        try:
+            reply, wait = self._reply(request)
+        except Exception:
+            traceback.print_exc()
+            reply, wait = html(500), 0.0
+        if not self._wait(connection, wait + reply.delay):
+            return False
+        if reply.hang:
+            while connection.recv(65536):
+                pass
+            return False
+        if reply.reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        headers: dict[str, str | None] = {
+            "cache-control": "private, max-age=0",
+            "content-type": "text/xml; charset=utf-8",
+            "server": "Microsoft-IIS/8.5",
+            "x-aspnet-version": "4.0.30319",
+            "date": formatdate(usegmt=True),
+            "content-length": str(len(reply.body)),
+        }
+        headers.update((name.lower(), value) for name, value in reply.headers.items())
+        alive = request.keep_alive and reply.cut is None and headers["content-length"] is not None
+        if not alive:
+            headers.setdefault("connection", "close")
+        head = _head(reply.status, headers)
+        body = reply.body if reply.cut is None else reply.body[: reply.cut]
+        if reply.pace is None:
+            connection.sendall(head + body)
+            return alive
+        if reply.pace_headers:
+            body = head + body
+        else:
+            connection.sendall(head)
+        step = max(1, int(reply.pace / 50))
+        for start in range(0, len(body), step):
+            connection.sendall(body[start : start + step])
+            if not self._wait(connection, step / reply.pace):
+                return False
+        return alive
+
+    def _reply(self, request: _Request) -> tuple[Reply, float]:
+        """What to answer, and after how many seconds."""
+        path, _, query = request.path.partition("?")
+        if request.method == "GET" and path in ("/asked", "/rows"):
+            with self._lock:
+                asked = {name: self.calls[name] for name in OPERATIONS}
+                asked["WSDL"] = self.wsdl_requests
+            content = asked if path == "/asked" else self.account.row_counts()
+            return Reply(json.dumps(content).encode(), 200, {"Content-Type": "application/json"}), 0
+        if path.lower() != PATH.lower():
+            return html(404), 0
+        if request.method == "GET" and query.lower() == "wsdl":
+            with self._lock:
+                self.wsdl_requests += 1
+                number = self.wsdl_requests
+            ask = Ask(
+                "WSDL", {}, "", "", request.headers, request.path, number, number, self.honest
+            )
+            return self._decide(ask), 0
+        if request.method == "GET":
+            return html(404), 0
+        if request.method != "POST":
+            return html(405), 0
+        return self._decide_call(request), self.latency
+
+    def _decide_call(self, request: _Request) -> Reply:
+        soap12 = request.headers.get("content-type", "").startswith("application/soap+xml")
+        try:
+            call = read_call(request.body)
+        except BadRequest as error:
+            return fault(str(error), code="Client", soap12=soap12)
+        action = request.headers.get("soapaction", "")
+        if not soap12 and action.strip('"') != NAMESPACE + call.operation:
+            text = f"Server did not recognize the value of HTTP Header SOAPAction: {action}."
+            return fault(text, code="Client")
+        with self._lock:
+            self.calls[call.operation] += 1
+            number, attempt = self.calls.total(), 1
+            if self._record:
+                key = (call.operation, *map("=".join, sorted(call.arguments.items())))
+                self._attempts[key] += 1
+                attempt = self._attempts[key]
+            ask = Ask(
+                call.operation,
+                call.arguments,
+                call.username,
+                call.password,
+                request.headers,
+                request.path,
+                number,
+                attempt,
+                self.honest,
+            )
+            if self._record:
+                self.asked.append(ask)
+        return self._decide(ask)
+
+    def _decide(self, ask: Ask) -> Reply:
+        for rule in list(self.rules):
+            reply = rule(ask)
+            if reply is not None:
+                return reply
+        return ask.honest()
+
+    def _wait(self, connection: socket.socket, seconds: float) -> bool:
+        """Wait, as long as the client is there and the service is not closing."""
+        if seconds <= 0:
+            return True
+        until = time.monotonic() + seconds
+        connection.settimeout(seconds)
+        try:
+            # Nothing is due from the client: to hear from it, or from close(), ends the wait.
+            if not connection.recv(1, socket.MSG_PEEK):
+                return False
+        except TimeoutError:
+            return True
+        finally:
+            connection.settimeout(None)
+        return not self._closing.wait(max(0.0, until - time.monotonic()))
+
+
+def _receive(connection: socket.socket, data: bytes) -> tuple[_Request | None, bytes]:
+    """The next request and the bytes after it; None when the client has gone or talks no HTTP."""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        part = connection.recv(65536)
+        if not part or len(data) > _HEADER_LIMIT:
+            return None, b""
+        data += part
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3:
+        return None, b""
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > _BODY_LIMIT or "transfer-encoding" in headers:
+        return None, b""
+    if headers.get("expect", "").lower() == "100-continue":
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    start, stop = end + 4, end + 4 + int(length)
+    while len(data) < stop:
+        part = connection.recv(65536)
+        if not part:
+            return None, b""
+        data += part
+    keep_alive = words[2] == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    return _Request(words[0], words[1], headers, data[start:stop], keep_alive), data[stop:]
+
+
+def _head(status: int, headers: Mapping[str, str | None]) -> bytes:
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = "Unknown"
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    lines += (f"{name.title()}: {value}" for name, value in headers.items() if value is not None)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
