@@ -25,13 +25,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Page:
-    """Rows of one reply: how many it held, and the records made of them as JSON.
+    """Rows of one reply: how many it held, and the records made of them as a JSON array.
 
     `fingerprint` tells one reply from another (see client.Reply).
     """
 
     rows: int
-    records: list[bytes]
+    records: bytes
+    count: int
     came: datetime
     oddities: Oddities
     fingerprint: object

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any
 
 import orjson
-from lxml import etree
 from singer import metrics
 
 from tap_listrak.catalog import Selection
-from tap_listrak.client import Client
+from tap_listrak.client import Client, Reply
 from tap_listrak.config import Config
 from tap_listrak.dates import UTC, parse_instant, windows
-from tap_listrak.errors import ListrakError, OutputError, Passing, TapError, Unreadable
+from tap_listrak.errors import ListrakError, NoAccess, OutputError, Passing, TapError, Unreadable
 from tap_listrak.output import Output
 from tap_listrak.parts import Part
 from tap_listrak.pipeline import Ended, Page, Read, Workers, in_order
@@ -136,7 +135,7 @@ class Sync:
         future = self._workers.submit(lambda: self._client.call(LISTS, {}, "of the account"))
         reply = self._workers.result(future)
         oddities = Oddities()
-        records = self._read(LISTS, "of the account", reply.rows, None, oddities)
+        records = self._read(LISTS, "of the account", reply, None, oddities)
         self._note_oddities(LISTS, oddities)
         self._lists_came = reply.came
         lists = {record["ListID"]: self._encode(LISTS, record) for record in records}
@@ -291,9 +290,8 @@ class Sync:
             oddities.unknown |= page.oddities.unknown
             oddities.keyless += page.oddities.keyless
         ordered = sorted(found.values(), key=lambda message: message.place)
-        return ordered, replace(
-            pages[-1], records=[each.record for each in ordered], oddities=oddities
-        )
+        records = _array(each.record for each in ordered)
+        return ordered, replace(pages[-1], records=records, count=len(ordered), oddities=oddities)
 
     def _ask_messages(self, ListID: int) -> None:
         if ListID not in self._windows:
@@ -310,7 +308,7 @@ class Sync:
         reply = self._client.call(MESSAGES, part.arguments(self._config, 1), str(part))
         oddities = Oddities()
         messages = []
-        for record in self._read(MESSAGES, str(part), reply.rows, ListID, oddities):
+        for record in self._read(MESSAGES, str(part), reply, ListID, oddities):
             sent = record["SendDate"]
             messages.append(
                 Message(
@@ -320,7 +318,7 @@ class Sync:
                     self._encode(MESSAGES, record),
                 )
             )
-        return messages, Page(len(reply.rows), [], reply.came, oddities, reply.fingerprint)
+        return messages, Page(len(reply.rows), b"[]", 0, reply.came, oddities, reply.fingerprint)
 
     # What the workers do.
 
@@ -329,25 +327,21 @@ class Sync:
         reply = self._client.call(part.stream, part.arguments(self._config, number), what)
         oddities = Oddities()
         parent = part.ListID if part.MsgID is None else part.MsgID
-        records = self._read(part.stream, what, reply.rows, parent, oddities)
+        records = self._read(part.stream, what, reply, parent, oddities)
         return Page(
             len(reply.rows),
-            list(map(orjson.dumps, records)),
+            orjson.dumps(records),
+            len(records),
             reply.came,
             oddities,
             reply.fingerprint,
         )
 
     def _read(
-        self,
-        stream: Stream,
-        what: str,
-        rows: etree._Element,
-        parent: int | None,
-        oddities: Oddities,
+        self, stream: Stream, what: str, reply: Reply, parent: int | None, oddities: Oddities
     ) -> list[Record]:
         try:
-            return self._readers[stream].read(rows, parent, oddities)
+            return self._readers[stream].read(reply.rows, parent, oddities)
         except Unreadable as wrong:
             wrong.args = (f"{stream.name} {what}: {wrong}",)
             raise
@@ -357,7 +351,7 @@ class Sync:
     def _emit_lists(self, lists: list[tuple[int, bytes]]) -> None:
         done = _offset(self._state[LISTS]).done
         new = [record for ListID, record in lists if ListID not in done]
-        self._write(LISTS, new, self._lists_came)
+        self._write(LISTS, _array(new), len(new), self._lists_came)
         done.update(ListID for ListID, _ in lists)
 
     def _emit_messages(self, ListID: int, messages: list[Message], page: Page) -> None:
@@ -366,7 +360,7 @@ class Sync:
         if MESSAGES in self._active:
             done = _offset(self._active[MESSAGES]).done
             if ListID not in done:
-                self._write(MESSAGES, page.records, page.came)
+                self._write(MESSAGES, page.records, page.count, page.came)
                 done.add(ListID)
         known = {message.MsgID for message in messages}
         for progress in self._active.values():
@@ -381,7 +375,7 @@ class Sync:
             return
         self._succeeded.add(part.stream)
         self._note_oddities(part.stream, read.page.oddities)
-        self._write(part.stream, read.page.records, read.page.came)
+        self._write(part.stream, read.page.records, read.page.count, read.page.came)
         self._move(part, read.number)
 
     def _end_part(self, ended: Ended) -> None:
@@ -391,7 +385,10 @@ class Sync:
         if ended.failure is None:
             self._succeeded.add(part.stream)
             self._note_end(part)
-        elif isinstance(ended.failure, (Passing, Unreadable)):
+        elif isinstance(ended.failure, (Passing, Unreadable)) or (
+            # What was set aside may have vanished since, of which the walk will tell.
+            part.owed and isinstance(ended.failure, NoAccess)
+        ):
             self._set_aside(part, ended.failure)
         else:
             raise ended.failure
@@ -440,10 +437,9 @@ class Sync:
             offset.place = None
         self._write_state()
 
-    def _write(self, stream: Stream, records: list[bytes], came: datetime) -> None:
-        if stream in self._selection:
-            self._output.records(stream, records, came)
-            self.rows[stream] += len(records)
+    def _write(self, stream: Stream, records: bytes, count: int, came: datetime) -> None:
+        self._output.records(stream, records, came)
+        self.rows[stream] += count
 
     def _note_oddities(self, stream: Stream, oddities: Oddities) -> None:
         for field in sorted(oddities.unknown):
@@ -495,6 +491,11 @@ class Sync:
                     self._client.retries[stream],
                     len(self._state[stream].set_aside),
                 )
+
+
+def _array(records: Iterable[bytes]) -> bytes:
+    """Make a JSON array of what is JSON already."""
+    return b"[%b]" % b",".join(records)
 
 
 def _offset(progress: Progress) -> Offset:
