@@ -107,13 +107,18 @@ class Progress:
         self.offset = Offset(start_date, start, end)
         return True
 
+    @property
+    def range(self) -> Offset:
+        """The range of this run, once it has begun."""
+        assert self.offset is not None  # noqa: S101 - only a stream that began is asked
+        return self.offset
+
     def start_of(self, ListID: int) -> datetime:
         """Where this run's range starts in one list."""
-        assert self.offset is not None  # noqa: S101 - only a stream that began is asked
         covered = self.bookmark is not None and (
             self.covers is None or ListID in self.covers.ListIDs
         )
-        return self.offset.start if covered else self.offset.start_date
+        return self.range.start if covered else self.range.start_date
 
     def complete(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
