@@ -66,6 +66,8 @@ def select(catalog: object) -> Selection:
         if not isinstance(entry, Mapping):
             raise UsageError("The catalog's streams must be objects; see --discover.")
         name = entry.get("tap_stream_id") or entry.get("stream")
+        if not isinstance(name, str):
+            raise UsageError("The catalog's streams must have a tap_stream_id; see --discover.")
         if name not in BY_NAME:
             LOGGER.warning("The catalog's stream %s is not one of this tap's: ignored.", name)
             continue

@@ -21,7 +21,6 @@ from xml.sax.saxutils import escape
 from tap_listrak import __version__, catalog, discovery, state
 from tap_listrak import config as configuration
 from tap_listrak.client import Client
-from tap_listrak.config import Config
 from tap_listrak.dates import UTC
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
 from tap_listrak.output import Output
@@ -68,12 +67,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _load(path: str, what: str, *, empty_is_none: bool = False) -> object:
+def _load(path: str, what: str) -> object:
     """Read a JSON file. Raises UsageError that names it, never what it holds."""
     try:
         text = Path(path).read_text("utf-8-sig")
-        if empty_is_none and not text.strip():
-            return None
+        if what == "state" and not text.strip():
+            LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
+            return {}
         return json.loads(text)
     except OSError as wrong:
         raise UsageError(f"The {what} file {path} cannot be read: {wrong.strerror}.") from wrong
@@ -86,16 +86,8 @@ def _load(path: str, what: str, *, empty_is_none: bool = False) -> object:
             f"The {what} file {path} is not JSON: {wrong.msg} (line {wrong.lineno}, column "
             f"{wrong.colno})."
         ) from None  # its text is the file, secrets and all
-
-
-def _load_state(path: str | None, config: Config, now: datetime) -> state.State:
-    raw: object = {}
-    if path:
-        raw = _load(path, "state", empty_is_none=True)
-        if raw is None:
-            LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
-            raw = {}
-    return state.parse(raw, now, timedelta(days=config.lookback_days))
+    except ValueError:
+        raise UsageError(f"The {what} file {path} holds a number that is too long.") from None
 
 
 class _SecretsHidden(logging.Formatter):
@@ -173,7 +165,8 @@ def _run(
     selection = (
         catalog.select(_load(selected_by, "catalog")) if selected_by else catalog.everything()
     )
-    known = _load_state(arguments.state, config, now)
+    raw = _load(arguments.state, "state") if arguments.state else {}
+    known = state.parse(raw, now, timedelta(days=config.lookback_days))
     if not selection:
         LOGGER.warning(
             'The catalog selects no stream, so nothing is synced. Set "selected": true in the '

@@ -26,7 +26,10 @@ def parse_instant(text: str) -> datetime:
     moment: datetime = ciso8601.parse_datetime(text)
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
-    return _to_utc(moment)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as overflow:
+        raise ValueError("beyond the years 1 to 9999") from overflow
 
 
 def format_instant(instant: datetime) -> str:
@@ -49,10 +52,13 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
         if len(text) < 19 or text[10] != "T":
             raise ValueError("not an xs:dateTime")
         moment: datetime = ciso8601.parse_datetime(text)
-        if moment.tzinfo is not None:
-            moment = _to_utc(moment)
-        elif zone is not pytz.utc:
-            moment = _to_utc(zone.localize(moment, is_dst=False))
+        try:
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(UTC)
+            elif zone is not pytz.utc:
+                moment = zone.localize(moment, is_dst=False).astimezone(UTC)
+        except OverflowError as overflow:
+            raise ValueError("beyond the years 1 to 9999") from overflow
         return format_instant(moment)
 
     return read
@@ -68,13 +74,6 @@ def string_reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
         return read(text)
 
     return read_either
-
-
-def _to_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as overflow:
-        raise ValueError("beyond the years 1 to 9999") from overflow
 
 
 def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:

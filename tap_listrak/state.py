@@ -8,13 +8,14 @@ has been emitted. See ARCHITECTURE.md for an example.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
@@ -103,7 +104,7 @@ class Progress:
         if again:
             self.covers = Covers(start_date, frozenset())
         elif self.bookmark:
-            start = max(min(self.bookmark, end) - lookback, start_date)
+            start = max(min(self.bookmark, end), start_date + lookback) - lookback
         self.offset = Offset(start_date, start, end)
         return True
 
@@ -131,20 +132,19 @@ class Progress:
         """Set a range aside, joined with what the same message or list owes already."""
         for other in self.set_aside:
             if (other.ListID, other.MsgID) == (owed.ListID, owed.MsgID):
-                if (other.start, other.end) == (owed.start, owed.end):
-                    other.page = owed.page
-                else:
-                    other.start, other.end = min(other.start, owed.start), max(other.end, owed.end)
-                    other.page = 1
+                same = (other.start, other.end) == (owed.start, owed.end)
+                other.start, other.end = min(other.start, owed.start), max(other.end, owed.end)
+                # The pages of another range are other pages.
+                other.page = min(other.page, owed.page) if same else 1
                 return
         self.set_aside.append(owed)
 
 
 class State:
-    """The state of all streams; unknown streams and keys are kept as they came."""
+    """The state of all streams; unknown streams and keys are kept as they came, as JSON."""
 
-    def __init__(self, raw: dict[str, Any], progress: dict[Stream, Progress]) -> None:
-        self._raw = raw
+    def __init__(self, kept: bytes, progress: dict[Stream, Progress]) -> None:
+        self._kept = kept
         self.progress = progress
 
     def __getitem__(self, stream: Stream) -> Progress:
@@ -156,8 +156,8 @@ class State:
         return max((offset.end for offset in offsets if offset), default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The value of a STATE message, with a copy of everything."""
-        value = copy.deepcopy(self._raw)
+        """The value of a STATE message."""
+        value: dict[str, Any] = orjson.loads(self._kept)
         bookmarks = value.setdefault("bookmarks", {})
         covers = Counter(each.covers for each in self.progress.values() if each.covers)
         shared = covers.most_common(1)[0][0] if covers else None
@@ -228,7 +228,10 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
         raw = raw.get("value")
     if not isinstance(raw, Mapping):
         raise UsageError("The state must be a JSON object, such as the value of a STATE message.")
-    kept: dict[str, Any] = copy.deepcopy(dict(raw))
+    try:
+        kept: dict[str, Any] = orjson.loads(orjson.dumps(raw))
+    except TypeError as wrong:
+        raise UsageError(f"The state could not be written back: {wrong}.") from wrong
     bookmarks = _object(kept.setdefault("bookmarks", {}), "bookmarks")
     for name in bookmarks:
         _object(bookmarks[name], f"bookmarks.{name}")
@@ -258,10 +261,10 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
         raise UsageError("In the state, set_aside must be an array.")
     for owed in set_aside:
         of = BY_NAME.get(str(_object(owed, "set_aside").get("stream")))
-        if of is None:
-            raise UsageError("In the state, set_aside names a stream that this tap does not have.")
-        progress[of].set_aside.append(_set_aside(owed))
-    return State(kept, progress)
+        if of is None or not of.bookmark:
+            raise UsageError("In the state, set_aside names a stream that cannot be set aside.")
+        progress[of].set_aside.append(_set_aside(of, owed))
+    return State(orjson.dumps(kept), progress)
 
 
 def _mend_bounces(bookmarks: dict[str, Any]) -> None:
@@ -337,11 +340,13 @@ def _offset(stream: Stream, value: Any, where: str) -> Offset:
     return offset
 
 
-def _set_aside(value: dict[str, Any]) -> SetAside:
+def _set_aside(stream: Stream, value: dict[str, Any]) -> SetAside:
     MsgID = value.get("MsgID")
+    if MsgID is not None and not stream.of_message:
+        raise UsageError(f"In the state, set_aside.MsgID has no place with {stream.name}.")
     return SetAside(
         ListID=_integer(value.get("ListID"), "set_aside.ListID"),
-        MsgID=None if MsgID is None else _integer(MsgID, "set_aside.MsgID"),
+        MsgID=_integer(MsgID, "set_aside.MsgID") if stream.of_message else None,
         start=_instant(value.get("start"), "set_aside.start"),
         end=_instant(value.get("end"), "set_aside.end"),
         page=_integer(value.get("Page", 1), "set_aside.Page"),
