@@ -1,0 +1,251 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_listrak import __version__, cli, client, config, parts
+from tap_listrak.errors import FAULTS, Passing, Refused
+from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tap_listrak"
+README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING}
+NAMES = [stream.name for stream in STREAMS]
+
+
+def section(heading: str, document: str = README) -> str:
+    """What stands below a heading, down to the next of its level or above."""
+    level = heading.split()[0]
+    below = document.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", below, maxsplit=1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables in a text, without the tables' heads."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        lines = table.splitlines()[2:]
+        found += [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return found
+
+
+def commands(document: str) -> Iterator[str]:
+    """The commands in a document's blocks of shell, one stage of a pipe at a time."""
+    for block in re.findall(r"```sh\n(.*?)```", document, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from (stage.strip() for stage in line.split(" | "))
+
+
+def make_targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def flags_of_the_tap() -> set[str]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        cli.main(["--help"])
+    return set(re.findall(r"(?<!\w)--?[a-z]+", out.getvalue()))
+
+
+def as_written(option: config.Option) -> str:
+    if option.default is config.REQUIRED:
+        return "required"
+    if option.default is None:
+        return "all"
+    is_text = isinstance(option.default, str)
+    return f"`{option.default if is_text else json.dumps(option.default)}`"
+
+
+def type_of(schema: dict[str, Any]) -> str:
+    """A column's type as the README writes it."""
+    types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    (kind,) = [each for each in types if each != "null"]
+    if kind == "array":
+        return f"array of {schema['items']['type']}"
+    return str(schema.get("format", kind))
+
+
+def imports(module: Path) -> Iterator[str]:
+    """The tap's own modules that a module imports."""
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "tap_listrak":
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "").removeprefix("tap_listrak.")]
+        elif isinstance(node, ast.Import):
+            names = [name.name.removeprefix("tap_listrak.") for name in node.names]
+        else:
+            continue
+        yield from (name for name in names if (PACKAGE / f"{name}.py").exists())
+
+
+def texts_of_the_code() -> str:
+    """All string literals of the tap, one a line, with … for what is filled in."""
+    found = []
+    for module in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                pieces = [getattr(piece, "value", "") for piece in node.values]
+                found.append("".join(each if isinstance(each, str) else "…" for each in pieces))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%[.\d]*[sdf]", "…", node.value))
+    return "\n".join(found)
+
+
+def test_the_config_table_holds_every_option_with_its_default() -> None:
+    assert rows(section("## Configure")) == [
+        [f"`{key}`", option.takes, as_written(option), option.meaning]
+        for key, option in config.OPTIONS.items()
+    ]
+
+
+def test_the_sample_config_holds_options_at_their_defaults() -> None:
+    sample = json.loads((ROOT / "sample_config.json").read_text("utf-8"))
+    config.parse(sample, datetime.now(timezone.utc))
+    for key, value in sample.items():
+        default = config.OPTIONS[key].default
+        assert default is config.REQUIRED or value == default
+
+
+def test_the_exit_codes_are_those_of_the_command_line() -> None:
+    assert rows(section("### Exit codes")) == [
+        [str(code), meaning] for code, meaning in cli.EXIT_CODES.items()
+    ]
+
+
+def test_the_table_reference_holds_the_nine_tables_in_order() -> None:
+    assert re.findall(r"^### (\w+)$", section("## Tables"), re.MULTILINE) == NAMES
+
+
+@pytest.mark.parametrize("stream", STREAMS, ids=NAMES)
+def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream: Stream) -> None:
+    text = section(f"### {stream.name}")
+    columns = stream.schema()["properties"]
+    assert f"Key: {' and '.join(f'`{column}`' for column in stream.key)}." in text
+    assert f"From `{stream.operation}`." in text
+    assert [row[:2] for row in rows(text)] == [
+        [f"`{column}`", type_of(schema)] for column, schema in columns.items()
+    ]
+    assert {row[0] for row in rows(text) if row[2] == "key"} == {f"`{each}`" for each in stream.key}
+
+
+def test_the_fields_within_objects_are_named() -> None:
+    for stream in STREAMS:
+        for column, schema in stream.schema()["properties"].items():
+            (row,) = [row for row in rows(section(f"### {stream.name}")) if row[0] == f"`{column}`"]
+            for name, facts in schema.get("properties", {}).items():
+                assert f"`{name}` ({type_of(facts)})" in row[2]
+
+
+def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() -> None:
+    (diagram,) = re.findall(r"```mermaid\nerDiagram\n(.*?)```", README, re.DOTALL)
+    of_parents = [
+        f"{stream.parent.name} ||--o{{ {stream.name} : {stream.parent_key}"
+        for stream in STREAMS
+        if stream.parent
+    ]
+    of_contacts = [
+        f"subscribed_contacts |o..o{{ {stream.name} : ContactID"
+        for stream in STREAMS
+        if stream.of_message and "ContactID" in stream.schema()["properties"]
+    ]
+    assert sorted(map(str.strip, diagram.splitlines())) == sorted(of_parents + of_contacts)
+
+
+def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> None:
+    told = {row[0]: row for row in rows(section("## Tables").split("\n### ")[0])}
+    assert list(told) == NAMES
+    for stream in STREAMS:
+        _, asked, _, bookmark = told[stream.name]
+        assert bookmark == (f"`{stream.bookmark}`" if stream.bookmark else "none")
+        assert ("by message" in asked) == stream.of_message
+        assert ("by list" in asked) == (stream.parent is LISTS)
+    assert f"windows of {parts.CONTACT_DAYS} days" in told[SUBSCRIBED_CONTACTS.name][1]
+
+
+def test_troubleshooting_holds_every_fault_and_whether_it_is_tried_again() -> None:
+    told = {row[0]: row[1] for row in rows(section("## Troubleshooting"))}
+    # Noticed between two calls that both succeeded, so neither is made again.
+    once = {"repeated page"}
+    for key, fault in FAULTS.items():
+        again = issubclass(fault.error, Passing) and key not in once
+        assert told[fault.told] == ("yes" if again else "no")
+
+
+def test_troubleshooting_holds_refusals_under_their_exit_code() -> None:
+    heading = f"### Login and permission (exit code {Refused.exit_code})"
+    assert {row[0] for row in rows(section(heading))} == {
+        fault.told for fault in FAULTS.values() if issubclass(fault.error, Refused)
+    }
+
+
+def test_every_message_in_troubleshooting_is_one_that_the_tap_gives() -> None:
+    texts = texts_of_the_code()
+    for message, *_ in rows(section("## Troubleshooting")):
+        assert f"\n{message.removesuffix('…')}" in texts
+
+
+def test_the_numbers_in_the_limits_are_those_of_the_code() -> None:
+    assert f"at most {client.LARGEST_REPLY // 2**20} MiB" in section("## Limits")
+    assert f"Windows of {parts.CONTACT_DAYS} days" in section("## Limits")
+    assert len(client.WAITS) + 1 == 5, "the README speaks of five tries"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_name_targets_and_flags_that_exist(name: str) -> None:
+    targets, flags = make_targets(), flags_of_the_tap()
+    inline = re.findall(r"`((?:make|--)[^`\n]*)`", DOCUMENTS[name])
+    for command in [*commands(DOCUMENTS[name]), *inline]:
+        words = command.split()
+        if words[:1] == ["make"]:
+            assert {word for word in words[1:] if "=" not in word} <= targets
+        elif words and (words[0].endswith("tap-listrak") or words[0].startswith("--")):
+            assert {word for word in words if word.startswith("-")} <= flags
+
+
+def test_make_lists_every_target_that_is_for_people() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert set(re.findall(r"^([a-z]+):.*## \w", makefile, re.MULTILINE)) == set(phony.split())
+    assert set(phony.split()) == make_targets()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
+    document = DOCUMENTS[name]
+    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    for link in re.findall(r"\]\((?!https:)([^)]*)\)", document):
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists()
+        assert anchor in anchors or not anchor
+
+
+def test_the_map_names_every_module_and_imports_point_upward_in_it() -> None:
+    architecture = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    table = section("## Modules, imports pointing only upward", architecture)
+    order = [row[0].strip("`") for row in rows(table)]
+    assert sorted(order) == sorted(
+        path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")
+    )
+    for place, module in enumerate(order):
+        assert set(imports(PACKAGE / f"{module}.py")) <= set(order[:place])
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert section(f"## [{__version__}]", changelog).strip()
