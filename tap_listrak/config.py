@@ -84,6 +84,8 @@ def _boolean(value: Any) -> bool:
 
 
 def _integer(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise ValueError
     if isinstance(value, str) and not (value.isascii() and value.strip().isdecimal()):
@@ -114,6 +116,8 @@ def _identifiers(value: Any) -> frozenset[int]:
 def _address(value: Any) -> str:
     parts = urlsplit(_text(value).strip())
     if parts.username is not None or parts.password is not None or not parts.hostname:
+        raise ValueError
+    if any(character.isspace() for character in urlunsplit(parts)):
         raise ValueError
     _ = parts.port  # raises ValueError where it is no number
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from tap_listrak.client import Client
 from tap_listrak.config import Config
-from tap_listrak.errors import ListrakError, NoAccess, Refused
+from tap_listrak.errors import ListrakError, NoAccess, Refused, Unreadable
 from tap_listrak.parts import Part
 from tap_listrak.records import Oddities, Reader
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS, Stream
@@ -29,8 +28,8 @@ def readable_streams(config: Config, client: Client, now: datetime) -> list[Stre
 
 
 def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]:
-    # A row of each parent, by its stream; where there is none, its children cannot be asked for.
-    found: dict[Stream, dict[str, Any]] = {}
+    # A key of each parent; where there is none, its children cannot be asked for.
+    found: dict[Stream, int] = {}
     newest = max(config.start_date, now - timedelta(days=config.interval_days))
     for stream in STREAMS:
         if stream.parent and stream.parent not in found:
@@ -38,10 +37,10 @@ def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]
             continue
         part = Part(
             stream,
-            found[LISTS]["ListID"] if LISTS in found else 0,
+            found.get(LISTS, 0),
             newest if stream is MESSAGES else config.start_date,
             now,
-            found[MESSAGES]["MsgID"] if stream.of_message else None,
+            found[MESSAGES] if stream.of_message else None,
         )
         what = str(part) if stream.parent else "of the account"
         arguments = part.arguments(config, 1)
@@ -62,7 +61,11 @@ def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]
             continue
         yield stream
         if stream in (LISTS, MESSAGES):
-            reader = Reader(stream, stream.schema()["properties"], config.timezone)
-            records = reader.read(rows, part.ListID, Oddities())
+            reader = Reader(stream, stream.key, config.timezone)
+            try:
+                records = reader.read(rows, part.ListID, Oddities())
+            except Unreadable as wrong:
+                LOGGER.warning("%s: its children cannot be checked. %s", stream.name, wrong)
+                continue
             if records:
-                found[stream] = min(records, key=lambda record: record[stream.key[0]])
+                found[stream] = min(record[stream.key[0]] for record in records)

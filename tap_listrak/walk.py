@@ -29,6 +29,7 @@ from tap_listrak.streams import LISTS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, S
 
 LOGGER = logging.getLogger(__name__)
 
+_COUNTS = [stream.count for stream in STREAMS if stream.count]
 _DAWN = datetime.min.replace(tzinfo=UTC)
 
 
@@ -87,11 +88,15 @@ class Walk:
         self._end = end
         # The walk runs ahead of what is emitted, so it looks at where the last run stood.
         self._resume = {stream: each.range.place for stream, each in active.items()}
-        # Parents are read whole, as the walk needs their keys, dates and counts.
-        whole = {parent: tuple(parent.schema()["properties"]) for parent in (LISTS, MESSAGES)}
+        # Of parents the walk needs some columns, whether they are selected or not.
+        needed = {LISTS: ("ListID",), MESSAGES: ("MsgID", "SendDate", *_COUNTS)}
         self._readers = {
-            stream: Reader(stream, columns, config.timezone)
-            for stream, columns in {**selection, **whole}.items()
+            stream: Reader(
+                stream,
+                dict.fromkeys((*selection.get(stream, ()), *needed.get(stream, ()))),
+                config.timezone,
+            )
+            for stream in {**selection, **needed}
         }
         self._windows: dict[int, list[Future[tuple[list[Message], Page]]]] = {}
 
@@ -280,7 +285,7 @@ class Walk:
                 Message(
                     record["MsgID"],
                     sent and parse_instant(sent),
-                    {stream.count: record[stream.count] for stream in STREAMS if stream.count},
+                    {column: record[column] for column in _COUNTS},
                     self._encode(MESSAGES, record),
                 )
             )

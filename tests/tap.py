@@ -36,7 +36,7 @@ class Run:
     @property
     def messages(self) -> list[dict[str, Any]]:
         """Every line of stdout, as the Singer message it must be."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.split("\n")[:-1]]
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         """The messages of one type: RECORD, SCHEMA or STATE."""
@@ -91,9 +91,7 @@ class Tap:
                 arguments += [f"--{name}", str(path)]
         return arguments
 
-    def run(
-        self, *flags: str, clock: Callable[[], datetime] | None = None, **files: Any
-    ) -> Run:
+    def run(self, *flags: str, clock: Callable[[], datetime] | None = None, **files: Any) -> Run:
         """Run the tap through its entry point, in this process; waits are noted, not waited."""
         given: dict[str, Any] = {"clock": clock} if clock else {}
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()

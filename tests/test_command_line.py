@@ -1,0 +1,304 @@
+"""The command line: its options, its log, its exit codes, and one line on failure."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from singer import metrics
+
+from listrak_service import Ask, Reply, html
+from tap_listrak import __version__
+from tap_listrak.cli import EXIT_CODES, main
+from tap_listrak.streams import STREAMS
+from tests.conftest import MakeTap
+from tests.tap import PASSWORD, Run, Tap, selecting
+from tests.test_full_sync import all_due, all_emitted, now, small
+
+Call = Callable[..., Run]
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+@pytest.fixture(autouse=True)
+def _no_level_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOGLEVEL", raising=False)
+    monkeypatch.delenv("TAP_LISTRAK_LOGLEVEL", raising=False)
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for an account of two lists and three months."""
+    return make_tap(small(), {"start_date": "2026-04-01"})
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Give the entry point exactly these arguments."""
+
+    def run(*arguments: str) -> Run:
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            logging.getLogger().handlers.clear()
+        captured = capfd.readouterr()
+        return Run(code, captured.out, captured.err)
+
+    return run
+
+
+def test_version_is_printed(call: Call) -> None:
+    run = call("--version")
+    assert (run.code, run.out) == (0, f"tap-listrak {__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -> None:
+    run = call(flag)
+    assert run.code == 0
+    words = set(re.findall(r"[\w-]+", run.out))
+    assert words >= {"-c", "--config", "-s", "--state", "-p", "--properties", "--catalog"}
+    assert words >= {"-d", "--discover", "--version", "-h", "--help"}
+    assert words >= {"TAP_LISTRAK_LOGLEVEL", "LOGLEVEL"}
+    text = " ".join(run.out.split())
+    for code in EXIT_CODES:
+        assert re.search(rf"\b{code} [a-zA-Z]", text)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--discover",), ("--unknown",), ("-c",), ("-c", "a", "b")], ids=str
+)
+def test_a_mistake_in_the_command_line_is_told_on_stderr(
+    arguments: tuple[str, ...], call: Call
+) -> None:
+    run = call(*arguments)
+    assert run.code == 2
+    assert run.out == ""
+    assert "usage: tap-listrak" in run.err
+
+
+def test_the_console_script_is_the_entry_point() -> None:
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="tap-listrak")
+    assert script.load() is main
+
+
+def test_the_short_options_do_what_the_long_ones_do(tap: Tap, call: Call) -> None:
+    catalog = selecting(tap.discover(), "message_opens")
+    state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-01T00:00:00Z"}}}
+    _, config, _, catalog_path, _, state_path = tap.arguments(catalog=catalog, state=state)
+    assert json.loads(call("-c", config, "-d").out) == tap.discover()
+    tap.service.asked.clear()
+    run = call("-c", config, "-p", catalog_path, "-s", state_path)
+    assert run.code == 0
+    assert [each["stream"] for each in run.of_type("SCHEMA")] == ["message_opens"]
+    assert {
+        ask.arguments["StartDate"]
+        for ask in tap.service.asked
+        if ask.operation == "ReportRangeMessageContactOpen"
+    } == {"2026-05-31T00:00:00"}
+
+
+def test_the_module_is_run_as_a_process(tap: Tap) -> None:
+    run = tap.process()
+    assert run.code == 0
+    assert all_emitted(run) == all_due(tap.service.account)
+
+
+# Files.
+
+
+def broken_file(folder: Path, how: str) -> Path:
+    path = folder / f"{how.replace(' ', '-')}.json"
+    if how == "a folder":
+        path.mkdir(exist_ok=True)
+    elif how == "not UTF-8":
+        path.write_bytes(b'{"password": "hunter2\xff"}')
+    elif how == "cut short":
+        path.write_text('{"password": "hunter2", ', "utf-8")
+    elif how == "nested deeply":
+        path.write_text("[" * 100_000, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("how", ["missing", "a folder", "not UTF-8", "cut short", "nested deeply"])
+@pytest.mark.parametrize("option", ["config", "catalog", "properties", "state"])
+def test_a_file_that_cannot_be_read_is_named_in_one_line_before_any_request(
+    option: str, how: str, tap: Tap, call: Call
+) -> None:
+    path = broken_file(tap.folder, how)
+    sound = [] if option == "config" else tap.arguments()
+    run = call(*sound, f"--{option}", str(path))
+    assert run.code == 2
+    assert run.out == ""
+    (line,) = run.err.splitlines()
+    assert line.startswith("CRITICAL ")
+    assert str(path) in line
+    assert ("catalog" if option == "properties" else option) in line
+    assert "hunter2" not in run.err
+    assert tap.service.connections == 0
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", '"text"', ""])
+def test_a_config_file_without_an_object_is_refused(text: str, tap: Tap, call: Call) -> None:
+    path = tap.folder / "other.json"
+    path.write_text(text, "utf-8")
+    run = call("--config", str(path))
+    assert run.code == 2
+    (line,) = run.err.splitlines()
+    assert line.startswith("CRITICAL ")
+    assert "config" in line
+
+
+def test_a_byte_order_mark_in_a_file_does_no_harm(tap: Tap, call: Call) -> None:
+    path = tap.folder / "marked.json"
+    path.write_text(json.dumps(tap.config), "utf-8-sig")
+    assert call("--config", str(path), "--discover").code == 0
+
+
+# The log.
+
+
+def levels_of(run: Run) -> set[str]:
+    return {line.split(" ")[0] for line in run.err.splitlines()} & set(LEVELS)
+
+
+@pytest.mark.parametrize(
+    ("environment", "levels"),
+    [
+        ({}, {"INFO", "WARNING"}),
+        ({"LOGLEVEL": "WARNING"}, {"WARNING"}),
+        ({"LOGLEVEL": "warning"}, {"WARNING"}),
+        ({"LOGLEVEL": "ERROR"}, set()),
+        ({"TAP_LISTRAK_LOGLEVEL": "WARNING"}, {"WARNING"}),
+        ({"TAP_LISTRAK_LOGLEVEL": "CRITICAL", "LOGLEVEL": "DEBUG"}, set()),
+        ({"TAP_LISTRAK_LOGLEVEL": "", "LOGLEVEL": "WARNING"}, {"WARNING"}),
+    ],
+    ids=lambda given: " ".join(sorted(given)) or "none",
+)
+def test_the_environment_sets_the_level_of_the_log(
+    environment: dict[str, str],
+    levels: set[str],
+    make_tap: MakeTap,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    account = small(lists=1, messages=0, contacts=0)
+    ListID = int(str(account.lists()[0]["ListID"]))
+    tap = make_tap(account, {"start_date": "2026-06-01", "list_ids": [ListID, 4711]})
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert levels_of(run) == levels
+
+
+def test_an_unknown_level_is_warned_of_and_info_is_taken(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLEVEL", "LOUD")
+    run = tap.run(clock=now)
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert "LOGLEVEL" in warning
+    assert run.lines("INFO")
+
+
+def test_no_secret_is_in_the_log_at_any_level(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert "DEBUG" in levels_of(run)
+    for form in (PASSWORD, PASSWORD.replace("&", "&amp;"), "<battery>", "&lt;battery"):
+        assert form not in run.err
+
+
+def points_of(run: Run, metric: str) -> list[Any]:
+    points = map(metrics.parse, run.err.splitlines())
+    return [point for point in points if point and point.metric == metric]
+
+
+def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
+    run = tap.run(clock=now)
+    assert len(points_of(run, "record_count") + points_of(run, "http_request_duration")) == sum(
+        "METRIC" in line for line in run.err.splitlines()
+    )
+    counted: Counter[str] = Counter()
+    for point in points_of(run, "record_count"):
+        assert point.metric_type == "counter"
+        counted[point.tags["endpoint"]] += point.value
+    assert counted == {name: rows.total() for name, rows in all_emitted(run).items()}
+
+
+def test_every_call_has_its_timer_with_the_stream_and_the_status(tap: Tap) -> None:
+    def fail_once(ask: Ask) -> Reply | None:
+        first = ask.operation == "GetContactListCollection" and ask.attempt == 1
+        return html(502) if first else None
+
+    tap.service.rules.append(fail_once)
+    run = tap.run(clock=now)
+    points = points_of(run, "http_request_duration")
+    assert all(point.metric_type == "timer" and point.value >= 0 for point in points)
+    timed = Counter((point.tags["endpoint"], point.tags["status"]) for point in points)
+    name_of = {stream.operation: stream.name for stream in STREAMS}
+    asked = Counter((name_of[ask.operation], "succeeded") for ask in tap.service.asked)
+    asked["lists", "succeeded"] -= 1
+    asked["lists", "failed"] += 1
+    assert timed == asked
+
+
+# Failures.
+
+
+def test_a_wrong_password_is_tried_once(tap: Tap) -> None:
+    run = tap.run(config={"password": "hunter2"})
+    assert run.code == 3
+    (line,) = run.lines("CRITICAL")
+    assert "`password`" in line
+    assert "Traceback" not in run.err
+    assert "hunter2" not in run.err
+    assert not run.of_type("RECORD")
+    assert len(tap.service.asked) == 1
+    assert tap.waits == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",)], ids=str)
+def test_a_service_that_cannot_be_reached_is_tried_five_times(
+    flags: tuple[str, ...], tap: Tap
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    run = tap.run(*flags, config={"wsdl_url": f"http://127.0.0.1:{port}/service?wsdl"})
+    assert run.code == 1
+    assert run.out == ""
+    assert len(tap.waits) == 4
+    assert all(0 <= wait <= most for wait, most in zip(tap.waits, (2, 4, 8, 16), strict=True))
+    assert len(run.lines("WARNING")) == 4
+    (line,) = run.lines("CRITICAL")
+    assert "`wsdl_url`" in line
+    assert "Traceback" not in run.err
+
+
+def test_the_traceback_of_a_failure_stands_at_debug(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    run = tap.run(config={"password": "hunter2"})
+    assert len(run.lines("CRITICAL")) == 1
+    assert "Traceback" in run.err
+    assert "hunter2" not in run.err
+
+
+def test_a_user_without_lists_is_told_to_be_granted_some(make_tap: MakeTap) -> None:
+    run = make_tap(lists=0).run()
+    assert run.code == 1
+    (line,) = run.lines("CRITICAL")
+    assert "lists" in line
+    assert not run.of_type("RECORD")

@@ -1,0 +1,351 @@
+"""The config takes what its options say, and refuses the rest before any request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytz
+
+from listrak_service import Ask, Reply
+from tap_listrak import __version__
+from tap_listrak.config import LISTRAK_WSDL, Config, parse
+from tap_listrak.errors import UsageError
+from tests.conftest import MakeTap
+from tests.tap import PASSWORD, USERNAME, Tap
+from tests.test_full_sync import NOW, now, serving, small
+
+SECRET = "hunter2"
+REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}
+TOO_MANY_DIGITS = "9" * 5000
+
+NUMBERS = {"interval_days": 3650, "request_timeout": 3600, "concurrency": 32, "lookback_days": 365}
+
+WRONG: dict[str, list[Any]] = {
+    **{key: [None, "", 5, True, [SECRET], {"a": SECRET}] for key in REQUIRED},
+    "wsdl_url": [
+        5,
+        ["https://example.com"],
+        "example.com/service.asmx",
+        "//example.com/service.asmx",
+        "https://",
+        "https:///service.asmx",
+        "https://:443/service.asmx",
+        "https://example.com:port/",
+        "https://example.com:99999/",
+        "https://[::1/",
+        "http://example.com/",
+        "http://webservices.listrak.com/v31/IntegrationService.asmx?wsdl",
+        "http://10.0.0.1/",
+        "http://0.0.0.0/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/",
+        "http://127.0.0.1@example.com/",
+        "ftp://127.0.0.1/",
+        "file:///etc/hosts",
+        f"https://robot:{SECRET}@example.com/",
+        f"https://:{SECRET}@example.com/",
+        f"http://robot:{SECRET}@127.0.0.1/",
+        "https://@example.com/",
+    ],
+    **{
+        key: [
+            *(0, -1, most + 1, 10**30, 1.5, True, [1], {}),
+            *("0", "-1", str(most + 1), "1.5", "1e1", "x", "0x10", "\u0661", " ", TOO_MANY_DIGITS),
+        ]
+        for key, most in NUMBERS.items()
+    },
+    "timezone": [5, True, ["UTC"], {}, "Mars/Olympus", "America", "é", "../UTC", "UTC+1", " "],
+    "list_ids": [
+        *([], {}, True, 1.5, 0, -1, 2**31),
+        *([[]], [None], [True], [1.5], [0], [1, -2], [2**31], ["x"], [""]),
+        *(",", " ", "x", "1,x", "1;2", "0", "1,-2", "1.5", TOO_MANY_DIGITS),
+    ],
+    "include_test_messages": [2, -1, 1.0, [], {}, "yes", "on", "2", " "],
+    "user_agent": [5, True, [], {}, "two\nlines", "a\rb", "é", "\x00"],
+}
+WRONG["username"] += [f"{SECRET}\n", f"{SECRET}\x00"]
+WRONG["password"] += [f"{SECRET}\n", f"{SECRET}\x00"]
+WRONG["start_date"] += [
+    "2026-07-01T12:00:01Z",
+    "2026-07-01T14:00:01+02:00",
+    "2999-01-01",
+    "01/02/2025",
+    "yesterday",
+    "2025-13-01",
+    "2025-02-30",
+    "2025-01-01T25:00:00",
+    "0001-01-01T00:00:00+14:00",
+    "\ud800",
+]
+MISTAKES = [(key, value) for key, values in WRONG.items() for value in values]
+
+
+def name_of(value: Any) -> str:
+    """A test's name for a value: short, and in ASCII."""
+    return ascii(value)[:40]
+
+
+@pytest.fixture(scope="module")
+def silent_tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
+    """A tap whose service is never asked, for all mistakes."""
+    with serving(small(), tmp_path_factory.mktemp("config"), password=SECRET) as tap:
+        yield tap
+
+
+@pytest.mark.parametrize(("key", "value"), MISTAKES, ids=name_of)
+def test_a_mistake_is_refused_in_one_line_that_names_its_key_before_any_request(
+    key: str, value: Any, silent_tap: Tap
+) -> None:
+    run = silent_tap.run(config={key: value}, clock=now)
+    assert run.code == 2
+    assert run.out == ""
+    (line,) = run.err.splitlines()
+    assert line.startswith("CRITICAL ")
+    assert f"`{key}`" in line
+    assert "takes" in line
+    assert SECRET not in run.err
+    assert silent_tap.service.connections == 0
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_required_key_that_is_missing_is_named(key: str, tap: Tap) -> None:
+    del tap.config[key]
+    run = tap.run()
+    assert run.code == 2
+    (line,) = run.lines("CRITICAL")
+    assert f"`{key}`" in line
+    assert tap.service.connections == 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",)])
+def test_a_mistake_is_refused_by_sync_and_discovery_alike(flags: tuple[str, ...], tap: Tap) -> None:
+    run = tap.run(*flags, config={"concurrency": "many"})
+    assert run.code == 2
+    assert tap.service.connections == 0
+
+
+def read(**given: Any) -> Config:
+    return parse({**REQUIRED, **given}, NOW)
+
+
+def test_the_defaults_are_as_documented() -> None:
+    assert read() == Config(
+        username="robot",
+        password=SECRET,
+        start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
+        wsdl_url="https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl",
+        interval_days=365,
+        request_timeout=300,
+        concurrency=4,
+        timezone=pytz.utc,
+        lookback_days=1,
+        list_ids=None,
+        include_test_messages=True,
+        user_agent=f"tap-listrak/{__version__}",
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize(
+    "key", [*NUMBERS, "wsdl_url", "timezone", "list_ids", "include_test_messages", "user_agent"]
+)
+def test_an_optional_key_that_is_null_or_empty_takes_its_default(key: str, nothing: Any) -> None:
+    assert read(**{key: nothing}) == read()
+
+
+def test_values_may_come_as_strings() -> None:
+    assert read(
+        interval_days="30",
+        request_timeout=" 60 ",
+        concurrency="8",
+        lookback_days="007",
+        timezone=" America/New_York ",
+        list_ids="1, 2",
+        include_test_messages="false",
+        start_date=" 2025-06-01 ",
+    ) == read(
+        interval_days=30,
+        request_timeout=60,
+        concurrency=8,
+        lookback_days=7,
+        timezone="America/New_York",
+        list_ids=[1, 2],
+        include_test_messages=False,
+        start_date="2025-06-01",
+    )
+
+
+@pytest.mark.parametrize("word", [True, "true", "True", "TRUE", " true ", "1", 1])
+def test_true_has_many_spellings(word: Any) -> None:
+    assert read(include_test_messages=word).include_test_messages is True
+
+
+@pytest.mark.parametrize("word", [False, "false", "False", "FALSE", " false ", "0", 0])
+def test_false_has_many_spellings(word: Any) -> None:
+    assert read(include_test_messages=word).include_test_messages is False
+
+
+@pytest.mark.parametrize("ids", [[1, 2], ["1", "2"], [2, 1, 1], "1,2", " 1 , 2 ", "1,2,", "[1, 2]"])
+def test_list_ids_come_as_an_array_or_separated_by_commas(ids: Any) -> None:
+    assert read(list_ids=ids).list_ids == frozenset((1, 2))
+
+
+@pytest.mark.parametrize(("key", "most"), NUMBERS.items())
+def test_numbers_reach_from_one_to_their_most(key: str, most: int) -> None:
+    assert [getattr(read(**{key: value}), key) for value in (1, most)] == [1, most]
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2025-03-04", datetime(2025, 3, 4)),
+        ("2025-03-04T05:06:07", datetime(2025, 3, 4, 5, 6, 7)),
+        ("2025-03-04T05:06:07Z", datetime(2025, 3, 4, 5, 6, 7)),
+        ("2025-03-04T05:06:07.000000Z", datetime(2025, 3, 4, 5, 6, 7)),
+        ("2025-03-04T05:06:07+02:00", datetime(2025, 3, 4, 3, 6, 7)),
+        ("2025-03-04 05:06:07-0500", datetime(2025, 3, 4, 10, 6, 7)),
+        ("2026-07-01T12:00:00Z", datetime(2026, 7, 1, 12)),
+    ],
+)
+def test_start_date_is_a_date_or_date_time_in_utc_unless_it_says_otherwise(
+    text: str, instant: datetime
+) -> None:
+    assert read(start_date=text).start_date == instant.replace(tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://proxy.example.com/listrak?wsdl",
+        "HTTPS://proxy.example.com/listrak?wsdl",
+        "https://10.0.0.1:8443/",
+        "http://localhost:8080/service?wsdl",
+        "http://LOCALHOST/",
+        "http://127.0.0.1:1/",
+        "http://127.8.9.10/",
+        "http://[::1]:8080/",
+    ],
+)
+def test_https_goes_anywhere_and_http_to_this_machine_alone(url: str) -> None:
+    assert read(wsdl_url=url).wsdl_url.lower() == url.lower()
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert read(colour="green", anchor_time=None, disable_collection=True) == read()
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 5, True])
+def test_a_config_that_is_no_object_is_refused(raw: object) -> None:
+    with pytest.raises(UsageError, match="JSON object"):
+        parse(raw, NOW)
+
+
+def test_no_secret_is_in_the_words_for_a_config() -> None:
+    assert SECRET not in repr(read())
+    assert "robot" not in repr(read())
+
+
+def test_the_sample_config_is_a_sound_one() -> None:
+    sample = json.loads(Path(__file__).parents[1].joinpath("sample_config.json").read_text("utf-8"))
+    config = parse(sample, NOW)
+    assert config.wsdl_url == LISTRAK_WSDL
+    assert set(sample) <= set(Config.__dataclass_fields__)
+
+
+def test_the_service_is_called_at_the_address_of_the_wsdl_without_its_query(tap: Tap) -> None:
+    paths = []
+
+    def note(ask: Ask) -> Reply | None:
+        paths.append((ask.operation, ask.path))
+        return None
+
+    tap.service.rules.append(note)
+    tap.run("--discover", config={"wsdl_url": f" {tap.service.url}#part "})
+    assert paths[:2] == [
+        ("WSDL", "/v31/IntegrationService.asmx?wsdl"),
+        ("GetContactListCollection", "/v31/IntegrationService.asmx"),
+    ]
+
+
+@pytest.mark.parametrize("given", [None, "nightly sync (data@example.com)"])
+def test_the_service_sees_the_user_agent(given: str | None, tap: Tap) -> None:
+    agents = set()
+
+    def note(ask: Ask) -> Reply | None:
+        agents.add(ask.headers["user-agent"])
+        return None
+
+    tap.service.rules.append(note)
+    assert tap.run("--discover", config={"user_agent": given}).code == 0
+    assert agents == {given or f"tap-listrak/{__version__}"}
+
+
+def test_the_service_sees_the_user_name_and_password_as_they_are(tap: Tap) -> None:
+    tap.run("--discover")
+    assert {(ask.username, ask.password) for ask in tap.service.asked} == {(USERNAME, PASSWORD)}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_only_the_lists_of_list_ids_are_synced(as_text: bool, make_tap: MakeTap) -> None:
+    account = small(lists=3)
+    first, second, third = sorted(int(str(row["ListID"])) for row in account.lists())
+    wanted: Any = f"{first}, {third}" if as_text else [first, str(third)]
+    tap = make_tap(account, {"start_date": "2026-04-01", "list_ids": wanted})
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert not run.lines("WARNING")
+    for stream in ("lists", "messages", "subscribed_contacts"):
+        assert {record["ListID"] for record in run.records(stream)} == {first, third}
+    assert str(second) not in {ask.arguments.get("ListID") for ask in tap.service.asked}
+
+
+def test_a_list_that_is_not_there_is_warned_of(make_tap: MakeTap) -> None:
+    account = small()
+    known = int(str(account.lists()[0]["ListID"]))
+    tap = make_tap(account, {"start_date": "2026-04-01", "list_ids": [known, 4711, 4712]})
+    run = tap.run(clock=now)
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert "4711" in warning
+    assert "4712" in warning
+    assert [record["ListID"] for record in run.records("lists")] == [known]
+
+
+def test_a_choice_of_lists_none_of_which_is_there_is_an_error(tap: Tap) -> None:
+    run = tap.run(config={"list_ids": "4711"})
+    assert run.code not in (0, 2)
+    assert not run.of_type("RECORD")
+    (line,) = run.lines("CRITICAL")
+    assert "list_ids" in line
+
+
+def test_strings_reach_the_requests_as_what_they_mean(make_tap: MakeTap) -> None:
+    config = {
+        "start_date": "2026-05-01T02:00:00+02:00",
+        "interval_days": "40",
+        "include_test_messages": "false",
+        "timezone": "America/New_York",
+    }
+    tap = make_tap(small(lists=1), config)
+    assert tap.run(clock=now).code == 0
+    windows = sorted(
+        tuple(ask.arguments[name] for name in ("StartDate", "EndDate", "IncludeTestMessages"))
+        for ask in tap.service.asked
+        if ask.operation == "ReportListMessageActivity"
+    )
+    assert windows == [
+        ("2026-04-30T20:00:00", "2026-06-09T20:00:00", "false"),
+        ("2026-06-09T20:00:00", "2026-07-01T08:00:00", "false"),
+    ]
+
+
+@pytest.mark.parametrize("count", ["1", "3"])
+def test_concurrency_is_the_most_connections_there_are(count: str, make_tap: MakeTap) -> None:
+    tap = make_tap(small(), {"start_date": "2026-04-01", "concurrency": count}, latency=0.002)
+    assert tap.run(clock=now).code == 0
+    assert 1 <= tap.service.connections <= int(count)

@@ -1,0 +1,327 @@
+"""Rows of any order, with any elements, become records of exactly the selected columns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from xml.sax.saxutils import escape
+
+import orjson
+import pytest
+import pytz
+from hypothesis import example, given
+from hypothesis import strategies as st
+from lxml import etree
+
+from tap_listrak.errors import Unreadable
+from tap_listrak.records import Oddities, Reader, boolean, integer, number
+from tap_listrak.reply import LISTRAK
+from tap_listrak.streams import BY_NAME
+from tests.test_discovery import COLUMNS, KEYS
+
+PARENT = 4711
+SPACES = st.text(" \t\n\r", max_size=2)
+
+
+def read_json(value: Any) -> Any:
+    """What a target reads of a value, with a number's digits as they stand."""
+    return json.loads(orjson.dumps(value), parse_float=Decimal)
+
+
+# Values.
+
+
+@given(st.integers(-(2**63), 2**63 - 1), SPACES, SPACES)
+def test_an_integer_is_read_whatever_surrounds_it(value: int, before: str, after: str) -> None:
+    assert integer(f"{before}{value}{after}") == value
+
+
+@given(st.integers(2**63, 10**40) | st.integers(-(10**40), -(2**63) - 1))
+def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        integer(str(value))
+
+
+@given(st.text(max_size=25))
+@example("1_000")
+@example("١٢")
+@example("1.0")
+@example("9" * 5000)
+def test_a_text_is_an_integer_of_ascii_digits_or_refused(text: str) -> None:
+    try:
+        value = integer(text)
+    except ValueError:
+        return
+    assert text.strip().lstrip("+-").lstrip("0") == str(abs(value)).lstrip("0")
+
+
+numbers = st.from_regex(
+    r"[+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,3})?", fullmatch=True
+)
+
+
+@given(numbers, SPACES)
+@example("-0.0", "")
+@example("1E+999", "")
+@example("0.30000000000000004000", "")
+def test_a_number_keeps_its_value_exactly(text: str, around: str) -> None:
+    value = read_json(number(f"{around}{text}{around}"))
+    assert Decimal(value) == Decimal(text)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_double_is_read_back_as_the_same_double(value: float) -> None:
+    assert float(read_json(number(repr(value)))) == value
+
+
+@pytest.mark.parametrize("text", ["NaN", "INF", "-INF", "+INF", "Infinity", "-Infinity", " NaN\n"])
+def test_what_is_no_number_is_none(text: str) -> None:
+    assert number(text) is None
+
+
+@given(st.text(max_size=20))
+@example("1e")
+@example("0x1")
+@example("1,5")
+@example("1e99999")
+@example("snan")
+def test_a_text_is_json_of_a_number_or_null_or_refused(text: str) -> None:
+    try:
+        value = read_json(number(text))
+    except ValueError:
+        return
+    assert value is None or isinstance(value, (int, Decimal))
+
+
+@given(st.sampled_from([("true", True), ("1", True), ("false", False), ("0", False)]), SPACES)
+def test_a_boolean_is_read_in_the_spellings_of_xml(spelt: tuple[str, bool], around: str) -> None:
+    assert boolean(f"{around}{spelt[0]}{around}") is spelt[1]
+
+
+@given(st.text(max_size=6).filter(lambda text: text.strip().lower() not in "true1false0"))
+@example("yes")
+@example("2")
+def test_other_booleans_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="boolean"):
+        boolean(text)
+
+
+# Rows.
+
+
+@dataclass
+class Cell:
+    """A column's element in a row: its XML, and the value that it is to become."""
+
+    column: str
+    xml: str
+    value: Any = None
+
+
+@dataclass
+class Page:
+    """Rows of a stream, and which columns of them are selected."""
+
+    stream: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+    @property
+    def due(self) -> list[dict[str, Any]]:
+        """The records that the rows are to become, but for those without their key."""
+        parent_key = BY_NAME[self.stream].parent_key
+        records = []
+        for row in self.rows:
+            values = {cell.column: cell.value for cell in row}
+            if parent_key:
+                values[parent_key] = PARENT
+            if all(values.get(key) is not None for key in KEYS[self.stream]):
+                records.append({column: values.get(column) for column in self.columns})
+        return records
+
+    def read(self) -> tuple[list[dict[str, Any]], Oddities]:
+        """What the tap makes of it."""
+        return read(self.stream, self.columns, *("".join(c.xml for c in row) for row in self.rows))
+
+
+def read(stream: str, columns: list[str], *rows: str) -> tuple[list[dict[str, Any]], Oddities]:
+    """Read rows, each the XML within the row element."""
+    tag, namespace = BY_NAME[stream].row, LISTRAK[1:-1]
+    result = etree.fromstring(
+        f'<Result xmlns="{namespace}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        + "".join(f"<{tag}>{row}</{tag}>" for row in rows)
+        + "</Result>"
+    )
+    oddities = Oddities()
+    parent = PARENT if BY_NAME[stream].parent else None
+    records = Reader(BY_NAME[stream], columns, pytz.utc).read(result, parent, oddities)
+    return [read_json(record) for record in records], oddities
+
+
+texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff")
+    | st.sampled_from("\t\n&<>\"'"),
+    min_size=1,
+    max_size=12,
+)
+
+
+def in_xml(column: str, text: str) -> str:
+    return f"<{column}>{escape(text)}</{column}>"
+
+
+@st.composite
+def filled(draw: st.DrawFn, column: str, kind: str) -> Cell:
+    """An element that holds a value of its column's type."""
+    value: Any
+    if kind == "integer":
+        value = draw(st.integers(-(2**31), 2**31 - 1))
+        return Cell(column, in_xml(column, str(value)), value)
+    if kind == "number":
+        value = draw(st.decimals(allow_nan=False, allow_infinity=False, places=6))
+        return Cell(column, in_xml(column, str(value)), value)
+    if kind == "boolean":
+        value = draw(st.booleans())
+        return Cell(column, in_xml(column, str(value).lower()), value)
+    if kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
+        value = draw(st.datetimes(datetime(1, 1, 2))).replace(microsecond=0).isoformat()
+        return Cell(column, in_xml(column, value), f"{value}Z")
+    if kind == "object":
+        value = draw(st.integers(1, 99))
+        xml = f"<{column}><VmtaID>{value}</VmtaID></{column}>"
+        return Cell(column, xml, {"VmtaID": value, "Description": None})
+    if kind == "array":
+        value = draw(st.lists(texts, min_size=1, max_size=3))
+        if draw(st.booleans()):
+            inner = "".join(in_xml("string", text) for text in value)
+            return Cell(column, f"<{column}>{inner}</{column}>", value)
+        return Cell(column, "".join(in_xml(column, text) for text in value), value)
+    value = draw(texts)
+    return Cell(column, in_xml(column, value), value)
+
+
+def blank(column: str) -> st.SearchStrategy[Cell]:
+    """An element that holds nothing, or the date that was never set."""
+    forms = [f'<{column} xsi:nil="true" />', f"<{column} />"]
+    if column in ("AdditionDate", "RemovalDate", "SendDate", "CreateDate"):
+        forms.append(in_xml(column, "0001-01-01T00:00:00"))
+    return st.sampled_from(forms).map(lambda xml: Cell(column, xml))
+
+
+@st.composite
+def even_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
+    """A row of every column, each filled."""
+    own = [column for column in COLUMNS[stream] if column != BY_NAME[stream].parent_key]
+    cells = [draw(filled(column, COLUMNS[stream][column])) for column in own]
+    return draw(st.permutations(cells))
+
+
+@st.composite
+def any_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
+    """A row of some of the columns in any order, with elements that the schema lacks."""
+    names = sorted(COLUMNS[stream])
+    sent = draw(st.sets(st.sampled_from(names)))
+    if draw(st.integers(0, 4)):
+        sent |= set(KEYS[stream])
+    empty = draw(st.sets(st.sampled_from(names), max_size=3))
+    cells = [
+        draw(blank(column) if column in empty else filled(column, COLUMNS[stream][column]))
+        for column in sorted(sent)
+    ]
+    unknown = draw(st.sets(st.sampled_from(["Device", "Geo", "Listid"]), max_size=2))
+    cells += [Cell(name, f"<{name}><a/>b</{name}>") for name in sorted(unknown)]
+    return draw(st.permutations(cells))
+
+
+@st.composite
+def pages(draw: st.DrawFn, *, even: bool = False) -> Page:
+    """Some rows of a stream, of which any columns are selected."""
+    stream = draw(st.sampled_from(sorted(COLUMNS)))
+    chosen = draw(st.sets(st.sampled_from(sorted(COLUMNS[stream])))) | set(KEYS[stream])
+    rows = even_rows(stream) if even else any_rows(stream) | even_rows(stream)
+    columns = [column for column in COLUMNS[stream] if column in chosen]
+    return Page(stream, columns, draw(st.lists(rows, max_size=4)))
+
+
+def carefully(page: Page) -> list[dict[str, Any]]:
+    """What the rows become when each is read alone and has to be looked at closely."""
+    stranger = Cell("Stranger", "<Stranger>x</Stranger>")
+    records = []
+    for row in page.rows:
+        found, oddities = Page(page.stream, page.columns, [[stranger, *row]]).read()
+        assert "Stranger" in oddities.unknown
+        records += found
+    return records
+
+
+@given(pages())
+def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: Page) -> None:
+    records, oddities = page.read()
+    assert records == page.due
+    assert all(list(record) == page.columns for record in records)
+    assert oddities.keyless == len(page.rows) - len(page.due)
+    assert oddities.unknown == {
+        cell.column for row in page.rows for cell in row if cell.column not in COLUMNS[page.stream]
+    }
+
+
+@given(pages())
+def test_a_row_is_the_same_whatever_stands_beside_it(page: Page) -> None:
+    assert page.read()[0] == carefully(page)
+
+
+@given(pages(even=True))
+def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: Page) -> None:
+    records, oddities = page.read()
+    assert records == page.due == carefully(page)
+    assert oddities == Oddities()
+
+
+@given(st.lists(even_rows("message_bounces"), min_size=1, max_size=4), st.data())
+def test_one_odd_value_among_many_is_found(rows: list[list[Cell]], data: st.DataObject) -> None:
+    page = Page("message_bounces", list(COLUMNS["message_bounces"]), rows)
+    odd = data.draw(st.sampled_from(rows))
+    count = next(cell for cell in odd if cell.column == "BounceCount")
+    count.xml = in_xml("BounceCount", "secret")
+    with pytest.raises(Unreadable, match="BounceCount") as raised:
+        page.read()
+    assert "secret" not in str(raised.value)
+
+
+@given(st.data())
+def test_texts_are_never_taken_for_those_of_another_row(data: st.DataObject) -> None:
+    stream = "message_opens"
+    second = texts.filter(lambda text: "]]>" not in text)
+    forms = st.none() | texts | st.tuples(texts, second)
+    dates = data.draw(st.lists(forms, min_size=1, max_size=5))
+    xml = [
+        "<ContactID>c</ContactID><EmailAddress>e</EmailAddress>"
+        + ("<OpenDate />" if each is None else f"<OpenDate>{in_sections(each)}</OpenDate>")
+        for each in dates
+    ]
+    records, _ = read(stream, list(COLUMNS[stream]), *xml)
+    assert [record["OpenDate"] for record in records] == [
+        "".join(each) if isinstance(each, tuple) else each for each in dates
+    ]
+
+
+def in_sections(text: str | tuple[str, str]) -> str:
+    """A text as it stands in XML; the second of two as a CDATA section."""
+    if isinstance(text, str):
+        return escape(text)
+    return f"{escape(text[0])}<![CDATA[{text[1]}]]>"
+
+
+@pytest.mark.parametrize("stream", COLUMNS)
+def test_an_empty_row_has_no_key(stream: str) -> None:
+    records, oddities = read(stream, list(COLUMNS[stream]), "", "")
+    assert records == []
+    assert oddities.keyless == 2
+
+
+@pytest.mark.parametrize("stream", COLUMNS)
+def test_a_page_without_rows_has_no_records(stream: str) -> None:
+    assert read(stream, list(COLUMNS[stream])) == ([], Oddities())

@@ -1,0 +1,493 @@
+"""Rows of any form that Listrak may send become the records that they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from listrak_service import Ask, Reply, raw
+from tap_listrak.streams import BY_NAME
+from tests.conftest import MakeTap
+from tests.tap import Run, Tap
+from tests.test_discovery import COLUMNS
+from tests.test_full_sync import assert_valid, exactly, now, small
+
+Answer = Callable[..., Run]
+
+EMAIL = "<EmailAddress>ana@example.com</EmailAddress>"
+NIL = 'xsi:nil="true"'
+
+
+def body(operation: str, result: str) -> bytes:
+    """A reply of the operation with this XML in the place of its Result."""
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>'
+        '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soap:Body>'
+        f'<{operation}Response xmlns="http://webservices.listrak.com/v31/">{result}'
+        f"</{operation}Response></soap:Body></soap:Envelope>"
+    ).encode()
+
+
+def rows_of(stream: str, *rows: str) -> Reply:
+    """A reply with these rows, each the XML within the row element."""
+    each = BY_NAME[stream]
+    xml = "".join(f"<{each.row}>{row}</{each.row}>" for row in rows)
+    result = f"{each.operation}Result"
+    return raw(body(each.operation, f"<{result}>{xml}</{result}>"))
+
+
+def emitted(run: Run, stream: str) -> list[dict[str, Any]]:
+    """The records of a stream with their numbers as the digits that stand there."""
+    records = [each for each in exactly(run) if each["type"] == "RECORD"]
+    return [each["record"] for each in records if each["stream"] == stream]
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for one list with one message, of which nothing happened yet."""
+    account = small(lists=1, messages=0, contacts=0)
+    account.add_message(int(str(account.lists()[0]["ListID"])), 42, datetime(2026, 6, 30))
+    return make_tap(account, {"start_date": "2026-06-29"})
+
+
+@pytest.fixture
+def answer(tap: Tap) -> Answer:
+    """Run the tap against a service whose first page of a stream is this reply."""
+
+    def run(stream: str, *rows: str, reply: Reply | None = None) -> Run:
+        given = reply or rows_of(stream, *rows)
+
+        def answer_first_page(ask: Ask) -> Reply | None:
+            mine = ask.operation == BY_NAME[stream].operation
+            return given if mine and ask.arguments.get("Page", "1") == "1" else None
+
+        tap.service.rules.append(answer_first_page)
+        return tap.run(clock=now)
+
+    return run
+
+
+def test_elements_are_read_by_name_wherever_they_stand(answer: Answer) -> None:
+    run = answer(
+        "message_clicks",
+        f"<LinkUrl>https://a/</LinkUrl><ClickDate>then</ClickDate>{EMAIL}"
+        "<ContactID>c</ContactID><LinkDescription>here</LinkDescription>",
+        f"<ContactID>c</ContactID>{EMAIL}<LinkDescription>here</LinkDescription>"
+        "<ClickDate>then</ClickDate><LinkUrl>https://a/</LinkUrl>",
+    )
+    expected = {
+        "ClickDate": "then",
+        "ContactID": "c",
+        "EmailAddress": "ana@example.com",
+        "LinkDescription": "here",
+        "LinkUrl": "https://a/",
+        "MsgID": 42,
+    }
+    assert run.code == 0
+    assert run.records("message_clicks") == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    "element",
+    ["", f"<LinkUrl {NIL} />", f"<LinkUrl {NIL}></LinkUrl>", "<LinkUrl />", "<LinkUrl></LinkUrl>"],
+)
+def test_absent_nil_and_empty_elements_are_null(element: str, answer: Answer) -> None:
+    run = answer("message_clicks", f"{EMAIL}{element}")
+    assert run.records("message_clicks") == [
+        {**dict.fromkeys(COLUMNS["message_clicks"]), "EmailAddress": "ana@example.com", "MsgID": 42}
+    ]
+    assert_valid(run)
+
+
+def test_a_nil_element_of_any_type_is_null(answer: Answer) -> None:
+    nils = "".join(f"<{column} {NIL} />" for column in COLUMNS["messages"] if column != "MsgID")
+    run = answer("messages", f"<MsgID>42</MsgID>{nils}")
+    (record,) = run.records("messages")
+    assert {column for column, value in record.items() if value is not None} == {"MsgID", "ListID"}
+    assert_valid(run)
+
+
+def test_a_field_that_the_schema_lacks_is_left_out_with_one_warning(
+    make_tap: MakeTap, answer: Answer
+) -> None:
+    account = small()
+    for row in account.lists():
+        for message in account.messages(int(str(row["ListID"]))):
+            for email in ("ana@example.com", "bo@example.com"):
+                account.add_event(
+                    "ReportRangeMessageContactOpen",
+                    int(str(message["MsgID"])),
+                    email,
+                    datetime(2026, 6, 30),
+                    Device="phone",
+                    Browser="secret-browser",
+                )
+    run = make_tap(account, {"start_date": "2026-04-01"}).run(clock=now)
+    assert run.code == 0
+    device, browser = sorted(run.lines("WARNING"), key=lambda line: "Browser" in line)
+    assert "message_opens" in device
+    assert "Device" in device
+    assert "Browser" in browser
+    assert "secret-browser" not in run.err
+    opens = run.records("message_opens")
+    assert {frozenset(record) for record in opens} == {frozenset(COLUMNS["message_opens"])}
+    assert "bo@example.com" in {record["EmailAddress"] for record in opens}
+
+
+def test_an_unknown_element_with_children_or_of_another_namespace_is_left_out(
+    answer: Answer,
+) -> None:
+    run = answer(
+        "message_opens",
+        f'{EMAIL}<Geo><City>X</City></Geo><o:OpenDate xmlns:o="urn:other">no</o:OpenDate>',
+    )
+    assert [each["OpenDate"] for each in run.records("message_opens")] == [None]
+    assert len(run.lines("WARNING")) == 2
+
+
+def test_an_element_that_stands_there_again_without_a_value_changes_nothing(
+    answer: Answer,
+) -> None:
+    run = answer("message_opens", f"<EmailAddress />{EMAIL}<EmailAddress {NIL} />")
+    assert [each["EmailAddress"] for each in run.records("message_opens")] == ["ana@example.com"]
+
+
+@pytest.mark.parametrize("domains", ["text", "string"])
+def test_tracking_domains_come_as_repeated_text_or_as_children(
+    domains: str, answer: Answer, tap: Tap
+) -> None:
+    ListID = str(tap.service.account.lists()[0]["ListID"])
+    texts = ("a.example.com", "b.example.com?x=1&amp;y=&lt;2&gt;")
+    if domains == "text":
+        xml = "".join(f"<GoogleTrackingDomains>{text}</GoogleTrackingDomains>" for text in texts)
+    else:
+        inner = "".join(f"<string>{text}</string>" for text in texts)
+        xml = f"<GoogleTrackingDomains>{inner}</GoogleTrackingDomains>"
+    (record,) = answer("lists", f"<ListID>{ListID}</ListID>{xml}").records("lists")
+    assert record["GoogleTrackingDomains"] == ["a.example.com", "b.example.com?x=1&y=<2>"]
+
+
+@pytest.mark.parametrize(
+    ("xml", "value"),
+    [
+        ("", None),
+        (f"<Vmta {NIL} />", None),
+        ("<Vmta><VmtaID>7</VmtaID></Vmta>", {"VmtaID": 7, "Description": None}),
+        (
+            "<Vmta><Description>A &amp; B</Description><VmtaID>7</VmtaID></Vmta>",
+            {"VmtaID": 7, "Description": "A & B"},
+        ),
+    ],
+)
+def test_vmta_is_an_object_or_null(
+    xml: str, value: dict[str, Any] | None, answer: Answer, tap: Tap
+) -> None:
+    ListID = str(tap.service.account.lists()[0]["ListID"])
+    run = answer("lists", f"<ListID>{ListID}</ListID>{xml}")
+    assert [each["Vmta"] for each in run.records("lists")] == [value]
+    assert_valid(run)
+
+
+@pytest.mark.parametrize(
+    ("stream", "keyless"),
+    [
+        ("lists", "<ListName>x</ListName>"),
+        ("messages", "<Subject>x</Subject>"),
+        ("message_sends", ""),
+        ("message_opens", "<OpenDate>x</OpenDate>"),
+        ("message_clicks", "<LinkUrl>x</LinkUrl>"),
+        ("message_bounces", f"<EmailAddress {NIL} />"),
+        ("message_unsubs", "<EmailAddress />"),
+        ("subscribed_contacts", EMAIL),
+    ],
+)
+def test_rows_without_their_key_are_left_out_and_counted_in_one_warning(
+    stream: str, keyless: str, answer: Answer, tap: Tap
+) -> None:
+    keyed = {
+        "lists": f"<ListID>{tap.service.account.lists()[0]['ListID']}</ListID>",
+        "messages": "<MsgID>42</MsgID>",
+        "subscribed_contacts": "<ContactID>c</ContactID>",
+    }
+    run = answer(stream, keyless, keyed.get(stream, EMAIL), keyless)
+    assert run.code == 0
+    assert len(run.records(stream)) == 1
+    (warning,) = run.lines("WARNING")
+    assert stream in warning
+    assert re.search(r"\b2\b", warning)
+
+
+def test_pages_behind_one_without_any_key_are_read(make_tap: MakeTap) -> None:
+    account = small(lists=1, messages=0, contacts=0, page_size=2)
+    ListID = int(str(account.lists()[0]["ListID"]))
+    for number in range(2):
+        account.add_contact(ListID, f"{number}@example.com", datetime(2026, 6, 30), ContactID=...)
+    account.add_contact(ListID, "keyed@example.com", datetime(2026, 6, 30))
+    run = make_tap(account, {"start_date": "2026-06-29"}).run(clock=now)
+    assert [each["EmailAddress"] for each in run.records("subscribed_contacts")] == [
+        "keyed@example.com"
+    ]
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("text", ["NaN", "INF", "-INF", "Infinity", "-Infinity", " NaN "])
+def test_what_is_no_number_is_null(text: str, answer: Answer) -> None:
+    run = answer("messages", f"<MsgID>42</MsgID><OrderTotal>{text}</OrderTotal>")
+    assert [each["OrderTotal"] for each in run.records("messages")] == [None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-0.0",
+        "0.10",
+        "+1.5",
+        ".5",
+        "5.",
+        " 12.50\n",
+        "1E-05",
+        "1e+3",
+        "1.7976931348623157E+308",
+        "4.94065645841247E-324",
+        "1E+400",
+        "-1E-400",
+        "0.1000000000000000055511151231257827",
+        "79228162514264337593543950335",
+        "123456789012345678901234567890.123456789012345678901234567890",
+        "00012.30",
+    ],
+)
+def test_a_number_is_numerically_what_was_sent(text: str, answer: Answer) -> None:
+    run = answer("messages", f"<MsgID>42</MsgID><OrderTotal>{text}</OrderTotal>")
+    assert run.code == 0
+    (record,) = emitted(run, "messages")
+    assert record["OrderTotal"] == Decimal(text.strip())
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+7", " 7 ", "007", str(2**31), str(-(2**63))])
+def test_an_integer_is_what_was_sent(text: str, answer: Answer) -> None:
+    run = answer("message_bounces", f"{EMAIL}<BounceCount>{text}</BounceCount>")
+    assert [each["BounceCount"] for each in run.records("message_bounces")] == [int(text)]
+
+
+@pytest.mark.parametrize("text", ["true", "1", "True", " true "])
+def test_true_has_the_spellings_of_xml(text: str, answer: Answer, tap: Tap) -> None:
+    ListID = str(tap.service.account.lists()[0]["ListID"])
+    run = answer("lists", f"<ListID>{ListID}</ListID><EnableRSS>{text}</EnableRSS>")
+    assert [each["EnableRSS"] for each in run.records("lists")] == [True]
+
+
+# Dates.
+
+
+@pytest.mark.parametrize(
+    ("sent", "due"),
+    [
+        ("2026-06-30T01:02:03", "2026-06-30T01:02:03Z"),
+        ("2026-06-30T01:02:03.5", "2026-06-30T01:02:03.5Z"),
+        ("2026-06-30T01:02:03.045", "2026-06-30T01:02:03.045Z"),
+        ("2026-06-30T01:02:03.000", "2026-06-30T01:02:03Z"),
+        ("2026-06-30T01:02:03.1234567", "2026-06-30T01:02:03.123456Z"),
+        ("2026-06-30T01:02:03Z", "2026-06-30T01:02:03Z"),
+        ("2026-06-30T01:02:03-04:00", "2026-06-30T05:02:03Z"),
+        ("2026-06-30T01:02:03.5+05:30", "2026-06-29T19:32:03.5Z"),
+        (" 2026-06-30T01:02:03 ", "2026-06-30T01:02:03Z"),
+        ("9999-12-31T23:59:59.9999999", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:00:00", None),
+        ("0001-01-01T00:00:00.000", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00-05:00", None),
+        ("0001-01-01T00:00:00+05:00", None),
+    ],
+)
+def test_dates_come_in_utc_and_the_unset_one_is_null(
+    sent: str, due: str | None, answer: Answer
+) -> None:
+    run = answer(
+        "subscribed_contacts", f"<ContactID>c</ContactID><AdditionDate>{sent}</AdditionDate>"
+    )
+    assert [each["AdditionDate"] for each in run.records("subscribed_contacts")] == [due]
+    assert_valid(run)
+
+
+def test_the_dates_of_unsubscribes_are_strings_in_utc(answer: Answer) -> None:
+    run = answer(
+        "message_unsubs",
+        f"{EMAIL}<AdditionDate>0001-01-01T00:00:00</AdditionDate>"
+        "<RemovalDate>2026-06-30T01:02:03-04:00</RemovalDate>",
+    )
+    (record,) = run.records("message_unsubs")
+    assert record["AdditionDate"] is None
+    assert record["RemovalDate"] == "2026-06-30T05:02:03Z"
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-06-30T01:02:03", "6/30/2026 1:02:03 AM", "30.06.2026", " yesterday ", "0"]
+)
+def test_the_dates_of_events_pass_through_as_sent(text: str, answer: Answer) -> None:
+    run = answer("message_opens", f"{EMAIL}<OpenDate>{text}</OpenDate>")
+    assert [each["OpenDate"] for each in run.records("message_opens")] == [text]
+
+
+# Texts.
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        ("a &amp; b &lt;c&gt; &quot;d&quot; &apos;e&apos;", "a & b <c> \"d\" 'e'"),
+        ("été 夏 \U0001f389", "été 夏 \U0001f389"),
+        ("&#233;&#x590f;&#128512;&#x1F600;", "é夏\U0001f600\U0001f600"),
+        ("a&#x9;b&#xA;c&#xD;d&#13;&#10;e", "a\tb\nc\rd\r\ne"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("  padded  ", "  padded  "),
+        ("<![CDATA[a & <b>]]> c", "a & <b> c"),
+        ("a<!-- left out -->b", "ab"),
+        ("]]&gt; &amp;amp; &lt;!-- --&gt;", "]]> &amp; <!-- -->"),
+        ("\ufffd\ue000\u2028\x85", "\ufffd\ue000\u2028\x85"),
+        ("\\ \\n \\u0041 /", "\\ \\n \\u0041 /"),
+    ],
+)
+def test_a_text_arrives_as_it_was_sent(xml: str, text: str, answer: Answer) -> None:
+    run = answer("messages", f"<MsgID>42</MsgID><Subject>{xml}</Subject>")
+    assert [each["Subject"] for each in emitted(run, "messages")] == [text]
+    assert not run.lines("WARNING")
+
+
+def test_references_that_xml_forbids_are_removed_with_one_warning(answer: Answer) -> None:
+    run = answer(
+        "messages",
+        "<MsgID>42</MsgID><Subject>a&#x1;b&#0;c&#x1F;d&#xFFFF;e&#55357;f&#x110000;g&#9;h</Subject>",
+    )
+    assert run.code == 0
+    assert [each["Subject"] for each in run.records("messages")] == ["abcdefg\th"]
+    assert len(run.lines("WARNING")) == 1
+
+
+def test_a_reference_in_a_cdata_section_is_only_text(answer: Answer) -> None:
+    run = answer("messages", "<MsgID>42</MsgID><Subject><![CDATA[&#x1;]]></Subject>")
+    assert [each["Subject"] for each in run.records("messages")] == ["&#x1;"]
+
+
+# Replies.
+
+
+@pytest.mark.parametrize("result", ["", "<{0}Result />", "<{0}Result " + NIL + " />"])
+@pytest.mark.parametrize("stream", ["messages", "message_sends", "message_opens"])
+def test_an_absent_empty_or_nil_result_is_an_empty_page(
+    stream: str, result: str, answer: Answer, tap: Tap
+) -> None:
+    tap.service.account.add_event("ReportMessageContactSent", 42, "ana@example.com")
+    operation = BY_NAME[stream].operation
+    run = answer(stream, reply=raw(body(operation, result.format(operation))))
+    assert run.code == 0
+    assert run.records(stream) == []
+    assert not run.lines("WARNING")
+
+
+def test_a_page_of_one_row_is_one_record(answer: Answer) -> None:
+    assert len(answer("message_opens", EMAIL).records("message_opens")) == 1
+
+
+def test_a_row_that_is_nil_is_no_row(answer: Answer) -> None:
+    operation = "ReportRangeMessageContactOpen"
+    rows = f"<WSContactOpen {NIL} /><WSContactOpen>{EMAIL}</WSContactOpen>"
+    reply = raw(body(operation, f"<{operation}Result>{rows}</{operation}Result>"))
+    run = answer("message_opens", reply=reply)
+    assert len(run.records("message_opens")) == 1
+    assert not run.lines("WARNING")
+
+
+def test_a_reply_with_spaces_and_prefixes_is_read_like_any_other(answer: Answer) -> None:
+    xml = """<?xml version="1.0"?>
+    <s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
+        xmlns:l="http://webservices.listrak.com/v31/">
+      <s:Header><l:Trace>1</l:Trace></s:Header>
+      <s:Body>
+        <l:ReportRangeMessageContactOpenResponse>
+          <l:ReportRangeMessageContactOpenResult>
+            <l:WSContactOpen>
+              <l:EmailAddress>ana@example.com</l:EmailAddress>
+              <l:OpenDate>then</l:OpenDate>
+            </l:WSContactOpen>
+          </l:ReportRangeMessageContactOpenResult>
+        </l:ReportRangeMessageContactOpenResponse>
+      </s:Body>
+    </s:Envelope>"""
+    run = answer("message_opens", reply=raw(xml.strip().encode()))
+    assert [(each["EmailAddress"], each["OpenDate"]) for each in run.records("message_opens")] == [
+        ("ana@example.com", "then")
+    ]
+
+
+def test_a_reply_in_utf_16_is_read_by_its_declaration(answer: Answer) -> None:
+    text = rows_of("message_opens", f"{EMAIL}<OpenDate>été</OpenDate>").body.decode()
+    reply = raw(text.replace("utf-8", "utf-16").encode("utf-16"))
+    run = answer("message_opens", reply=reply)
+    assert [each["OpenDate"] for each in run.records("message_opens")] == ["été"]
+
+
+# What cannot be read.
+
+
+@pytest.mark.parametrize(
+    ("stream", "row", "field"),
+    [
+        ("message_bounces", f"{EMAIL}<BounceCount>many-robot</BounceCount>", "BounceCount"),
+        ("message_bounces", f"{EMAIL}<BounceCount>1.0</BounceCount>", "BounceCount"),
+        ("message_bounces", f"{EMAIL}<BounceCount>{2**63}</BounceCount>", "BounceCount"),
+        ("message_unsubs", f"{EMAIL}<RemovalDate>robot</RemovalDate>", "RemovalDate"),
+        ("message_unsubs", f"{EMAIL}<RemovalDate>2026-06-31T00:00:00</RemovalDate>", "RemovalDate"),
+        ("message_opens", f"{EMAIL}<EmailAddress>robot@example.com</EmailAddress>", "EmailAddress"),
+        ("message_opens", f"{EMAIL}<OpenDate><robot>1</robot></OpenDate>", "OpenDate"),
+    ],
+)
+def test_a_value_that_cannot_be_read_sets_its_message_aside_and_names_the_field(
+    stream: str, row: str, field: str, make_tap: MakeTap
+) -> None:
+    account = small(lists=1)
+    tap = make_tap(account, {"start_date": "2026-04-01"})
+    odd = str(account.messages(int(str(account.lists()[0]["ListID"])))[0]["MsgID"])
+
+    def spoil(ask: Ask) -> Reply | None:
+        mine = ask.operation == BY_NAME[stream].operation and ask.arguments["MsgID"] == odd
+        return rows_of(stream, row) if mine else None
+
+    tap.service.rules.append(spoil)
+    run = tap.run(clock=now)
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert field in warning
+    assert "robot" not in run.err
+    assert int(odd) not in {each["MsgID"] for each in run.records(stream)}
+    (owed,) = run.states[-1]["set_aside"]
+    assert (owed["stream"], owed["MsgID"]) == (stream, int(odd))
+
+
+@pytest.mark.parametrize("date", ["9999-12-31T23:59:59", "9999-12-31T23:59:59.9999999-01:00"])
+def test_a_date_beyond_the_calendar_sets_its_message_aside(date: str, make_tap: MakeTap) -> None:
+    account = small(lists=1)
+    config = {"start_date": "2026-04-01", "timezone": "America/New_York"}
+    tap = make_tap(account, config)
+    odd = int(str(account.messages(int(str(account.lists()[0]["ListID"])))[0]["MsgID"]))
+    account.add_event(
+        "ReportRangeMessageContactRemoval",
+        odd,
+        "ana@example.com",
+        "soon",
+        AdditionDate=date,
+        RemovalDate="2026-06-01T00:00:00",
+    )
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert len(run.lines("WARNING")) == 1
+    assert [each["MsgID"] for each in run.states[-1]["set_aside"]] == [odd]

@@ -1,0 +1,359 @@
+"""A catalog selects streams and columns; only what they need is asked for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections import Counter
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from listrak_service import Row
+from tap_listrak.streams import BY_NAME
+from tests.conftest import MakeTap
+from tests.tap import Run, Tap, selecting
+from tests.test_discovery import COLUMNS, KEYS
+from tests.test_full_sync import all_due, all_emitted, assert_valid, exactly, now, small
+
+Catalog = dict[str, Any]
+LISTS = "GetContactListCollection"
+MESSAGES = "ReportListMessageActivity"
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for an account of two lists and three months."""
+    return make_tap(small(), {"start_date": "2026-04-01"})
+
+
+@pytest.fixture
+def catalog(tap: Tap) -> Catalog:
+    """What discovery prints; the calls that it took are forgotten."""
+    found = tap.discover()
+    tap.service.asked.clear()
+    return found
+
+
+def entry_of(catalog: Catalog, stream: str) -> dict[str, Any]:
+    (entry,) = (each for each in catalog["streams"] if each["tap_stream_id"] == stream)
+    return dict(entry)
+
+
+def mark(catalog: Catalog, stream: str, *breadcrumb: str, **facts: Any) -> None:
+    """Set metadata of a stream, or of one of its columns."""
+    for each in entry_of(catalog, stream)["metadata"]:
+        if tuple(each["breadcrumb"]) == breadcrumb:
+            each["metadata"].update(facts)
+
+
+def messages(tap: Tap) -> list[Row]:
+    """Every row of messages that the account holds."""
+    account = tap.service.account
+    ListIDs = [int(str(row["ListID"])) for row in account.lists()]
+    return [row for ListID in ListIDs for row in account.messages(ListID)]
+
+
+def columns_of(run: Run) -> dict[str, set[str]]:
+    """By stream, the columns that its SCHEMA holds."""
+    return {each["stream"]: set(each["schema"]["properties"]) for each in run.of_type("SCHEMA")}
+
+
+def without_time(run: Run) -> list[dict[str, Any]]:
+    """The SCHEMAs and RECORDs, but for the moment that they were asked for."""
+    return [
+        {key: value for key, value in message.items() if key != "time_extracted"}
+        for message in run.messages
+        if message["type"] != "STATE"
+    ]
+
+
+@pytest.mark.parametrize("stream", COLUMNS)
+def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
+    stream: str, tap: Tap, catalog: Catalog
+) -> None:
+    run = tap.run(clock=now, catalog=selecting(catalog, stream))
+    assert run.code == 0
+    assert list(columns_of(run)) == [stream]
+    due = all_due(tap.service.account)
+    assert all_emitted(run) == {
+        name: rows if name == stream else Counter() for name, rows in due.items()
+    }
+    needed = {LISTS, BY_NAME[stream].operation}
+    if BY_NAME[stream].parent_key == "MsgID":
+        needed.add(MESSAGES)
+    assert {ask.operation for ask in tap.service.asked} == needed
+
+
+def test_lists_alone_take_one_call(tap: Tap, catalog: Catalog) -> None:
+    tap.run(clock=now, catalog=selecting(catalog, "lists"))
+    assert [ask.operation for ask in tap.service.asked] == [LISTS]
+
+
+def test_messages_alone_take_one_call_for_each_list_besides_that_for_the_lists(
+    tap: Tap, catalog: Catalog
+) -> None:
+    tap.run(clock=now, catalog=selecting(catalog, "messages"))
+    assert Counter(ask.operation for ask in tap.service.asked) == {LISTS: 1, MESSAGES: 2}
+
+
+def test_two_streams_of_a_message_share_the_calls_for_their_parents(
+    tap: Tap, catalog: Catalog
+) -> None:
+    run = tap.run(clock=now, catalog=selecting(catalog, "message_opens", "message_reads"))
+    assert list(columns_of(run)) == ["message_opens", "message_reads"]
+    calls = Counter(ask.operation for ask in tap.service.asked)
+    assert calls[LISTS] == 1
+    assert calls[MESSAGES] == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_columns_are_selected_on_their_own_and_keys_always_come(
+    seed: int, tap: Tap, catalog: Catalog
+) -> None:
+    chance = random.Random(seed)
+    chosen = {stream: set(KEYS[stream]) for stream in COLUMNS}
+    selecting(catalog, *COLUMNS)
+    for stream, columns in COLUMNS.items():
+        for column in columns:
+            selected = chance.random() < 0.5
+            mark(catalog, stream, "properties", column, selected=selected)
+            if selected:
+                chosen[stream].add(column)
+    run = tap.run(clock=now, catalog=catalog)
+    assert run.code == 0
+    assert columns_of(run) == chosen
+    assert_valid(run)
+    assert all_emitted(run) == {
+        stream: Counter(
+            tuple(cell for cell in row if cell[0] in chosen[stream]) for row in rows.elements()
+        )
+        for stream, rows in all_due(tap.service.account).items()
+    }
+    for message in exactly(run):
+        if message["type"] == "RECORD":
+            assert set(message["record"]) == chosen[message["stream"]]
+
+
+def test_columns_marked_as_not_selected_by_default_stay_out(tap: Tap, catalog: Catalog) -> None:
+    selecting(catalog, "lists")
+    mark(catalog, "lists", "properties", "ListName", **{"selected-by-default": False})
+    mark(catalog, "lists", "properties", "FromName", inclusion="unsupported")
+    run = tap.run(clock=now, catalog=catalog)
+    assert columns_of(run) == {"lists": set(COLUMNS["lists"]) - {"ListName", "FromName"}}
+
+
+def test_a_column_that_was_not_selected_is_not_read(tap: Tap, catalog: Catalog) -> None:
+    MsgID = int(str(messages(tap)[0]["MsgID"]))
+    tap.service.account.add_event(
+        "ReportRangeMessageContactBounces",
+        MsgID,
+        "odd@example.com",
+        datetime(2026, 6, 1),
+        BounceCount="many",
+    )
+    selecting(catalog, "message_bounces")
+    mark(catalog, "message_bounces", "properties", "BounceCount", selected=False)
+    run = tap.run(clock=now, catalog=catalog)
+    assert run.code == 0
+    assert not run.lines("WARNING")
+    assert "odd@example.com" in {each["EmailAddress"] for each in run.records("message_bounces")}
+
+
+def test_without_a_catalog_everything_is_selected(tap: Tap) -> None:
+    run = tap.run(clock=now)
+    assert columns_of(run) == {stream: set(columns) for stream, columns in COLUMNS.items()}
+
+
+@pytest.mark.parametrize("flag", ["--properties", "-p"])
+def test_properties_is_another_name_of_catalog(flag: str, tap: Tap, catalog: Catalog) -> None:
+    selecting(catalog, "lists", "message_opens")
+    mark(catalog, "lists", "properties", "ListName", selected=False)
+    path = tap.folder / "properties.json"
+    path.write_text(json.dumps(catalog), "utf-8")
+    by_catalog = tap.run(clock=now, catalog=catalog)
+    by_properties = tap.run(flag, str(path), clock=now)
+    assert by_properties.code == by_catalog.code == 0
+    assert without_time(by_properties) == without_time(by_catalog)
+    assert by_properties.states[-1] == by_catalog.states[-1]
+
+
+@pytest.mark.parametrize("how", ["selects none", "says nothing", "holds no stream"])
+def test_a_catalog_that_selects_nothing_is_warned_of_and_nothing_is_asked(
+    how: str, tap: Tap, catalog: Catalog
+) -> None:
+    if how == "selects none":
+        selecting(catalog)
+    elif how == "holds no stream":
+        catalog = {"streams": []}
+    connections = tap.service.connections
+    run = tap.run(catalog=catalog)
+    assert run.code == 0
+    assert run.out == ""
+    (warning,) = run.lines("WARNING")
+    assert '"selected": true' in warning
+    assert tap.service.connections == connections
+
+
+def published(catalog: Catalog, *streams: str) -> Catalog:
+    """A catalog in the form of the published tap, with these streams selected."""
+    made = copy.deepcopy(catalog)
+    for entry in made["streams"]:
+        name = entry["tap_stream_id"]
+        table: dict[str, Any] = {"table-key-properties": KEYS[name]}
+        if name in ("lists", "messages"):
+            table["inclusion"] = "automatic"
+        else:
+            table["inclusion"] = "available"
+            if name in streams:
+                table["selected"] = True
+        entry["metadata"] = [{"breadcrumb": [], "metadata": table}] + [
+            {"breadcrumb": ["properties", column], "metadata": {"inclusion": "automatic"}}
+            for column in COLUMNS[name]
+        ]
+    return made
+
+
+def test_a_catalog_of_the_published_tap_selects_lists_and_messages_by_itself(
+    tap: Tap, catalog: Catalog
+) -> None:
+    run = tap.run(clock=now, catalog=published(catalog, "message_clicks"))
+    assert columns_of(run) == {
+        stream: set(COLUMNS[stream]) for stream in ("lists", "messages", "message_clicks")
+    }
+    due = all_due(tap.service.account)
+    for stream in columns_of(run):
+        assert all_emitted(run)[stream] == due[stream]
+
+
+def test_a_catalog_of_the_published_tap_without_a_choice_selects_lists_and_messages(
+    tap: Tap, catalog: Catalog
+) -> None:
+    run = tap.run(clock=now, catalog=published(catalog))
+    assert list(columns_of(run)) == ["lists", "messages"]
+
+
+@pytest.mark.parametrize("place", ["schema", "entry"])
+def test_selected_may_stand_in_the_schema_or_the_entry_as_it_once_did(
+    place: str, tap: Tap, catalog: Catalog
+) -> None:
+    for entry in catalog["streams"]:
+        del entry["metadata"]
+        where = entry["schema"] if place == "schema" else entry
+        where["selected"] = entry["stream"] == "lists"
+    entry_of(catalog, "lists")["schema"]["properties"]["ListName"]["selected"] = False
+    run = tap.run(clock=now, catalog=catalog)
+    assert columns_of(run) == {"lists": set(COLUMNS["lists"]) - {"ListName"}}
+
+
+def test_metadata_goes_before_what_the_schema_says(tap: Tap, catalog: Catalog) -> None:
+    selecting(catalog, "lists")
+    for entry in catalog["streams"]:
+        entry["schema"]["selected"] = entry["stream"] == "messages"
+    run = tap.run(clock=now, catalog=catalog)
+    assert list(columns_of(run)) == ["lists"]
+
+
+def test_an_unknown_stream_is_warned_of_and_the_others_are_synced(
+    tap: Tap, catalog: Catalog
+) -> None:
+    selecting(catalog, "lists")
+    stranger = {**entry_of(catalog, "lists"), "stream": "coupons", "tap_stream_id": "coupons"}
+    catalog["streams"].append(stranger)
+    run = tap.run(clock=now, catalog=catalog)
+    assert run.code == 0
+    assert list(columns_of(run)) == ["lists"]
+    (warning,) = run.lines("WARNING")
+    assert "coupons" in warning
+
+
+def test_schemas_and_keys_are_the_taps_own_whatever_the_catalog_holds(
+    tap: Tap, catalog: Catalog
+) -> None:
+    selecting(catalog, "lists")
+    entry = entry_of(catalog, "lists")
+    entry["schema"]["properties"].clear()
+    entry["schema"]["properties"]["Invented"] = {"type": "string"}
+    entry["key_properties"][:] = ["ListName"]
+    run = tap.run(clock=now, catalog=catalog)
+    (schema,) = run.of_type("SCHEMA")
+    assert schema["key_properties"] == ["ListID"]
+    assert set(schema["schema"]["properties"]) == set(COLUMNS["lists"])
+    assert all_emitted(run)["lists"] == all_due(tap.service.account)["lists"]
+
+
+def lists_with(**facts: Any) -> Catalog:
+    return {"streams": [{"stream": "lists", "tap_stream_id": "lists", **facts}]}
+
+
+def metadata(**facts: Any) -> list[dict[str, Any]]:
+    return [{"breadcrumb": [], "metadata": facts}]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [],
+        "[",
+        '"lists"',
+        "null",
+        {},
+        {"streams": None},
+        {"streams": {}},
+        {"streams": "lists"},
+        {"streams": ["lists"]},
+        {"streams": [None]},
+        {"streams": [{"stream": "lists", "tap_stream_id": ["lists"]}]},
+        {"streams": [{"stream": {}}]},
+        {"streams": [{"tap_stream_id": 5}]},
+        {"streams": [{}]},
+        lists_with(metadata={"selected": True}),
+        lists_with(metadata="selected"),
+        lists_with(metadata=5),
+        lists_with(metadata=[None]),
+        lists_with(metadata=["selected"]),
+        lists_with(metadata=[[]]),
+        lists_with(metadata=[{}]),
+        lists_with(metadata=[{"breadcrumb": []}]),
+        lists_with(metadata=[{"metadata": {}}]),
+        lists_with(metadata=[{"breadcrumb": None, "metadata": {}}]),
+        lists_with(metadata=[{"breadcrumb": [[]], "metadata": {}}]),
+        lists_with(metadata=[{"breadcrumb": [], "metadata": None}]),
+        lists_with(metadata=[{"breadcrumb": [], "metadata": []}]),
+        lists_with(metadata=metadata(selected="true")),
+        lists_with(metadata=metadata(selected=1)),
+        lists_with(metadata=metadata(selected={})),
+        lists_with(metadata=metadata(**{"selected-by-default": "yes"})),
+        lists_with(schema={"selected": "true"}),
+        lists_with(
+            metadata=[
+                *metadata(selected=True),
+                {"breadcrumb": ["properties", "ListName"], "metadata": {"selected": "no"}},
+            ]
+        ),
+    ],
+    ids=str,
+)
+def test_a_broken_catalog_is_refused_in_one_line_before_any_request(broken: Any, tap: Tap) -> None:
+    run = tap.run(catalog=broken)
+    assert run.code == 2
+    assert run.out == ""
+    (line,) = run.lines("CRITICAL")
+    assert "catalog" in line
+    assert "Traceback" not in run.err
+    assert tap.service.connections == 0
+
+
+def test_numbers_of_selected_columns_stand_as_they_were_sent(tap: Tap, catalog: Catalog) -> None:
+    selecting(catalog, "messages")
+    for column in COLUMNS["messages"]:
+        mark(catalog, "messages", "properties", column, selected=column == "OrderTotal")
+    run = tap.run(clock=now, catalog=catalog)
+    assert {
+        message["record"]["MsgID"]: message["record"]["OrderTotal"]
+        for message in exactly(run)
+        if message["type"] == "RECORD"
+    } == {int(str(row["MsgID"])): Decimal(str(row["OrderTotal"])) for row in messages(tap)}
