@@ -74,6 +74,7 @@ class Client:
         self._warned_of_references = False
         self.calls: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self.retries: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
+        self.seconds: dict[Stream, float] = dict.fromkeys(STREAMS, 0.0)
 
     def call(
         self, stream: Stream, arguments: dict[str, Any], what: str, *, retry: bool = True
@@ -117,12 +118,15 @@ class Client:
             status = metrics.Status.succeeded
             return Reply(rows, came, (len(body), body[:2048], body[-2048:]))
         finally:
+            seconds = time.monotonic() - started
+            with self._lock:
+                self.seconds[stream] += seconds
             metrics.log(
                 LOGGER,
                 metrics.Point(
                     "timer",
                     metrics.Metric.http_request_duration,
-                    time.monotonic() - started,
+                    seconds,
                     {"endpoint": stream.name, "status": status},
                 ),
             )

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from singer import metrics
-
 from tap_listrak.catalog import Selection
 from tap_listrak.client import Client
 from tap_listrak.config import Config
@@ -24,16 +22,15 @@ from tap_listrak.errors import (
 from tap_listrak.output import Output
 from tap_listrak.parts import Part
 from tap_listrak.pipeline import Ended, Page, Read, Workers, in_order
-from tap_listrak.records import Oddities
+from tap_listrak.report import Report
 from tap_listrak.state import Place, SetAside, State
-from tap_listrak.streams import LISTS, STREAMS, Stream
+from tap_listrak.streams import LISTS, Stream
 from tap_listrak.walk import Parents, Walk, Walked
 
 LOGGER = logging.getLogger(__name__)
 
 MOST_SET_ASIDE = 5
 SECONDS_BETWEEN_STATES = 1.0
-SECONDS_BETWEEN_COUNTS = 60.0
 
 
 class Sync:
@@ -52,7 +49,6 @@ class Sync:
     ) -> None:
         self._selection = selection
         self._state = state
-        self._client = client
         self._output = output
         self._workers = workers
         self._monotonic = monotonic
@@ -70,12 +66,8 @@ class Sync:
         self._failed: set[tuple[Stream, int, int | None]] = set()
         self._given_up: set[tuple[Stream, int, int | None, bool]] = set()
         self._succeeded: set[Stream] = set()
-        self._unknown: set[tuple[Stream, str]] = set()
-        self._keyless: dict[Stream, int] = {}
-        self._rows: dict[Stream, int] = dict.fromkeys(selection, 0)
-        self._counted: dict[Stream, int] = dict.fromkeys(selection, 0)
+        self._report = Report(client, selection, monotonic())
         self._last_state = float("-inf")
-        self._last_count = monotonic()
 
     def run(self) -> None:
         """Emit everything. Raises TapError; then a last STATE stands behind what was emitted."""
@@ -92,7 +84,7 @@ class Sync:
             self._write_state()
             raise
         finally:
-            self._report()
+            self._report.close(self._state)
         silent = {stream for stream, _, _ in self._failed} - self._succeeded
         if silent:
             names = ", ".join(sorted(stream.name for stream in silent))
@@ -121,13 +113,17 @@ class Sync:
         if progress and not parents.ListIDs <= progress.range.done:
             self._write(parents.stream, parents.page)
             progress.range.done |= parents.ListIDs
-        if parents.stream is not LISTS:
+        if parents.stream is LISTS:
+            self._report.lists(len(self._walk.to_walk(parents)))
+        else:
+            self._report.messages(parents.keys)
             self._forget_vanished(parents)
 
     def _forget_vanished(self, messages: Parents) -> None:
+        known = set(messages.keys)
         for progress in self._active.values():
             for owed in list(progress.set_aside):
-                gone = owed.MsgID is not None and owed.MsgID not in messages.keys
+                gone = owed.MsgID is not None and owed.MsgID not in known
                 if gone and owed.ListID in messages.ListIDs:
                     LOGGER.warning("Message %s, which was set aside, is gone.", owed.MsgID)
                     progress.set_aside.remove(owed)
@@ -138,6 +134,7 @@ class Sync:
             return
         self._succeeded.add(part.stream)
         self._write(part.stream, read.page)
+        self._report.at(part.stream, part.ListID, part.MsgID)
         if part.owed:
             part.owed.start, part.owed.page = part.start, read.number
         else:
@@ -188,63 +185,22 @@ class Sync:
         for progress in self._active.values():
             progress.range.done.add(walked.ListID)
             progress.range.place = None
+        self._report.list_done()
         self._write_state()
 
     def _write(self, stream: Stream, page: Page) -> None:
-        self._note_oddities(stream, page.oddities)
         self._output.records(stream, page.records, page.came)
-        self._rows[stream] += page.count
-
-    def _note_oddities(self, stream: Stream, oddities: Oddities) -> None:
-        for field in sorted(oddities.unknown):
-            if (stream, field) not in self._unknown:
-                self._unknown.add((stream, field))
-                LOGGER.warning(
-                    "%s: a field that the schema lacks is left out: %s.", stream.name, field
-                )
-        self._keyless[stream] = self._keyless.get(stream, 0) + oddities.keyless
-
-    # What is written from time to time.
+        self._report.wrote(stream, page.count, page.oddities)
 
     def _tick(self) -> None:
         now = self._monotonic()
-        if any(self._rows.values()) and now - self._last_state >= SECONDS_BETWEEN_STATES:
+        if any(self._report.rows.values()) and now - self._last_state >= SECONDS_BETWEEN_STATES:
             self._write_state()
-        if now - self._last_count >= SECONDS_BETWEEN_COUNTS:
-            self._last_count = now
-            self._write_counts()
+        self._report.tick(now)
 
     def _write_state(self) -> None:
         self._last_state = self._monotonic()
         self._output.state(self._state.as_dict())
-
-    def _write_counts(self) -> None:
-        for stream, rows in self._rows.items():
-            tags = {"endpoint": stream.name}
-            point = metrics.Point(
-                "counter", metrics.Metric.record_count, rows - self._counted[stream], tags
-            )
-            metrics.log(LOGGER, point)
-            self._counted[stream] = rows
-
-    def _report(self) -> None:
-        """Close the run's log: counts, what was dropped or set aside, and a table."""
-        self._write_counts()
-        for stream, count in self._keyless.items():
-            if count:
-                LOGGER.warning("%s: %d rows without their key are left out.", stream.name, count)
-        LOGGER.info("%-20s %12s %8s %8s %10s", "stream", "rows", "calls", "retries", "set aside")
-        for stream in STREAMS:
-            calls = self._client.calls[stream]
-            if calls or stream in self._selection:
-                LOGGER.info(
-                    "%-20s %12d %8d %8d %10d",
-                    stream.name,
-                    self._rows.get(stream, 0),
-                    calls,
-                    self._client.retries[stream],
-                    len(self._state[stream].set_aside),
-                )
 
 
 def _group(part: Part) -> tuple[Stream, int, int | None, bool]:

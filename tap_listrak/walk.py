@@ -37,12 +37,13 @@ _DAWN = datetime.min.replace(tzinfo=UTC)
 class Parents:
     """All lists of the account, or all messages of some of them, in their turn.
 
-    `ListIDs` are the lists that are these, or whose messages these are; `keys` their own keys.
+    `ListIDs` are the lists that are these, or whose messages these are; `keys` their own keys in
+    the walk's order.
     """
 
     stream: Stream
     ListIDs: frozenset[int]
-    keys: frozenset[int]
+    keys: tuple[int, ...]
     page: Page
 
 
@@ -158,29 +159,29 @@ class Walk:
                 raise TapError(
                     "None of the config's `list_ids` is a list that Listrak shows this user."
                 )
-        ListIDs = frozenset(lists)
+        ListIDs = tuple(sorted(lists))
         page = Page(
             len(reply.rows),
-            _array(lists[ListID] for ListID in sorted(lists)),
+            _array(lists[ListID] for ListID in ListIDs),
             len(lists),
             reply.came,
             oddities,
             reply.fingerprint,
         )
-        return Parents(LISTS, ListIDs, ListIDs, page)
+        return Parents(LISTS, frozenset(ListIDs), ListIDs, page)
 
     def items(self, lists: Parents) -> Iterator[Part | Parents | Walked | None]:
         """Give, in order, all that is to be asked and told; None while a reply is awaited."""
         yield lists
-        yield from self._set_aside(lists.keys)
-        in_order = sorted(lists.keys)
-        to_come = [ListID for ListID in in_order if self._needs_messages(ListID)]
-        for ListID in in_order:
+        yield from self._set_aside(lists.ListIDs)
+        to_walk = self.to_walk(lists)
+        to_come = [ListID for ListID in to_walk if self._needs_messages(ListID)]
+        for ListID in to_walk:
             pending = self._pending(ListID)
             if to_come and to_come[0] == ListID:
                 messages, page = yield from self._messages(to_come)
                 to_come.pop(0)
-                keys = frozenset(message.MsgID for message in messages)
+                keys = tuple(message.MsgID for message in messages)
                 yield Parents(MESSAGES, frozenset([ListID]), keys, page)
                 for message in messages:
                     for progress in pending:
@@ -189,8 +190,11 @@ class Walk:
             for progress in pending:
                 if progress.stream is SUBSCRIBED_CONTACTS:
                     yield from self._contacts(progress, ListID)
-            if pending:
-                yield Walked(ListID)
+            yield Walked(ListID)
+
+    def to_walk(self, lists: Parents) -> list[int]:
+        """The ListIDs that some stream has yet to walk, in order."""
+        return [ListID for ListID in lists.keys if self._pending(ListID)]
 
     def _pending(self, ListID: int) -> list[Progress]:
         """The streams that have yet to walk a list."""
