@@ -32,6 +32,8 @@ LOGGER = logging.getLogger("tap_listrak")
 # A signal that finds stdout blocked (a target that reads no more) ends the run after so long.
 SECONDS_TO_END = 1.5
 
+LONGEST_LINE = 1000
+
 EXIT_CODES = {
     0: "everything selected was emitted, or set aside in the state with a WARNING",
     1: "the run failed, for the reason in its CRITICAL line; the last STATE is where to go on",
@@ -108,8 +110,14 @@ class _SecretsHidden(logging.Formatter):
         self._secrets = re.compile("|".join(patterns))
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return self._secrets.sub("***", line) if self._secrets else line
+        text = super().format(record)
+        if self._secrets:
+            text = self._secrets.sub("***", text)
+        if record.exc_info:
+            return text
+        # One line an event, and what others said may be long; cut only what holds no secrets.
+        line = " ".join(text.splitlines())
+        return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
 def _set_up_logging() -> _SecretsHidden:
@@ -175,6 +183,8 @@ def _run(
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)
+    if sys.stdout is None:
+        raise OutputError("Stdout is closed, so there is nowhere to write to.")
     client, output = Client(config, sleep, clock), Output(sys.stdout.buffer)
     Sync(config, selection, known, client, output, workers, now).run()
 
@@ -217,5 +227,5 @@ def main(
 
 def _close_stdout() -> None:
     """Keep the interpreter from writing to a stdout that is gone when it ends."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -178,7 +178,7 @@ class Client:
             return 0.0
         try:
             seconds = float(text) if text.isdecimal() else self._until(text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, IndexError):
             return 0.0
         return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 

@@ -190,10 +190,10 @@ FAULTS: dict[str, Fault] = {
         Passing,
         "The reply is larger than any honest one. A smaller `interval_days` may help.",
     ),
-    "repeated page": Fault(
-        "the same page twice in a row",
+    "endless pages": Fault(
+        "a page that came before, or more pages than any honest message has",
         Passing,
-        "Listrak gave the same page twice, so its paging cannot be trusted.",
+        "Listrak gave a page twice, or pages without end, so its paging cannot be trusted.",
     ),
     "value": Fault(
         "a value that is not of its column's type",
@@ -259,9 +259,9 @@ _UNREADABLE_REQUEST = "Server was unable to read request"
 
 
 def error(key: str, detail: str = "", *, retry_after: float = 0.0) -> ListrakError:
-    """Make the exception for a row of FAULTS; `detail` is what was seen, in one line."""
+    """Make the exception for a row of FAULTS; `detail` is what was seen."""
     fault = FAULTS[key]
-    detail = " ".join(detail.split())[:300]
+    detail = detail.strip()
     told = f"{fault.told} ({detail})" if detail else fault.told
     made = fault.error(told, retry_after=retry_after)
     made.fault = fault

@@ -9,6 +9,7 @@ from typing import Any
 
 from tap_listrak.config import Config
 from tap_listrak.dates import wall_clock, windows
+from tap_listrak.errors import NoAccess, Passing, Unreadable
 from tap_listrak.state import SetAside
 from tap_listrak.streams import Stream
 
@@ -38,6 +39,15 @@ class Part:
         if self.MsgID is not None:
             return f"of message {self.MsgID} in list {self.ListID}"
         return f"of list {self.ListID} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+
+    def may_fail_with(self, failure: BaseException) -> bool:
+        """Whether this part can be set aside for a failure that ends the run elsewhere.
+
+        What was set aside before may have vanished since, for which Listrak may refuse it.
+        """
+        return isinstance(failure, (Passing, Unreadable)) or (
+            self.owed is not None and isinstance(failure, NoAccess)
+        )
 
     def arguments(self, config: Config, number: int) -> dict[str, Any]:
         """The arguments, by Listrak's names, of the call for one page."""

@@ -6,6 +6,7 @@ so that what is emitted does not depend on how many workers there are.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import threading
@@ -21,6 +22,11 @@ from tap_listrak.parts import Part
 from tap_listrak.records import Oddities
 
 Result = TypeVar("Result")
+
+# A signal that finds the main thread on its way into its wait is noticed after so many seconds.
+LONGEST_WAIT = 0.2
+# Far more than any honest part has: of pages of 2,500 rows, these hold 250 million.
+MOST_PAGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,11 @@ class Workers:
 
     def wait(self) -> None:
         """Wait until some future is done, or `interrupt` is called, whose reason it raises."""
-        self._woken.get()
+        woken = False
+        while not woken:
+            with contextlib.suppress(queue.Empty):
+                self._woken.get(timeout=LONGEST_WAIT)
+                woken = True
         self.raise_if_interrupted()
 
     def result(self, future: Future[Result]) -> Result:
@@ -124,8 +134,8 @@ class _Reading:
     def __post_init__(self) -> None:
         self.asked = self.known = self.taken = self.part.page - 1
         self._first = self._last = 0
-        self._fingerprint: object = None
-        self._repeated: int | None = None
+        self._seen: set[int] = set()
+        self._endless: int | None = None
 
     def next_page(self) -> int | None:
         """The next page worth asking for, if there is one now.
@@ -154,12 +164,13 @@ class _Reading:
             if future.exception() is not None or not future.result().rows:
                 self.ended = True
                 return
-            if future.result().fingerprint == self._fingerprint:
+            fingerprint = hash(future.result().fingerprint)
+            if fingerprint in self._seen or len(self._seen) == MOST_PAGES:
                 self.ended = True
-                self._repeated = self.known + 1
+                self._endless = self.known + 1
                 return
             self.known += 1
-            self._fingerprint = future.result().fingerprint
+            self._seen.add(fingerprint)
             self._last = future.result().rows
             self._first = self._first or self._last
 
@@ -172,9 +183,9 @@ class _Reading:
         self.taken += 1
         del self.pages[self.taken]
         failure = future.exception()
-        if failure is None and self._repeated == self.taken:
+        if failure is None and self._endless == self.taken:
             where = f"{self.part.stream.name} {self.part}, page {self.taken}"
-            failure = error("repeated page", where)
+            failure = error("endless pages", where)
         if failure is None and future.result().rows:
             return Read(self.part, self.taken, future.result())
         for beyond in self.pages.values():
@@ -192,18 +203,23 @@ def in_order(
     # Pages under way or waiting for their turn: what bounds the memory.
     room = 4 * workers.count
     waiting: deque[_Reading | Note] = deque()
-    under_way: set[Future[Page]] = set()
+    under_way: dict[Future[Page], Part] = {}
     exhausted = False
 
     def request(reading: _Reading, number: int) -> None:
         future = workers.submit(lambda: ask(reading.part, number))
         reading.asked = number
         reading.pages[number] = future
-        under_way.add(future)
+        under_way[future] = reading.part
 
     def fill() -> None:
         nonlocal exhausted
-        under_way.difference_update([future for future in under_way if future.done()])
+        for future in [future for future in under_way if future.done()]:
+            part = under_way.pop(future)
+            failure = None if future.cancelled() else future.exception()
+            if failure is not None and not part.may_fail_with(failure):
+                # It would fail for whatever comes first as well, so nothing more is asked.
+                raise failure
         held = 0
         for place, reading in enumerate(waiting):
             if not isinstance(reading, _Reading):

@@ -66,7 +66,7 @@ def parse(body: bytes) -> etree._Element:
     )
     try:
         root = etree.fromstring(body, parser)
-    except (etree.XMLSyntaxError, ValueError) as raised:
+    except (etree.LxmlError, ValueError) as raised:
         # ValueError: an encoding that is declared but unknown.
         raise errors.error("not xml", str(raised)) from raised
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr] # a gap in lxml-stubs
@@ -95,11 +95,14 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree.
         if isinstance(said, errors.Lasting) or status == 200:
             raise said
         raise errors.from_status(status, first.findtext("faultstring") or "", retry_after)
+    is_response = first is not None and first.tag == f"{LISTRAK}{stream.operation}Response"
+    reported = _exception(first) if first is not None and is_response else None
+    if reported is not None and (status == 200 or isinstance(reported, errors.Lasting)):
+        raise reported
     if status != 200:
-        raise errors.from_status(status, "", retry_after)
-    if first is None or first.tag != f"{LISTRAK}{stream.operation}Response":
+        raise errors.from_status(status, str(reported or ""), retry_after)
+    if first is None or not is_response:
         raise errors.error("not soap", f"no {stream.operation}Response but {_name(root, first)}")
-    _raise_exception(first)
     results = first.findall(f"{LISTRAK}{stream.operation}Result")
     result = results[0] if results else etree.Element("absent")
     for more in results[1:]:
@@ -112,13 +115,14 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree.
     return result
 
 
-def _raise_exception(response: etree._Element) -> None:
-    """Raise for a filled WSException, which Listrak puts behind an empty Result and status 200."""
+def _exception(response: etree._Element) -> errors.ListrakError | None:
+    """Read a filled WSException, which Listrak puts behind an empty Result and status 200."""
     for exception in response.findall(f"{LISTRAK}WSException"):
-        said = [(child.text or "").strip() for child in exception]
-        if any(said):
-            description = exception.findtext(f"{LISTRAK}Description") or " ".join(said)
-            raise errors.from_text(description, "exception")
+        texts = [(child.text or "").strip() for child in exception]
+        if any(texts):
+            description = exception.findtext(f"{LISTRAK}Description") or " ".join(texts)
+            return errors.from_text(description, "exception")
+    return None
 
 
 def _looks_like_html(body: bytes) -> bool:

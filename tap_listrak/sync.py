@@ -11,21 +11,14 @@ from datetime import datetime, timedelta
 from tap_listrak.catalog import Selection
 from tap_listrak.client import Client
 from tap_listrak.config import Config
-from tap_listrak.errors import (
-    ListrakError,
-    NoAccess,
-    OutputError,
-    Passing,
-    TapError,
-    Unreadable,
-)
+from tap_listrak.errors import OutputError, TapError
 from tap_listrak.output import Output
 from tap_listrak.parts import Part
 from tap_listrak.pipeline import Ended, Page, Read, Workers, in_order
 from tap_listrak.report import Report
-from tap_listrak.state import Place, SetAside, State
+from tap_listrak.state import Place, Progress, SetAside, State
 from tap_listrak.streams import LISTS, Stream
-from tap_listrak.walk import Parents, Walk, Walked
+from tap_listrak.walk import Parents, Walk, Walked, fetch_lists
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,22 +40,16 @@ class Sync:
         now: datetime,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._config = config
         self._selection = selection
         self._state = state
+        self._client = client
         self._output = output
         self._workers = workers
+        self._now = now
         self._monotonic = monotonic
-        unfinished_end = state.unfinished_end(selection)
-        end = unfinished_end or now
-        lookback = timedelta(days=config.lookback_days)
-        self._active = {
-            stream: state[stream]
-            for stream in selection
-            if state[stream].begin(
-                config.start_date, end, lookback, resuming=unfinished_end is not None
-            )
-        }
-        self._walk = Walk(config, client, workers, selection, self._active, end)
+        # The streams that have something to do, once it is known that there are lists.
+        self._active: dict[Stream, Progress] = {}
         self._failed: set[tuple[Stream, int, int | None]] = set()
         self._given_up: set[tuple[Stream, int, int | None, bool]] = set()
         self._succeeded: set[Stream] = set()
@@ -71,13 +58,14 @@ class Sync:
 
     def run(self) -> None:
         """Emit everything. Raises TapError; then a last STATE stands behind what was emitted."""
-        lists = self._walk.lists()
-        for stream, columns in self._selection.items():
-            properties = stream.schema()["properties"]
-            schema = {**stream.schema(), "properties": {name: properties[name] for name in columns}}
-            self._output.schema(stream, schema)
         try:
-            self._emit_all(lists)
+            lists = fetch_lists(self._config, self._client, self._workers, self._selection)
+            walk = self._begin()
+            for stream, columns in self._selection.items():
+                schema = stream.schema()
+                chosen = {name: schema["properties"][name] for name in columns}
+                self._output.schema(stream, {**schema, "properties": chosen})
+            self._emit_all(walk, lists)
         except OutputError:
             raise
         except BaseException:
@@ -90,8 +78,22 @@ class Sync:
             names = ", ".join(sorted(stream.name for stream in silent))
             raise TapError(f"Not one call succeeded for {names}; see the warnings above.")
 
-    def _emit_all(self, lists: Parents) -> None:
-        for outcome in in_order(self._walk.items(lists), self._walk.ask, self._workers):
+    def _begin(self) -> Walk:
+        """Take up the range of each stream: one that was left unfinished, or a new one."""
+        unfinished_end = self._state.unfinished_end(self._selection)
+        end = unfinished_end or self._now
+        lookback = timedelta(days=self._config.lookback_days)
+        for stream in self._selection:
+            progress = self._state[stream]
+            if progress.begin(
+                self._config.start_date, end, lookback, resuming=unfinished_end is not None
+            ):
+                self._active[stream] = progress
+        return Walk(self._config, self._client, self._workers, self._selection, self._active, end)
+
+    def _emit_all(self, walk: Walk, lists: Parents) -> None:
+        self._report.lists(len(walk.to_walk(lists)))
+        for outcome in in_order(walk.items(lists), walk.ask, self._workers):
             if isinstance(outcome, Read):
                 self._emit(outcome)
             elif isinstance(outcome, Ended):
@@ -113,9 +115,7 @@ class Sync:
         if progress and not parents.ListIDs <= progress.range.done:
             self._write(parents.stream, parents.page)
             progress.range.done |= parents.ListIDs
-        if parents.stream is LISTS:
-            self._report.lists(len(self._walk.to_walk(parents)))
-        else:
+        if parents.stream is not LISTS:
             self._report.messages(parents.keys)
             self._forget_vanished(parents)
 
@@ -127,6 +127,7 @@ class Sync:
                 if gone and owed.ListID in messages.ListIDs:
                     LOGGER.warning("Message %s, which was set aside, is gone.", owed.MsgID)
                     progress.set_aside.remove(owed)
+                    self._failed.discard((progress.stream, owed.ListID, owed.MsgID))
 
     def _emit(self, read: Read) -> None:
         part = read.part
@@ -147,13 +148,8 @@ class Sync:
         if failure is None:
             self._succeeded.add(part.stream)
             self._end_part(part)
-        elif isinstance(failure, (Passing, Unreadable)) or (
-            # What was set aside may have vanished since, of which the walk will tell.
-            part.owed and isinstance(failure, NoAccess)
-        ):
-            self._set_aside(part, failure)
         else:
-            raise failure
+            self._set_aside(part, failure)
 
     def _end_part(self, part: Part) -> None:
         progress = self._state[part.stream]
@@ -164,10 +160,10 @@ class Sync:
         elif part.owed in progress.set_aside:
             progress.set_aside.remove(part.owed)
 
-    def _set_aside(self, part: Part, failure: ListrakError) -> None:
+    def _set_aside(self, part: Part, failure: BaseException) -> None:
         """Remember what a part, and the windows behind it, still owe; the sixth ends the run."""
         self._failed.add((part.stream, part.ListID, part.MsgID))
-        if len(self._failed) > MOST_SET_ASIDE:
+        if len(self._failed) > MOST_SET_ASIDE or not part.may_fail_with(failure):
             raise failure
         LOGGER.warning("Set aside, to be asked for first in the next run: %s", failure)
         self._given_up.add(_group(part))

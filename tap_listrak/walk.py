@@ -69,6 +69,42 @@ class Message:
         return self.SendDate or _DAWN, self.MsgID
 
 
+def fetch_lists(config: Config, client: Client, workers: Workers, selection: Selection) -> Parents:
+    """Fetch the lists that this run is about. Raises TapError where there are none."""
+    what = "of the account"
+    reply = workers.result(workers.submit(lambda: client.call(LISTS, {}, what)))
+    oddities = Oddities()
+    reader = _reader(LISTS, selection, config)
+    records = _read(reader, what, reply, None, oddities)
+    lists = {record["ListID"]: _encode(record, selection.get(LISTS, ())) for record in records}
+    if not lists:
+        raise TapError(
+            "Listrak shows this user no lists. Grant it the lists to sync under Manage, "
+            "Accounts, User Manager."
+        )
+    wanted = config.list_ids
+    if wanted is not None:
+        unknown = wanted - lists.keys()
+        if unknown:
+            ids = ", ".join(map(str, sorted(unknown)))
+            LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", ids)
+        lists = {ListID: record for ListID, record in lists.items() if ListID in wanted}
+        if not lists:
+            raise TapError(
+                "None of the config's `list_ids` is a list that Listrak shows this user."
+            )
+    ListIDs = tuple(sorted(lists))
+    page = Page(
+        len(reply.rows),
+        _array(lists[ListID] for ListID in ListIDs),
+        len(lists),
+        reply.came,
+        oddities,
+        reply.fingerprint,
+    )
+    return Parents(LISTS, frozenset(ListIDs), ListIDs, page)
+
+
 class Walk:
     """One run's walk for the streams of `active`, each from where its progress stands."""
 
@@ -89,15 +125,8 @@ class Walk:
         self._end = end
         # The walk runs ahead of what is emitted, so it looks at where the last run stood.
         self._resume = {stream: each.range.place for stream, each in active.items()}
-        # Of parents the walk needs some columns, whether they are selected or not.
-        needed = {LISTS: ("ListID",), MESSAGES: ("MsgID", "SendDate", *_COUNTS)}
         self._readers = {
-            stream: Reader(
-                stream,
-                dict.fromkeys((*selection.get(stream, ()), *needed.get(stream, ()))),
-                config.timezone,
-            )
-            for stream in {**selection, **needed}
+            stream: _reader(stream, selection, config) for stream in (*selection, MESSAGES)
         }
         self._windows: dict[int, list[Future[tuple[list[Message], Page]]]] = {}
 
@@ -109,7 +138,7 @@ class Walk:
         reply = self._client.call(part.stream, part.arguments(self._config, number), what)
         oddities = Oddities()
         parent = part.ListID if part.MsgID is None else part.MsgID
-        records = self._read(part.stream, what, reply, parent, oddities)
+        records = _read(self._readers[part.stream], what, reply, parent, oddities)
         return Page(
             len(reply.rows),
             orjson.dumps(records),
@@ -119,56 +148,7 @@ class Walk:
             reply.fingerprint,
         )
 
-    def _read(
-        self, stream: Stream, what: str, reply: Reply, parent: int | None, oddities: Oddities
-    ) -> list[Record]:
-        try:
-            return self._readers[stream].read(reply.rows, parent, oddities)
-        except Unreadable as wrong:
-            wrong.args = (f"{stream.name} {what}: {wrong}",)
-            raise
-
-    def _encode(self, stream: Stream, record: Record) -> bytes:
-        """Make the JSON of a parent's record, with the columns that were selected."""
-        return orjson.dumps({column: record[column] for column in self._selection.get(stream, ())})
-
     # The order.
-
-    def lists(self) -> Parents:
-        """Fetch the lists that this run is about. Raises TapError where there are none."""
-        what = "of the account"
-        reply = self._workers.result(
-            self._workers.submit(lambda: self._client.call(LISTS, {}, what))
-        )
-        oddities = Oddities()
-        records = self._read(LISTS, what, reply, None, oddities)
-        lists = {record["ListID"]: self._encode(LISTS, record) for record in records}
-        if not lists:
-            raise TapError(
-                "Listrak shows this user no lists. Grant it the lists to sync under Manage, "
-                "Accounts, User Manager."
-            )
-        wanted = self._config.list_ids
-        if wanted is not None:
-            unknown = wanted - lists.keys()
-            if unknown:
-                ids = ", ".join(map(str, sorted(unknown)))
-                LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", ids)
-            lists = {ListID: record for ListID, record in lists.items() if ListID in wanted}
-            if not lists:
-                raise TapError(
-                    "None of the config's `list_ids` is a list that Listrak shows this user."
-                )
-        ListIDs = tuple(sorted(lists))
-        page = Page(
-            len(reply.rows),
-            _array(lists[ListID] for ListID in ListIDs),
-            len(lists),
-            reply.came,
-            oddities,
-            reply.fingerprint,
-        )
-        return Parents(LISTS, frozenset(ListIDs), ListIDs, page)
 
     def items(self, lists: Parents) -> Iterator[Part | Parents | Walked | None]:
         """Give, in order, all that is to be asked and told; None while a reply is awaited."""
@@ -283,17 +263,39 @@ class Walk:
         reply = self._client.call(MESSAGES, part.arguments(self._config, 1), str(part))
         oddities = Oddities()
         messages = []
-        for record in self._read(MESSAGES, str(part), reply, part.ListID, oddities):
+        for record in _read(self._readers[MESSAGES], str(part), reply, part.ListID, oddities):
             sent = record["SendDate"]
             messages.append(
                 Message(
                     record["MsgID"],
                     sent and parse_instant(sent),
                     {column: record[column] for column in _COUNTS},
-                    self._encode(MESSAGES, record),
+                    _encode(record, self._selection.get(MESSAGES, ())),
                 )
             )
         return messages, Page(len(reply.rows), b"[]", 0, reply.came, oddities, reply.fingerprint)
+
+
+def _reader(stream: Stream, selection: Selection, config: Config) -> Reader:
+    """Make the reader of the selected columns, and of what the walk needs of messages."""
+    needed = {LISTS: ("ListID",), MESSAGES: ("MsgID", "SendDate", *_COUNTS)}
+    columns = dict.fromkeys((*selection.get(stream, ()), *needed.get(stream, ())))
+    return Reader(stream, columns, config.timezone)
+
+
+def _read(
+    reader: Reader, what: str, reply: Reply, parent: int | None, oddities: Oddities
+) -> list[Record]:
+    try:
+        return reader.read(reply.rows, parent, oddities)
+    except Unreadable as wrong:
+        wrong.args = (f"{reader.stream.name} {what}: {wrong}",)
+        raise
+
+
+def _encode(record: Record, columns: Iterable[str]) -> bytes:
+    """Make the JSON of a parent's record, with the columns that were selected."""
+    return orjson.dumps({column: record[column] for column in columns})
 
 
 def _join(found: list[tuple[list[Message], Page]]) -> tuple[list[Message], Page]:
