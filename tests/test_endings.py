@@ -1,0 +1,353 @@
+"""However a run ends: soon, with whole lines, a last STATE to go on from, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import IO, Any
+
+import pytest
+
+from listrak_service import Ask, Reply, html
+from tap_listrak.client import Client
+from tap_listrak.output import Output
+from tap_listrak.records import Reader
+from tap_listrak.state import Progress
+from tests.conftest import MakeTap
+from tests.tap import Process, Run, Tap
+from tests.test_resume import CONCURRENCIES, OPEN, rows, tiny_tap
+
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
+)
+HANGS = Reply(hang=True)
+
+
+def is_page(ask: Ask) -> bool:
+    return "Page" in ask.arguments
+
+
+def from_the(
+    first: int, reply: Reply, which: Callable[[Ask], bool] = is_page
+) -> tuple[Callable[[Ask], Reply | None], threading.Event]:
+    """A rule that gives this reply from the n-th such call on, and the sign that it has."""
+    seen, begun = count(1), threading.Event()
+
+    def rule(ask: Ask) -> Reply | None:
+        if which(ask) and next(seen) >= first:
+            begun.set()
+            return reply
+        return None
+
+    return rule, begun
+
+
+def end(process: Process, number: signal.Signals) -> Run:
+    """Send a signal; the process has to end within two seconds."""
+    sent = time.monotonic()
+    process.send_signal(number)
+    try:
+        out, err = process.communicate(timeout=2)
+    finally:
+        process.kill()
+    print(f"{number.name}: ended after {time.monotonic() - sent:.2f} s")
+    return Run(process.returncode, out, err)
+
+
+def assert_ended_well(run: Run, code: int) -> None:
+    """Whole lines, the last of them a STATE; one CRITICAL line and no traceback."""
+    assert run.code == code, run.err[-500:]
+    assert run.out.endswith("\n")
+    assert run.messages[-1]["type"] == "STATE"
+    assert len(run.lines("CRITICAL")) == 1
+    assert "Traceback" not in run.err
+
+
+def assert_goes_on(tap: Tap, ended: Run) -> None:
+    """The last STATE claims what was emitted before it and nothing else."""
+    tap.service.rules.clear()
+    rest = tap.run(state=ended.states[-1])
+    assert rest.code == 0
+    assert rows(ended, rest).keys() == rows(tap.run()).keys()
+
+
+@CONCURRENCIES
+@SIGNALS
+def test_a_signal_ends_the_run_while_a_reply_hangs(
+    make_tap: MakeTap, concurrency: int, number: signal.Signals, code: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    rule, hanging = from_the(20, HANGS)
+    tap.service.rules.append(rule)
+    process = tap.start()
+    # The pipe holds all that is written up to here, so that nobody need read it.
+    assert hanging.wait(20)
+    run = end(process, number)
+    assert_ended_well(run, code)
+    assert signal.Signals(number).name in run.lines("CRITICAL")[0]
+    assert run.records("message_sends")
+    assert_goes_on(tap, run)
+
+
+# The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
+# either way the wait itself is not woken.
+ELSEWHERE = """
+import signal, sys, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+from tap_listrak.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_all_the_same(
+    make_tap: MakeTap,
+) -> None:
+    tap = tiny_tap(make_tap)
+    rule, hanging = from_the(20, HANGS)
+    tap.service.rules.append(rule)
+    process = subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE, *tap.arguments()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert hanging.wait(20)
+    time.sleep(0.1)
+    assert_ended_well(end(process, signal.SIGTERM), 143)
+
+
+@CONCURRENCIES
+@SIGNALS
+def test_a_signal_ends_the_run_while_a_retry_waits(
+    make_tap: MakeTap, concurrency: int, number: signal.Signals, code: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    busy = Reply(b"", 503, {"Retry-After": "200"})
+    rule, refused = from_the(15, busy)
+    tap.service.rules.append(rule)
+    process = tap.start()
+    assert refused.wait(20)
+    time.sleep(0.1)
+    run = end(process, number)
+    assert_ended_well(run, code)
+    assert_goes_on(tap, run)
+
+
+@SIGNALS
+def test_a_signal_ends_the_run_while_nobody_reads_stdout(
+    make_tap: MakeTap, number: signal.Signals, code: int
+) -> None:
+    tap = make_tap()
+    process = tap.start()
+    quiet = -1
+    while quiet != len(tap.service.asked):
+        quiet = len(tap.service.asked)
+        time.sleep(0.5 if quiet else 0.1)
+        quiet = quiet or -1
+    assert process.poll() is None
+    sent = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=2) == code
+    print(f"{number.name} while stdout is blocked: ended after {time.monotonic() - sent:.2f} s")
+    out, err = process.communicate()
+    whole, _, _ = out.rpartition("\n")
+    assert all(json.loads(line)["type"] for line in whole.splitlines())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("operation", "number", "code"),
+    [
+        ("WSDL", signal.SIGINT, 130),
+        ("GetContactListCollection", signal.SIGTERM, 143),
+        ("GetContactListCollection", signal.SIGINT, 130),
+        ("ReportListMessageActivity", signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal_ends_the_run_while_its_first_calls_hang(
+    tap: Tap, number: signal.Signals, code: int, operation: str
+) -> None:
+    state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-01T00:00:00Z"}}}
+    rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
+    tap.service.rules.append(rule)
+    process = tap.start(state=state)
+    assert hanging.wait(20)
+    run = end(process, number)
+    assert_ended_well(run, code)
+    opens = run.states[-1]["bookmarks"]["message_opens"]
+    assert opens["OpenDate"] == "2026-06-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("operation", "number", "code"),
+    [
+        ("WSDL", signal.SIGTERM, 143),
+        ("GetContactListCollection", signal.SIGINT, 130),
+        ("GetContactListCollection", signal.SIGTERM, 143),
+        ("ReportListMessageActivity", signal.SIGTERM, 143),
+        ("ReportMessageContactSent", signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal_ends_discovery(
+    tap: Tap, number: signal.Signals, code: int, operation: str
+) -> None:
+    rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
+    tap.service.rules.append(rule)
+    process = tap.start("--discover")
+    if not hanging.wait(3):
+        process.communicate()
+        pytest.fail(f"discovery does not ask {operation}")
+    run = end(process, number)
+    assert run.code == code
+    assert run.out == ""
+    assert len(run.lines("CRITICAL")) == 1
+    assert "Traceback" not in run.err
+
+
+def test_a_second_signal_changes_nothing(tap: Tap) -> None:
+    rule, hanging = from_the(20, HANGS)
+    tap.service.rules.append(rule)
+    process = tap.start()
+    assert hanging.wait(20)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    run = end(process, signal.SIGINT)
+    assert_ended_well(run, 130)
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",)])
+def test_a_reader_that_goes_away_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...]) -> None:
+    process = tap.start(*flags)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(20) == 4
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    assert err.count("CRITICAL") == 1
+
+
+@CONCURRENCIES
+def test_a_reader_that_goes_away_in_the_middle_ends_the_run_quietly(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = make_tap(config={"concurrency": concurrency})
+    process = tap.start()
+    assert process.stdout
+    assert process.stderr
+    for _ in range(300):
+        assert json.loads(process.stdout.readline())
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(20) == 4
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    assert err.count("CRITICAL") == 1
+
+
+def process_writing_to(tap: Tap, out: int | IO[Any], *flags: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tap_listrak", *tap.arguments(*flags)]
+    done = subprocess.run(
+        command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=20, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",)])
+def test_a_full_disk_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        code, err = process_writing_to(tap, full, *flags)
+    assert code == 4
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    (critical,) = [line for line in err.splitlines() if line.startswith("CRITICAL ")]
+    assert "No space left" in critical
+
+
+def test_a_stdout_that_is_not_there_is_an_error_without_a_traceback(tap: Tap) -> None:
+    command = [sys.executable, "-m", "tap_listrak", *tap.arguments()]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode not in (0, -signal.SIGPIPE)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("CRITICAL") == 1
+
+
+@CONCURRENCIES
+@pytest.mark.parametrize("raised", [RuntimeError, MemoryError])
+@pytest.mark.parametrize(
+    ("owner", "name", "first"),
+    [
+        (Reader, "read", 20),
+        (Client, "call", 20),
+        (Client, "call", 1),
+        (Progress, "start_of", 10),
+        (Progress, "complete", 3),
+        (Output, "records", 10),
+    ],
+)
+def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
+    make_tap: MakeTap,
+    monkeypatch: pytest.MonkeyPatch,
+    concurrency: int,
+    owner: type,
+    name: str,
+    first: int,
+    raised: type[Exception],
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    honest, calls = getattr(owner, name), count(1)
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) >= first:
+            raise raised("secret of a row")
+        return honest(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, broken)
+        run = tap.run()
+    assert_ended_well(run, 1)
+    assert raised.__name__ in run.lines("CRITICAL")[0]
+    assert "secret" not in run.err
+    assert_goes_on(tap, run)
+
+
+@CONCURRENCIES
+def test_a_fault_that_lasts_ends_the_run_with_a_state_to_go_on_from(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    tap.service.rules.append(from_the(20, html(403))[0])
+    run = tap.run()
+    assert_ended_well(run, 3)
+    assert_goes_on(tap, run)
+
+
+def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap, 8)
+    ListID = min(int(str(each["ListID"])) for each in tap.service.account.lists())
+    messages = tap.service.account.messages(ListID)
+    first = min(messages, key=lambda each: str(each["SendDate"]))["MsgID"]
+
+    def rule(ask: Ask) -> Reply | None:
+        if ask.arguments.get("MsgID", first) != first:
+            return HANGS
+        return html(403) if ask.operation == OPEN else None
+
+    tap.service.rules.append(rule)
+    process = tap.start()
+    out, err = process.communicate(timeout=20)
+    assert_ended_well(Run(process.returncode, out, err), 3)

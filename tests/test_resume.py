@@ -1,0 +1,662 @@
+"""A run that was cut off, or that follows another, gives the rest: nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from listrak_service import Account, Ask
+from tap_listrak import sync
+from tap_listrak.cli import main
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.conftest import MakeTap
+from tests.tap import Run, Tap, selecting
+
+BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
+OPEN = BY_NAME["message_opens"].operation
+CLICK = BY_NAME["message_clicks"].operation
+CONTACTS = BY_NAME["subscribed_contacts"].operation
+CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
+
+START = datetime(2026, 2, 1)
+END = datetime(2026, 3, 15)
+NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
+TINY = {"lists": 2, "messages": 2, "contacts": 8, "sends": 8, "page_size": 3}
+
+
+def at(moment: datetime) -> Callable[[], datetime]:
+    return lambda: moment
+
+
+def text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def wire(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}"
+
+
+def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
+    """A tap for an account of a few pages, all of it in February and March of 2026."""
+    config = {"start_date": "2026-02-01", "concurrency": concurrency}
+    return make_tap(config=config, **{**TINY, "start": START, "end": END, **more})
+
+
+def rows(*runs: Run) -> Counter[tuple[str, str]]:
+    """The records of these runs, whole, with how often they came."""
+    return Counter(
+        (each["stream"], json.dumps(each["record"], sort_keys=True))
+        for run in runs
+        for each in run.of_type("RECORD")
+    )
+
+
+def bookmarks(run: Run) -> dict[str, str]:
+    """The bookmarks that a run ended with; there may be no offset beside them."""
+    entries = run.states[-1]["bookmarks"]
+    assert not [name for name, entry in entries.items() if "offset" in entry]
+    return {name: entries[name][field] for name, field in BOOKMARKS.items() if name in entries}
+
+
+def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
+    """The calls for pages of events and contacts, in order."""
+    return [
+        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
+        for ask in asked
+        if "Page" in ask.arguments
+    ]
+
+
+def prefixes(run: Run) -> list[Run]:
+    """The outputs that this run would have left, had it ended behind each of its STATEs."""
+    found, lines, last = [], [], None
+    for line in run.out.split("\n"):
+        lines.append(line)
+        if line.startswith('{"type":"STATE"') and line != last:
+            last = line
+            found.append(Run(0, "\n".join([*lines, ""]), ""))
+    return found
+
+
+@pytest.fixture
+def state_behind_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "SECONDS_BETWEEN_STATES", 0.0)
+
+
+def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
+    """Run the tap; give the run and what was asked in it."""
+    before = len(tap.service.asked)
+    run = tap.run(**given)
+    return run, tap.service.asked[before:]
+
+
+def starts(asked: Iterable[Ask], operation: str) -> set[str]:
+    """Where the ranges that were asked for started, one for each message or list."""
+    firsts: dict[str, str] = {}
+    for ask in asked:
+        if ask.operation == operation:
+            part = ask.arguments.get("MsgID") or ask.arguments["ListID"]
+            start = ask.arguments["StartDate"]
+            firsts[part] = min(firsts.get(part, start), start)
+    return set(firsts.values())
+
+
+# Killed.
+
+
+def _tap(arguments: list[str], out: str, seconds_between_states: float) -> None:
+    """Be the tap, with a fast clock, in a process of its own."""
+    sync.SECONDS_BETWEEN_STATES = seconds_between_states
+    os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(os.open(f"{out}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os._exit(main(arguments))
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["__main__", __name__])
+
+
+def run_until(
+    tap: Tap, calls: int, operation: str = "", *, wait: float, second: float, **files: Any
+) -> Run:
+    """Run the tap as a process, killed so long after so many calls (of one operation, or any).
+
+    The code is that of the process if it ended before. Half lines are left out.
+    """
+    seen = count(1)
+    reached = threading.Event()
+
+    def watch(ask: Ask) -> None:
+        if operation in ("", ask.operation) and next(seen) >= calls:
+            reached.set()
+
+    out = tap.folder / "out.jsonl"
+    process = FORKS.Process(target=_tap, args=(tap.arguments(**files), str(out), second))
+    tap.service.rules.append(watch)
+    process.start()
+    while process.is_alive() and not reached.wait(0.01):
+        pass
+    process.join(wait)
+    process.kill()
+    process.join()
+    tap.service.rules.remove(watch)
+    whole, end, _ = out.read_text("utf-8").rpartition("\n")
+    assert process.exitcode is not None
+    return Run(process.exitcode, whole + end, Path(f"{out}.err").read_text("utf-8"))
+
+
+@CONCURRENCIES
+def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    kills, lists = 50, 4
+    tap = make_tap(
+        config={"start_date": "2026-02-01", "concurrency": concurrency},
+        latency=0.002,
+        lists=lists,
+        messages=24,
+        start=START,
+        end=END,
+    )
+    undisturbed, asked = asked_in(tap)
+    needed = len(pages(asked))
+    tap.service.asked.clear()
+
+    chance = random.Random(f"fifty {concurrency}")
+    runs: list[Run] = []
+    state: Any = None
+    while not runs or runs[-1].code < 0:
+        calls = chance.randrange(1, 2 * needed // kills) if len(runs) < kills else 10**9
+        wait = chance.uniform(0, 0.01)
+        runs.append(run_until(tap, calls, wait=wait, second=0.01, state=state))
+        state = runs[-1].states[-1] if runs[-1].states else state
+    assert runs[-1].code == 0, runs[-1].err
+    assert [run.code for run in runs[:-1]] == [-9] * kills
+    assert rows(*runs).keys() == rows(undisturbed).keys()
+    assert len(set(bookmarks(runs[-1]).values())) == 1
+
+    made = len(pages(tap.service.asked))
+    others = Counter(ask.operation for ask in tap.service.asked if "Page" not in ask.arguments)
+    print(
+        f"concurrency {concurrency}: {made} pages asked for in {len(runs)} runs, {needed} "
+        f"undisturbed: {made / needed:.3f} times; besides {dict(others)}"
+    )
+    # Pages in hand when the kill came, bounded by four a worker, are asked for again.
+    in_hand = 0 if concurrency == 1 else 4 * concurrency * kills
+    assert made <= 1.15 * needed + in_hand
+    assert others["GetContactListCollection"] <= len(runs)
+    assert others["ReportListMessageActivity"] <= len(runs) * lists
+
+
+@CONCURRENCIES
+def test_runs_that_are_always_killed_soon_get_through_a_message_of_400_pages(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    counts = {stream.operation: 0 for stream in STREAMS if stream.of_message}
+    tap = make_tap(
+        config={"start_date": "2026-02-01", "concurrency": concurrency},
+        latency=0.003,
+        lists=1,
+        messages=1,
+        contacts=0,
+        counts={**counts, OPEN: 4_000},
+        start=START,
+        end=END,
+    )
+    second = 0.1
+    runs: list[Run] = []
+    state: Any = None
+    while not runs or runs[-1].code < 0:
+        wait = 1.5 * second
+        runs.append(run_until(tap, 1, OPEN, wait=wait, second=second, state=state))
+        assert len(runs) < 100
+        state = runs[-1].states[-1] if runs[-1].states else state
+    assert runs[-1].code == 0, runs[-1].err
+    print(f"concurrency {concurrency}: {len(runs)} runs for 400 pages")
+    assert len(runs) > 2
+    undisturbed = tap.run()
+    assert rows(*runs).keys() == rows(undisturbed).keys()
+
+
+@CONCURRENCIES
+def test_the_state_of_100_000_messages_stays_small(make_tap: MakeTap, concurrency: int) -> None:
+    counts = {stream.operation: 0 for stream in STREAMS if stream.of_message}
+    tap = make_tap(
+        config={"start_date": "2026-02-01", "concurrency": concurrency},
+        lists=20,
+        messages=5_000,
+        contacts=0,
+        counts=counts,
+        start=START,
+        end=END,
+    )
+    ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
+    covers = {"start_date": "2026-02-01T00:00:00Z", "ListIDs": ListIDs[:15]}
+    offset = {
+        "start_date": "2026-02-01T00:00:00Z",
+        "start": "2026-03-01T00:00:00Z",
+        "end": "2026-03-02T00:00:00Z",
+        "ListIDs": ListIDs[:10],
+    }
+    entries: dict[str, dict[str, Any]] = {
+        stream.name: {stream.bookmark: "2026-03-02T00:00:00Z"} if stream.bookmark else {}
+        for stream in STREAMS
+    }
+    for name, ListID in zip(BOOKMARKS, ListIDs, strict=False):
+        entries[name]["covers"] = {**covers, "ListIDs": sorted({ListID, *ListIDs[1:15]})}
+    middle = {name: {**entry, "offset": offset} for name, entry in entries.items()}
+    state = {"bookmarks": middle, "covers": covers}
+    run = run_until(tap, 30, OPEN, wait=0.05, second=0.01, state=state)
+    assert run.code == -9, run.err
+    last = run.states[-1]
+    assert last["bookmarks"]["message_opens"]["offset"]["ListID"] == ListIDs[10]
+    size = len(json.dumps(last))
+    print(f"the state of 100,000 messages has {size} bytes")
+    assert size < 10_000
+
+
+# Going on from each STATE.
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_going_on_from_any_state_gives_just_the_rest(make_tap: MakeTap, concurrency: int) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    in_order = pages(asked_in(tap, clock=at(NOW), config={"concurrency": 1})[1])
+    whole = tap.run(clock=at(NOW))
+    assert len(in_order) == len(set(in_order))
+    cut = prefixes(whole)
+    assert len(cut) > 50
+    first = 0
+    for before in cut[::concurrency]:
+        state = before.states[-1]
+        later = at(NOW + timedelta(days=3))
+        rest, asked = asked_in(tap, clock=later, state=state)
+        assert rest.code == 0
+        if state == whole.states[-1]:
+            break  # a complete one: the next run is another
+        assert rows(before, rest).keys() == rows(whole).keys()
+        assert bookmarks(rest) == bookmarks(whole)
+        assert rest.states[-1] == whole.states[-1]
+        twice = rows(before, rest) - rows(whole)
+        assert twice.total() <= TINY["page_size"]
+        places = sorted(in_order.index(page) for page in pages(asked))
+        assert places == list(range(len(in_order) - len(places), len(in_order)))
+        assert len(in_order) - len(places) >= first
+        first = len(in_order) - len(places)
+        others = Counter(ask.operation for ask in asked if "Page" not in ask.arguments)
+        assert others["GetContactListCollection"] == 1
+        assert others["ReportListMessageActivity"] <= TINY["lists"]
+    assert first > len(in_order) - 2 * concurrency
+
+
+def half(run: Run, *, within: str | None = None) -> Run:
+    """The first half of a run, up to a STATE; or up to one within a message of this stream."""
+    cut = prefixes(run)
+    if within is None:
+        return cut[len(cut) // 2]
+    inside = [
+        each
+        for each in cut
+        if "Page" in each.states[-1]["bookmarks"].get(within, {}).get("offset", {})
+    ]
+    return inside[len(inside) // 2]
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_resumed_run_finishes_the_interrupted_range_and_stops_there(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    before = half(whole)
+    MsgID = int(str(tap.service.account.messages(345_018)[0]["MsgID"]))
+    tap.service.account.add_event(OPEN, MsgID, "late@example.com", NOW + timedelta(hours=1))
+    later = NOW + timedelta(days=2)
+    rest, asked = asked_in(tap, clock=at(later), state=before.states[-1])
+    ends = {ask.arguments["EndDate"] for ask in asked if "EndDate" in ask.arguments}
+    assert max(ends) == wire(NOW)
+    assert set(bookmarks(rest).values()) == {text(NOW)}
+    assert "late@example.com" not in rest.out
+    following, asked = asked_in(tap, clock=at(later), state=rest.states[-1])
+    assert starts(asked, OPEN) == {wire(NOW - timedelta(days=1))}
+    assert set(bookmarks(following).values()) == {text(later)}
+    assert "late@example.com" in following.out
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_stream_newly_selected_starts_at_its_own_beginning_and_ends_with_the_others(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    catalog = tap.discover()
+    whole = tap.run(clock=at(NOW), catalog=selecting(catalog, "message_opens"))
+    both = selecting(catalog, "message_opens", "message_clicks")
+    state = half(whole, within="message_opens").states[-1]
+    later = at(NOW + timedelta(days=2))
+    rest, asked = asked_in(tap, clock=later, catalog=both, state=state)
+    assert rest.code == 0
+    assert starts(asked, CLICK) == {"2026-02-01T00:00:00"}
+    assert bookmarks(rest) == {"message_opens": text(NOW), "message_clicks": text(NOW)}
+    held = tap.run(clock=at(NOW), catalog=both)
+    assert rest.records("message_clicks") == held.records("message_clicks")
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_deselected_stream_keeps_its_offset_and_goes_on_when_it_is_selected_again(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    catalog = tap.discover()
+    both = selecting(catalog, "message_opens", "message_clicks")
+    whole = tap.run(clock=at(NOW), catalog=both)
+    before = half(whole, within="message_opens")
+    offset = before.states[-1]["bookmarks"]["message_opens"]["offset"]
+    clicks = selecting(catalog, "message_clicks")
+    alone = tap.run(clock=at(NOW + timedelta(days=1)), catalog=clicks, state=before.states[-1])
+    state = alone.states[-1]
+    assert state["bookmarks"]["message_opens"]["offset"] == offset
+    assert state["bookmarks"]["message_clicks"] == {"ClickDate": text(NOW)}
+    assert alone.records("message_opens") == []
+    both = selecting(catalog, "message_opens", "message_clicks")
+    later = at(NOW + timedelta(days=2))
+    rest, asked = asked_in(tap, clock=later, catalog=both, state=state)
+    assert CLICK not in {ask.operation for ask in asked}
+    assert rows(before, alone, rest).keys() == rows(whole).keys()
+    assert bookmarks(rest) == bookmarks(whole)
+
+
+# Changes between runs.
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_messages_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency, messages=4)
+    account = tap.service.account
+    whole = tap.run(clock=at(NOW))
+    before = half(whole, within="message_opens")
+    offset = before.states[-1]["bookmarks"]["message_opens"]["offset"]
+    account.hide_message(offset["MsgID"])
+    account.add_message(offset["ListID"], 9_000_001, NOW - timedelta(hours=1))
+    account.add_event(OPEN, 9_000_001, "new@example.com", NOW - timedelta(minutes=1))
+    account.add_message(offset["ListID"], 9_000_002, NOW + timedelta(hours=1))
+    account.add_event(OPEN, 9_000_002, "newer@example.com", NOW + timedelta(hours=2))
+    later = at(NOW + timedelta(days=3))
+    rest = tap.run(clock=later, state=before.states[-1])
+    assert rest.code == 0
+    lost = {json.loads(row)["MsgID"] for name, row in rows(whole) - rows(before, rest)
+            if name.startswith("message_")}  # fmt: skip
+    assert lost <= {offset["MsgID"]}
+    assert "new@example.com" in rest.out
+    assert bookmarks(rest) == bookmarks(whole)
+    following = tap.run(clock=later, state=rest.states[-1])
+    assert "newer@example.com" in following.out
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_lists_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency, lists=3)
+    account = tap.service.account
+    whole = tap.run(clock=at(NOW))
+    before = half(whole, within="message_opens")
+    gone = before.states[-1]["bookmarks"]["message_opens"]["offset"]["ListID"]
+    MsgIDs = {int(str(each["MsgID"])) for each in account.messages(gone)}
+    account.hide_list(gone)
+    for ListID in (1, 999_999):
+        account.add_list(ListID)
+        account.add_contact(ListID, f"new{ListID}@example.com", START + timedelta(days=1))
+    rest = tap.run(clock=at(NOW + timedelta(days=3)), state=before.states[-1])
+    assert rest.code == 0
+    for name, row in rows(whole) - rows(before, rest):
+        record = json.loads(row)
+        assert record.get("ListID") == gone or record.get("MsgID") in MsgIDs, name
+    assert "new1@example.com" in rest.out
+    assert "new999999@example.com" in rest.out
+    assert bookmarks(rest) == bookmarks(whole)
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_new_list_before_the_one_in_progress_takes_no_place_from_it(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    before = half(whole, within="message_opens")
+    tap.service.account.add_list(1)
+    rest = tap.run(clock=at(NOW), state=before.states[-1])
+    again = half(rest)
+    end = tap.run(clock=at(NOW), state=again.states[-1])
+    assert rows(whole).keys() <= rows(before, again, end).keys()
+    assert rows(whole).keys() <= rows(before, rest).keys()
+
+
+@CONCURRENCIES
+@pytest.mark.parametrize("changed", [{"interval_days": 1}, {"lookback_days": 30},
+                                     {"interval_days": 7, "lookback_days": 3}])  # fmt: skip
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_windows_and_lookback_may_change_while_a_run_is_interrupted(
+    make_tap: MakeTap, concurrency: int, changed: dict[str, int]
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    for within in ("message_opens", "subscribed_contacts"):
+        before = half(whole, within=within)
+        later = at(NOW + timedelta(days=3))
+        rest = tap.run(clock=later, state=before.states[-1], config=changed)
+        assert rest.code == 0
+        assert rows(before, rest).keys() == rows(whole).keys()
+        assert bookmarks(rest) == bookmarks(whole)
+
+
+@CONCURRENCIES
+def test_a_list_newly_granted_is_walked_from_start_date_and_the_others_are_not(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    old, new = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
+    tap.service.account.hide_list(new)
+    first = tap.run(clock=at(NOW))
+    assert first.states[-1]["covers"]["ListIDs"] == [old]
+    tap.service.account.add_list(new)
+    second, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=first.states[-1])
+    assert rows(first, second).keys() == rows(whole).keys()
+    of_new = [ask for ask in asked if ask.arguments.get("ListID") == str(new)]
+    of_old = [ask for ask in asked if ask.arguments.get("ListID") == str(old)]
+    assert starts(of_new, CONTACTS) == {"2026-02-01T00:00:00"}
+    assert starts(of_old, CONTACTS) == {wire(NOW - timedelta(days=1))}
+    assert starts(asked, OPEN) == {"2026-02-01T00:00:00", wire(NOW - timedelta(days=1))}
+    assert second.states[-1]["covers"]["ListIDs"] == [old, new]
+
+
+@CONCURRENCIES
+def test_list_ids_narrowed_and_widened_lose_nothing(make_tap: MakeTap, concurrency: int) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    one, other = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
+    chosen: list[list[int] | None] = [[one], None, [other], [one], [other], None]
+    runs: list[Run] = []
+    for day, list_ids in enumerate(chosen):
+        moment = NOW + timedelta(days=5 * day)
+        for ListID in (one, other):
+            contact = f"day{day}@example.com"
+            tap.service.account.add_contact(ListID, contact, moment - timedelta(days=3))
+        state = runs[-1].states[-1] if runs else None
+        runs.append(tap.run(clock=at(moment), state=state, config={"list_ids": list_ids}))
+        assert runs[-1].code == 0
+    whole = tap.run(clock=at(NOW + timedelta(days=25)))
+    assert rows(*runs).keys() == rows(whole).keys()
+
+
+@CONCURRENCIES
+def test_an_earlier_start_date_walks_everything_again_and_says_so(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    first = tap.run(clock=at(NOW), config={"start_date": "2026-03-01"})
+    assert rows(first).keys() < rows(whole).keys()
+    second, asked = asked_in(tap, clock=at(NOW), state=first.states[-1])
+    assert rows(second).keys() == rows(whole).keys()
+    assert starts(asked, OPEN) == starts(asked, CONTACTS) == {"2026-02-01T00:00:00"}
+    assert "start_date is earlier than before" in "\n".join(second.lines("WARNING"))
+    third, asked = asked_in(tap, clock=at(NOW), state=second.states[-1])
+    assert third.lines("WARNING") == []
+    assert starts(asked, OPEN) == {wire(NOW - timedelta(days=1))}
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_an_earlier_start_date_than_that_of_an_interrupted_run_loses_nothing(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    first = half(tap.run(clock=at(NOW), config={"start_date": "2026-03-01"}))
+    second = tap.run(clock=at(NOW), state=first.states[-1])
+    assert "start_date is earlier than before" in "\n".join(second.lines("WARNING"))
+    again = half(second)
+    third = tap.run(clock=at(NOW), state=again.states[-1])
+    assert rows(first, again, third).keys() == rows(whole).keys()
+    assert rows(first, second).keys() == rows(whole).keys()
+
+
+@CONCURRENCIES
+def test_a_state_without_covers_covers_every_list_seen(make_tap: MakeTap, concurrency: int) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    state = {"bookmarks": {name: {field: text(NOW)} for name, field in BOOKMARKS.items()}}
+    run, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=state)
+    assert starts(asked, OPEN) == starts(asked, CONTACTS) == {wire(NOW - timedelta(days=1))}
+    ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
+    assert run.states[-1]["covers"]["ListIDs"] == ListIDs
+
+
+# Times.
+
+
+@CONCURRENCIES
+def test_rows_that_arrive_late_are_found_within_the_lookback(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    account = tap.service.account
+    first = tap.run(clock=at(NOW))
+    late = NOW - timedelta(hours=23)
+    ListID = int(str(account.lists()[0]["ListID"]))
+    MsgID = int(str(account.messages(ListID)[0]["MsgID"]))
+    dated = [each for each in STREAMS if each.of_message and "StartDate" in each.arguments]
+    for stream in dated:
+        account.add_event(stream.operation, MsgID, f"{stream.name}@example.com", late)
+    account.add_contact(ListID, "contact@example.com", late)
+    account.add_message(ListID, 9_000_001, late)
+    account.add_event("ReportMessageContactSent", 9_000_001, "sent@example.com")
+    second = tap.run(clock=at(NOW + timedelta(days=1)), state=first.states[-1])
+    for stream in dated:
+        emails = [each["EmailAddress"] for each in second.records(stream.name)]
+        assert f"{stream.name}@example.com" in emails
+    contacts = second.records("subscribed_contacts")
+    assert "contact@example.com" in [each["EmailAddress"] for each in contacts]
+    assert "sent@example.com" in [each["EmailAddress"] for each in second.records("message_sends")]
+
+
+def test_a_clock_set_back_moves_no_bookmark_back(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap)
+    first = tap.run(clock=at(NOW))
+    earlier = NOW - timedelta(hours=6)
+    second, asked = asked_in(tap, clock=at(earlier), state=first.states[-1])
+    assert second.code == 0
+    assert bookmarks(second) == bookmarks(first)
+    assert starts(asked, OPEN) == {wire(earlier - timedelta(days=1))}
+    assert len(second.lines("WARNING")) == len(BOOKMARKS)
+
+
+def test_a_start_date_that_is_now_asks_for_an_instant(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap)
+    run, asked = asked_in(tap, clock=at(NOW), config={"start_date": text(NOW)})
+    assert run.code == 0
+    bounds = {(each.arguments["StartDate"], each.arguments["EndDate"])
+              for each in asked if "EndDate" in each.arguments}  # fmt: skip
+    assert bounds == {(wire(NOW), wire(NOW))}
+    assert set(bookmarks(run).values()) == {text(NOW)}
+
+
+def test_a_run_over_midnight_ends_its_range_where_it_began(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap)
+    begin = datetime(2026, 3, 19, 23, 58, tzinfo=timezone.utc)
+    minutes = count()
+    first, asked = asked_in(tap, clock=lambda: begin + timedelta(minutes=next(minutes)))
+    assert max(each["time_extracted"] for each in first.of_type("RECORD")) > "2026-03-20T00:10"
+    assert set(bookmarks(first).values()) == {text(begin)}
+    ends = {each.arguments["EndDate"] for each in asked if each.operation == OPEN}
+    assert ends == {wire(begin)}
+    MsgID = next(int(each.arguments["MsgID"]) for each in asked if each.operation == OPEN)
+    tap.service.account.add_event(OPEN, MsgID, "midnight@example.com", datetime(2026, 3, 20))
+    second = tap.run(clock=at(NOW), state=first.states[-1])
+    assert "midnight@example.com" in second.out
+
+
+SAVING_ENDS = datetime(2025, 11, 2, 6, tzinfo=timezone.utc)
+SAVING_BEGINS = datetime(2026, 3, 8, 7, tzinfo=timezone.utc)
+
+
+@CONCURRENCIES
+@pytest.mark.parametrize("change", [SAVING_ENDS, SAVING_BEGINS], ids=["back", "forward"])
+def test_nothing_is_lost_where_new_york_changes_its_clocks(
+    make_tap: MakeTap, concurrency: int, change: datetime
+) -> None:
+    dates = [change + timedelta(minutes=15 * step) for step in range(-12, 13)]
+    account = Account(lists=1, messages=1, contacts=0, sends=0, timezone="America/New_York",
+                      start=START, end=END)  # fmt: skip
+    ListID = int(str(account.lists()[0]["ListID"]))
+    account.add_message(ListID, 9_000_001, change - timedelta(days=2))
+    for date in dates:
+        account.add_event(OPEN, 9_000_001, text(date), date)
+        account.add_contact(ListID, text(date), date)
+    config = {
+        "start_date": "2025-10-01",
+        "timezone": "America/New_York",
+        "concurrency": concurrency,
+    }
+    tap = make_tap(account, config)
+    for moment in [change + timedelta(minutes=20 * step) for step in range(-6, 7)]:
+        ending = tap.run(clock=at(moment))
+        day_after = at(moment + timedelta(days=2))
+        state = {"bookmarks": {
+            "message_opens": {"OpenDate": text(moment + timedelta(days=1))},
+            "subscribed_contacts": {"AdditionDate": text(moment + timedelta(days=1))},
+        }}  # fmt: skip
+        beginning = tap.run(clock=day_after, state=state)
+        for name in ("message_opens", "subscribed_contacts"):
+            before = {each["EmailAddress"] for each in ending.records(name)}
+            after = {each["EmailAddress"] for each in beginning.records(name)}
+            assert {text(date) for date in dates if date <= moment} <= before
+            assert {text(date) for date in dates if date >= moment} <= after
+
+
+def test_a_stopped_clock_and_many_runs_lose_nothing(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap)
+    runs = [tap.run(clock=at(NOW))]
+    for _ in range(2):
+        runs.append(tap.run(clock=at(NOW), state=runs[-1].states[-1]))
+        assert runs[-1].states[-1] == runs[0].states[-1]
+        assert runs[-1].lines("WARNING") == []

@@ -1,0 +1,359 @@
+"""Every kind of state file that may be given, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.conftest import MakeTap
+from tests.tap import Run, Tap, keys_emitted, keys_held
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
+BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
+RANGED = {stream.operation for stream in STREAMS if "Page" in stream.arguments} - {
+    "ReportMessageContactSent"
+}
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for an account of one list, two messages and twelve contacts, since May."""
+    span = {"start": datetime(2026, 5, 1), "end": datetime(2026, 6, 30)}
+    config = {"start_date": "2026-05-01", "concurrency": 1}
+    return make_tap(config=config, lists=1, messages=2, contacts=12, sends=12, **span)
+
+
+def now() -> datetime:
+    return NOW
+
+
+def state_at(instant: str, **more: Any) -> dict[str, Any]:
+    """A state whose bookmarks all stand at one instant."""
+    return {"bookmarks": {name: {field: instant} for name, field in BOOKMARKS.items()}, **more}
+
+
+def final_bookmarks(run: Run) -> set[str]:
+    entries = run.states[-1]["bookmarks"]
+    assert entries.keys() == BOOKMARKS.keys()
+    return {entries[name][field] for name, field in BOOKMARKS.items()}
+
+
+def starts_asked(tap: Tap) -> set[str]:
+    """Where the windows of events and contacts started, the earliest of each message or list."""
+    firsts: dict[tuple[str, str | None], str] = {}
+    for ask in tap.service.asked:
+        if ask.operation in RANGED:
+            part = ask.operation, ask.arguments.get("MsgID")
+            start = ask.arguments["StartDate"]
+            firsts[part] = min(firsts.get(part, start), start)
+    return set(firsts.values())
+
+
+def is_everything(tap: Tap, run: Run) -> bool:
+    return keys_emitted(run) == keys_held(tap.service.account)
+
+
+def test_no_state_starts_at_start_date_and_bookmarks_the_start_of_the_run(tap: Tap) -> None:
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert is_everything(tap, run)
+    assert starts_asked(tap) == {"2026-05-01T00:00:00"}
+    assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
+    assert run.states[-1]["covers"]["start_date"] == "2026-05-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff"])
+def test_an_empty_state_file_is_no_state_and_a_warning(tap: Tap, text: str) -> None:
+    run = tap.run(clock=now, state=text)
+    assert run.code == 0
+    assert is_everything(tap, run)
+    (warning,) = run.lines("WARNING")
+    assert "state.json is empty" in warning
+
+
+@pytest.mark.parametrize("state", [{}, {"bookmarks": {}}, {"bookmarks": {"message_opens": {}}}])
+def test_an_object_without_bookmarks_is_no_state(tap: Tap, state: dict[str, Any]) -> None:
+    run = tap.run(clock=now, state=state)
+    assert run.code == 0
+    assert is_everything(tap, run)
+    assert run.lines("WARNING") == []
+
+
+def test_a_whole_state_message_is_understood(tap: Tap) -> None:
+    state = {"type": "STATE", "value": state_at("2026-06-20T00:00:00Z")}
+    run = tap.run(clock=now, state=state)
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-19T00:00:00"}
+    assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
+
+
+def test_a_byte_order_mark_before_a_state_is_passed_over(tap: Tap) -> None:
+    run = tap.run(clock=now, state="\ufeff" + json.dumps(state_at("2026-06-20T00:00:00Z")))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-19T00:00:00"}
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [
+        "2026-06-20",
+        "2026-06-20T00:00:00",
+        "2026-06-20T02:00:00+02:00",
+        "2026-06-20T00:00:00.000000Z",
+    ],
+)
+def test_a_bookmark_may_have_any_form_of_rfc_3339_or_a_date(tap: Tap, instant: str) -> None:
+    run = tap.run(clock=now, state=state_at(instant))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-19T00:00:00"}
+
+
+def test_a_bookmark_a_little_ahead_starts_at_now_less_the_lookback(tap: Tap) -> None:
+    run = tap.run(clock=now, state=state_at("2026-07-02T12:00:00Z"))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-30T12:00:00"}
+    assert final_bookmarks(run) == {"2026-07-02T12:00:00Z"}
+    assert len(run.lines("WARNING")) == len(BOOKMARKS)
+    assert "message_opens.OpenDate is ahead" in run.err
+
+
+def test_a_bookmark_further_ahead_than_the_lookback_is_an_error(tap: Tap) -> None:
+    run = tap.run(clock=now, state=state_at("2026-07-02T12:00:01Z"))
+    assert_refused(tap, run, "bookmarks.message_sends.SendDate")
+
+
+def test_a_longer_lookback_lets_a_bookmark_be_further_ahead(tap: Tap) -> None:
+    config = {"lookback_days": 7}
+    run = tap.run(clock=now, state=state_at("2026-07-08T12:00:00Z"), config=config)
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-24T12:00:00"}
+
+
+def test_a_bookmark_from_the_beginning_of_time_starts_at_start_date(tap: Tap) -> None:
+    run = tap.run(clock=now, state=state_at("0001-01-01T00:00:00Z"))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-05-01T00:00:00"}
+    assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
+
+
+def test_a_bookmark_before_start_date_starts_at_start_date(tap: Tap) -> None:
+    run = tap.run(clock=now, state=state_at("2026-04-01T00:00:00Z"))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-05-01T00:00:00"}
+
+
+def test_a_stream_that_the_state_lacks_starts_at_start_date(tap: Tap) -> None:
+    state = state_at("2026-06-20T00:00:00Z")
+    del state["bookmarks"]["message_opens"]
+    run = tap.run(clock=now, state=state)
+    assert run.code == 0
+    opens = [each for each in tap.service.asked if each.operation.endswith("Open")]
+    assert {each.arguments["StartDate"] for each in opens} == {"2026-05-01T00:00:00"}
+    clicks = [each for each in tap.service.asked if each.operation.endswith("Click")]
+    assert {each.arguments["StartDate"] for each in clicks} == {"2026-06-19T00:00:00"}
+
+
+def test_unknown_streams_are_warned_of_and_kept(tap: Tap) -> None:
+    state = state_at("2026-06-20T00:00:00Z", currently_syncing="message_opens")
+    state["bookmarks"]["message_forwards"] = {"ForwardDate": "2026-01-01", "offset": {"Page": 3}}
+    run = tap.run(clock=now, state=state)
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert "message_forwards" in warning
+    for each in run.states:
+        assert each["bookmarks"]["message_forwards"] == state["bookmarks"]["message_forwards"]
+        assert each["currently_syncing"] == "message_opens"
+
+
+def deep(levels: int) -> Any:
+    value: Any = "deep"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", deep(200), deep(600)],
+                         ids=["big", "nan", "surrogate", "deep", "deeper"])  # fmt: skip
+def test_odd_values_under_an_unknown_stream_are_kept_or_refused(tap: Tap, value: Any) -> None:
+    run = tap.run(clock=now, state={"bookmarks": {"message_forwards": {"odd": value}}})
+    assert run.code in (0, 2)
+    assert "defect" not in run.err
+
+
+def test_a_state_of_the_published_tap_carries_on_here(tap: Tap) -> None:
+    state = {
+        "currently_syncing": "message_unsubs",
+        "bookmarks": {
+            "message_sends": {"SendDate": "2026-06-20T10:11:12.000000Z"},
+            "message_opens": {"OpenDate": "2026-06-20T00:00:00.123456Z"},
+            "message_clicks": {"ClickDate": "2026-06-20T00:00:00.123456Z"},
+            "message_reads": {"ReadDate": "2026-06-20T00:00:00.123456Z"},
+            "message_unsubs": {
+                "RemovalDate": "2026-06-20T00:00:00.123456Z",
+                "BounceDate": "2026-06-20T00:00:00.123456Z",
+            },
+            "subscribed_contacts": {"AdditionDate": "2026-06-20T00:00:00.123456Z"},
+        },
+    }
+    run = tap.run(clock=now, state=state)
+    assert run.code == 0
+    assert run.lines("WARNING") == []
+    assert starts_asked(tap) == {"2026-06-19T00:00:00"}
+    assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
+    assert run.states[-1]["bookmarks"]["message_unsubs"].keys() == {"RemovalDate"}
+
+
+def test_a_bounce_bookmark_of_its_own_wins_over_the_stray_one(tap: Tap) -> None:
+    bookmarks = {
+        "message_bounces": {"BounceDate": "2026-06-20T00:00:00Z"},
+        "message_unsubs": {"BounceDate": "2026-06-01T00:00:00Z"},
+    }
+    run = tap.run(clock=now, state={"bookmarks": bookmarks})
+    assert run.code == 0
+    bounces = [each for each in tap.service.asked if each.operation.endswith("Bounces")]
+    assert {each.arguments["StartDate"] for each in bounces} == {"2026-06-19T00:00:00"}
+
+
+def assert_refused(tap: Tap, run: Run, place: str) -> None:
+    assert run.code == 2
+    assert run.out == ""
+    (critical,) = run.lines("CRITICAL")
+    assert place in critical
+    assert "Traceback" not in run.err
+    assert tap.service.asked == []
+    assert tap.service.wsdl_requests == 0
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "1", '"state"', "true", '{"type": "STATE"}',
+                                  '{"type": "STATE", "value": []}'])  # fmt: skip
+def test_a_state_that_is_not_an_object_is_an_error(tap: Tap, text: str) -> None:
+    assert_refused(tap, tap.run(clock=now, state=text), "The state must be a JSON object")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"bookmarks": {}} {}', "[" * 100_000, "1" * 5_000, '{"bookmarks": ' + "1" * 5_000],
+)
+def test_a_state_that_is_no_json_is_an_error(tap: Tap, text: str) -> None:
+    assert_refused(tap, tap.run(clock=now, state=text), "state.json")
+
+
+def test_a_state_file_that_is_no_utf_8_is_an_error(tap: Tap) -> None:
+    arguments = tap.arguments(state={})
+    (tap.folder / "state.json").write_bytes(b'{"bookmarks": "\xff"}')
+    run = tap.run(*arguments[2:], clock=now)
+    assert_refused(tap, run, "state.json")
+
+
+def test_a_state_file_that_is_not_there_is_an_error(tap: Tap) -> None:
+    run = tap.run("--state", str(tap.folder / "none.json"), clock=now)
+    assert_refused(tap, run, "none.json")
+
+
+OFFSET = {
+    "start_date": "2026-05-01T00:00:00Z",
+    "start": "2026-05-01T00:00:00Z",
+    "end": "2026-06-30T00:00:00Z",
+    "ListIDs": [1],
+}
+OWED = {
+    "stream": "message_opens",
+    "ListID": 1,
+    "MsgID": 2,
+    "start": "2026-05-01T00:00:00Z",
+    "end": "2026-06-30T00:00:00Z",
+    "Page": 3,
+}
+COVERS = {"start_date": "2026-05-01T00:00:00Z", "ListIDs": [1]}
+
+
+def opens(**entry: Any) -> dict[str, Any]:
+    return {"bookmarks": {"message_opens": entry}}
+
+
+def offset(**changed: Any) -> dict[str, Any]:
+    return opens(offset={**OFFSET, **changed})
+
+
+def owed(**changed: Any) -> dict[str, Any]:
+    return {"set_aside": [{**OWED, **changed}]}
+
+
+MALFORMED: list[tuple[Any, str]] = [
+    ({"bookmarks": []}, "bookmarks"),
+    ({"bookmarks": None}, "bookmarks"),
+    ({"bookmarks": {"message_opens": "2026-06-20T00:00:00Z"}}, "bookmarks.message_opens"),
+    ({"bookmarks": {"message_opens": None}}, "bookmarks.message_opens"),
+    ({"bookmarks": {"message_unsubs": []}}, "bookmarks.message_unsubs"),
+    (opens(OpenDate=""), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate="yesterday"), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate="2026-13-01T00:00:00Z"), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate=1750000000), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate=[]), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate={}), "bookmarks.message_opens.OpenDate"),
+    (opens(OpenDate=True), "bookmarks.message_opens.OpenDate"),
+    ({"bookmarks": {"message_unsubs": {"BounceDate": "?"}}}, "BounceDate"),
+    ({"covers": []}, "covers"),
+    ({"covers": {}}, "covers.start_date"),
+    ({"covers": {**COVERS, "start_date": 5}}, "covers.start_date"),
+    ({"covers": {**COVERS, "ListIDs": 1}}, "covers.ListIDs"),
+    ({"covers": {**COVERS, "ListIDs": ["1"]}}, "covers.ListIDs"),
+    ({"covers": {**COVERS, "ListIDs": [0]}}, "covers.ListIDs"),
+    (opens(OpenDate="2026-06-20T00:00:00Z", covers=3), "bookmarks.message_opens.covers"),
+    (opens(offset=3), "bookmarks.message_opens.offset"),
+    (opens(offset=["2026-06-20"]), "bookmarks.message_opens.offset"),
+    (opens(offset={"Page": 3}), "bookmarks.message_opens.offset.start_date"),
+    (offset(start=None), "bookmarks.message_opens.offset.start"),
+    (offset(end="soon"), "bookmarks.message_opens.offset.end"),
+    (offset(end="2026-08-01T00:00:00Z"), "bookmarks.message_opens.offset.end"),
+    (offset(ListIDs={}), "bookmarks.message_opens.offset.ListIDs"),
+    (offset(ListID="one"), "bookmarks.message_opens.offset.ListID"),
+    (offset(ListID=1, SendDate=3), "bookmarks.message_opens.offset.SendDate"),
+    (offset(ListID=1, MsgID=-2), "bookmarks.message_opens.offset.MsgID"),
+    (offset(ListID=1, MsgID=2, Page=0), "bookmarks.message_opens.offset.Page"),
+    (offset(ListID=1, MsgID=2, Page=1.5), "bookmarks.message_opens.offset.Page"),
+    ({"set_aside": {"stream": "message_opens"}}, "set_aside"),
+    ({"set_aside": "all"}, "set_aside"),
+    ({"set_aside": [3]}, "set_aside"),
+    (owed(stream="message_forwards"), "set_aside"),
+    (owed(stream=None), "set_aside"),
+    (owed(stream="lists"), "set_aside"),
+    (owed(MsgID=None), "set_aside.MsgID"),
+    (owed(stream="subscribed_contacts"), "set_aside.MsgID"),
+    (owed(ListID=None), "set_aside.ListID"),
+    (owed(MsgID=True), "set_aside.MsgID"),
+    (owed(start=None), "set_aside.start"),
+    (owed(end=3), "set_aside.end"),
+    (owed(Page=None), "set_aside.Page"),
+    (owed(Page=0), "set_aside.Page"),
+]
+
+
+@pytest.mark.parametrize(("state", "place"), MALFORMED, ids=lambda value: json.dumps(value)[:80])
+def test_what_is_malformed_is_named_before_anything_is_asked(
+    tap: Tap, state: Any, place: str
+) -> None:
+    assert_refused(tap, tap.run(clock=now, state=state), place)
+
+
+def test_the_sample_states_here_are_sound(tap: Tap) -> None:
+    MsgID = int(str(tap.service.account.messages(345_001)[0]["MsgID"]))
+    sound = {**offset(ListIDs=[]), "covers": COVERS, **owed(ListID=345_001, MsgID=MsgID)}
+    run = tap.run(clock=now, state=sound)
+    assert run.code == 0
+    first = next(ask for ask in tap.service.asked if "Page" in ask.arguments)
+    assert first.operation == BY_NAME["message_opens"].operation
+    assert (first.arguments["MsgID"], first.arguments["Page"]) == (str(MsgID), "3")
+
+
+def test_a_state_a_day_old_asks_for_a_day_and_the_lookback(tap: Tap) -> None:
+    bookmark = NOW - timedelta(days=1)
+    run = tap.run(clock=now, state=state_at(f"{bookmark:%Y-%m-%dT%H:%M:%SZ}"))
+    assert run.code == 0
+    assert starts_asked(tap) == {"2026-06-29T12:00:00"}
+    ends = {each.arguments["EndDate"] for each in tap.service.asked if "EndDate" in each.arguments}
+    assert ends == {"2026-07-01T12:00:00"}
