@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from tap_listrak.sync import Sync
 LOGGER = logging.getLogger("tap_listrak")
 
 # A signal that finds stdout blocked (a target that reads no more) ends the run after so long.
-SECONDS_TO_END = 1.5
+SECONDS_TO_END = 1.0
 
 LONGEST_LINE = 1000
 
@@ -206,6 +207,8 @@ def main(
     """Run the tap; give the exit code, one of EXIT_CODES."""
     arguments = _arguments(argv)
     log = _set_up_logging()
+    # What was imported stays, so that the garbage collector need not look at it again and again.
+    gc.freeze()
     try:
         _run(arguments, log, sleep, clock)
     except TapError as failed:

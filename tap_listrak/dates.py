@@ -6,6 +6,7 @@ of one zone (`timezone` in the config) without an offset, and now and then a tim
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -17,6 +18,10 @@ UTC = timezone.utc
 
 # How .NET writes a date that was never set.
 _UNSET = "0001-01-01T00:00:00"
+# Lacks nothing but a Z to be what `format_instant` writes; most dates are so.
+_PLAIN = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{0,5}[1-9])?"
+)
 # ISO, or .NET's invariant form: the two in which Listrak's string dates may come.
 _AMERICAN = "%m/%d/%Y %I:%M:%S %p"
 
@@ -46,6 +51,9 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
     """
 
     def read(text: str) -> str | None:
+        if zone is pytz.utc and _PLAIN.fullmatch(text) and not text.startswith(_UNSET):
+            ciso8601.parse_datetime(text)  # raises ValueError for a day that there is not
+            return f"{text}Z"
         text = text.strip()
         if text.startswith(_UNSET):
             return None

@@ -190,7 +190,7 @@ FAULTS: dict[str, Fault] = {
         Passing,
         "The reply is larger than any honest one. A smaller `interval_days` may help.",
     ),
-    "endless pages": Fault(
+    "repeated page": Fault(
         "a page that came before, or more pages than any honest message has",
         Passing,
         "Listrak gave a page twice, or pages without end, so its paging cannot be trusted.",

@@ -185,7 +185,7 @@ class _Reading:
         failure = future.exception()
         if failure is None and self._endless == self.taken:
             where = f"{self.part.stream.name} {self.part}, page {self.taken}"
-            failure = error("endless pages", where)
+            failure = error("repeated page", where)
         if failure is None and future.result().rows:
             return Read(self.part, self.taken, future.result())
         for beyond in self.pages.values():

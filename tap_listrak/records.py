@@ -89,19 +89,14 @@ class Reader:
         }
         self._known = {LISTRAK + column for column in properties}
         self._compound = any({"array", "object"} & _types(properties[column]) for column in wanted)
-        others = [column for column in properties if column != parent_key]
-        self._is_uneven = _xpath(
-            f"boolean(*/*/* | *[count(*) != {len(others)} or not("
-            + " and ".join(f"l:{column}/text()" for column in others)
-            + ")])"
-        )
-        # In the order of the columns: what gives the texts of one, and how they are read; for the
-        # parent's key there is nothing to read.
+        cells = [f"*/l:{column}" for column in properties if column != parent_key]
+        counts = " + ".join(f"count({cell})" for cell in cells)
+        twice = " | ".join(f"{cell}/following-sibling::{cell[2:]}" for cell in cells)
+        self._is_odd = _xpath(f"*/*/* or count(*/*) != {counts} or {twice}")
+        # In the order of the columns: what gives the texts of one, the rows that have one, and how
+        # they are read; for the parent's key there is nothing to read.
         self._columns = [
-            (
-                None if column == parent_key else _xpath(f"*/l:{column}/text()"),
-                self._cells[LISTRAK + column][1] if column != parent_key else None,
-            )
+            (_xpath(f"*/l:{column}/text()"), _xpath(f"*[l:{column}/text()]"), column)
             for column in wanted
         ]
 
@@ -127,28 +122,33 @@ class Reader:
         return self._by_column(rows, parent) or self._by_row(rows, parent, oddities)
 
     def _by_column(self, rows: etree._Element, parent: int | None) -> list[Record] | None:
-        """Read an even page column by column, which is several times as fast; None for others.
+        """Read a plain page column by column, which is several times as fast; None for others.
 
-        A page is even when each row holds each element of the schema once, filled with text alone:
-        as many elements as the schema has, and none of those absent, empty or nested.
+        A page is plain when each row holds each element of the schema at most once, text alone in
+        it, and no other elements; and every row its key.
         """
-        if self._compound or self._is_uneven(rows):
+        if self._compound or self._is_odd(rows):
             return None
         columns: list[Iterable[Any]] = []
         try:
-            for texts, convert in self._columns:
-                if texts is None:
+            for texts, filled, column in self._columns:
+                if column == self._parent_key:
                     columns.append(itertools.repeat(parent))
                     continue
                 values: Any = texts(rows)
+                convert = self._cells[LISTRAK + column][1]
+                if convert:
+                    values = list(map(convert, values))
                 if len(values) != len(rows):
-                    return None
-                columns.append(map(convert, values) if convert else values)
-            names = list(self._blank)
-            return [dict(zip(names, row)) for row in zip(*columns)]
+                    if column in self._key:
+                        return None
+                    values = _aligned(rows, filled(rows), values)
+                columns.append(values)
         except ValueError:
             # Row by row, the field can be named.
             return None
+        names = list(self._blank)
+        return [dict(zip(names, row)) for row in zip(*columns)]
 
     def _by_row(self, rows: etree._Element, parent: int | None, oddities: Oddities) -> list[Record]:
         records = []
@@ -205,6 +205,18 @@ class Reader:
 
 def _xpath(path: str) -> etree.XPath:
     return etree.XPath(path, namespaces={"l": LISTRAK[1:-1]}, smart_strings=False)
+
+
+def _aligned(rows: etree._Element, filled: Any, values: list[Any]) -> list[Any]:
+    """Spread the values of the `filled` rows over all rows, None for the others.
+
+    Raises ValueError where a row has its text in pieces.
+    """
+    has_value = set(filled)
+    if len(has_value) != len(values):
+        raise ValueError("more texts than rows")
+    value = iter(values)
+    return [next(value) if row in has_value else None for row in rows]
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:

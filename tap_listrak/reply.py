@@ -24,6 +24,11 @@ _HAS_NIL = etree.XPath(
 _REFERENCE = re.compile(
     rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&#(?:x([0-9A-Fa-f]+)|([0-9]+));", re.DOTALL
 )
+# What may be forbidden: below 32 and not tab, LF or CR; a surrogate; or beyond FFFD.
+_FORBIDDEN = re.compile(
+    rb"&#(?:x0*(?:[0-8BCEFbcef]|1[0-9A-Fa-f]|[Dd][89A-Fa-f][0-9A-Fa-f]{2}|[Ff]{3}[EFef]"
+    rb"|[0-9A-Fa-f]{5,})|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|[0-9]{5,}));"
+)
 
 
 def strip_forbidden(body: bytes) -> tuple[bytes, int]:
@@ -31,7 +36,7 @@ def strip_forbidden(body: bytes) -> tuple[bytes, int]:
 
     Returns the body and how many were removed.
     """
-    if b"&#" not in body:
+    if not _FORBIDDEN.search(body):
         return body, 0
     removed = 0
 

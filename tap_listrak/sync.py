@@ -196,7 +196,10 @@ class Sync:
 
     def _write_state(self) -> None:
         self._last_state = self._monotonic()
-        self._output.state(self._state.as_dict())
+        value = self._state.as_dict()
+        # A state that knows nothing must not take the place of one that is kept somewhere.
+        if any(value.values()):
+            self._output.state(value)
 
 
 def _group(part: Part) -> tuple[Stream, int, int | None, bool]:
