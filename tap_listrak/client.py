@@ -171,7 +171,7 @@ class Client:
                 **self._settings,
             ) as answer:
                 chunks = io.BytesIO()
-                for chunk in answer.iter_content(2**16):
+                for chunk in answer.iter_content(2**20):
                     if chunks.write(chunk) and chunks.tell() > LARGEST_REPLY:
                         raise errors.error("too large", f"over {LARGEST_REPLY} bytes")
                 return answer.status_code, chunks.getvalue(), self._retry_after(answer)
