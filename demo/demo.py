@@ -54,7 +54,7 @@ def main() -> None:
         print("# The tap's config: user, start date and, here, the address above.")
         write(
             "config.json",
-            username="user",
+            username="robot@example.com",
             password="secret-password",  # noqa: S106 # what the loopback service takes
             start_date="2025-01-01T00:00:00Z",
             wsdl_url=url,
@@ -107,7 +107,9 @@ def service() -> Iterator[str]:
 
 def write(name: str, **content: object) -> None:
     """Write a config file, and show it without its password."""
-    (OUT / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    path = OUT / name
+    path.touch(0o600)
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     shown = {key: "(not shown)" if key == "password" else value for key, value in content.items()}
     print(f"$ cat {OUT}/{name}\n{json.dumps(shown, indent=2)}\n")
 

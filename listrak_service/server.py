@@ -40,7 +40,7 @@ from listrak_service.wire import (
 Rule: TypeAlias = Callable[[Ask], Reply | None]
 
 PATH: Final = "/v31/IntegrationService.asmx"
-CREDENTIALS: Final = ("user", "secret-password")
+CREDENTIALS: Final = ("robot@example.com", "secret-password")
 """User name and password taken unless others are given."""
 LOGINS: Final = 5
 """Failed logins in a row that lock the account."""

@@ -62,6 +62,7 @@ def select(catalog: object) -> Selection:
     if not isinstance(entries, list):
         raise UsageError('The catalog must be an object with a "streams" array; see --discover.')
     selected: dict[str, Any] = {}
+    seen: set[str] = set()
     for entry in entries:
         if not isinstance(entry, Mapping):
             raise UsageError("The catalog's streams must be objects; see --discover.")
@@ -71,7 +72,18 @@ def select(catalog: object) -> Selection:
         if name not in BY_NAME:
             LOGGER.warning("The catalog's stream %s is not one of this tap's: ignored.", name)
             continue
+        if name in seen:
+            raise UsageError(f"The catalog has the stream {name} twice.")
+        seen.add(name)
         metadata = _metadata(name, entry)
+        columns = BY_NAME[name].schema()["properties"]
+        for breadcrumb in metadata:
+            if breadcrumb[1:2] and breadcrumb[1] not in columns:
+                LOGGER.warning(
+                    "The catalog's %s has no column %s: its metadata is ignored.",
+                    name,
+                    breadcrumb[1],
+                )
         if _is_selected(name, metadata.get((), {}), default=False):
             selected[name] = metadata
     return {

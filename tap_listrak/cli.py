@@ -126,9 +126,13 @@ def _set_up_logging() -> _SecretsHidden:
     name = os.environ.get("TAP_LISTRAK_LOGLEVEL") or os.environ.get("LOGLEVEL") or "INFO"
     level = logging.getLevelName(name.strip().upper())
     known = isinstance(level, int)
-    handler, formatter = logging.StreamHandler(sys.stderr), _SecretsHidden()
+    # Under some daemons there is no stderr; a null one keeps the run from failing for its log.
+    handler = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
+    formatter = _SecretsHidden()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
+    # Line upon line on every type of the WSDL, at each start.
+    logging.getLogger("zeep").setLevel(logging.INFO)
     if not known:
         LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")
     return formatter
@@ -169,6 +173,7 @@ def _run(
         _end_on_signals(workers)
         check = workers.submit(lambda: discovery.readable_streams(config, client, now))
         readable = workers.result(check)
+        LOGGER.info("Listrak let the user in; %d streams are in the catalog.", len(readable))
         _print(catalog.discover(readable))
         return
     selection = (
@@ -221,7 +226,7 @@ def main(
         LOGGER.debug("Where it failed:", exc_info=True)
         LOGGER.critical(
             "The tap has a defect (%s). Please report it with the log of a run at "
-            "TAP_LISTRAK_LOGLEVEL=DEBUG; the last STATE is where to go on.",
+            "TAP_LISTRAK_LOGLEVEL=DEBUG. The last STATE, if there is one, is where to go on.",
             type(bug).__name__,
         )
         return 1

@@ -38,6 +38,8 @@ LOGGER = logging.getLogger(__name__)
 
 # Upper bounds in seconds of the waits before the second to the fifth try.
 WAITS = (2, 4, 8, 16)
+# Seconds for connecting and the TLS handshake; a host that is there takes few.
+LONGEST_CONNECT = 30
 # A Retry-After beyond this many seconds is not obeyed in full.
 LONGEST_RETRY_AFTER = 300.0
 # The largest honest replies, a year's messages of a busy list, stay below a tenth of this.
@@ -159,6 +161,7 @@ class Client:
         """
         try:
             # Prepared from one that is whole already: half the work of a small request.
+            limit = self._config.request_timeout
             request = self._prepared.copy()
             request.prepare_method(method)
             request.url = url
@@ -166,7 +169,7 @@ class Client:
             request.prepare_body(body, None)
             with self._session.send(
                 request,
-                timeout=Timeout(total=self._config.request_timeout),  # type: ignore[arg-type] # requests takes it, its types do not know
+                timeout=Timeout(total=limit, connect=min(limit, LONGEST_CONNECT)),  # type: ignore[arg-type] # requests takes it, its types do not know
                 allow_redirects=False,
                 **self._settings,
             ) as answer:

@@ -188,7 +188,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "list_ids": Option(
         _identifiers,
-        "ListIDs, as an array or separated by commas",
+        "at least one ListID, in an array or separated by commas",
         None,
         "only these lists; also how one account is split over several runs",
     ),

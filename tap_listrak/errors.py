@@ -45,7 +45,7 @@ class Interrupted(TapError):
     """A signal asked the run to end."""
 
     def __init__(self, signum: int, name: str) -> None:
-        super().__init__(f"Stopped by {name}; run again with the last STATE to go on from there.")
+        super().__init__(f"Stopped by {name}. The last STATE, if there is one, is where to go on.")
         self.exit_code = 128 + signum
 
 

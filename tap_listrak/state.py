@@ -232,6 +232,8 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
         kept: dict[str, Any] = orjson.loads(orjson.dumps(raw))
     except TypeError as wrong:
         raise UsageError(f"The state could not be written back: {wrong}.") from wrong
+    if kept and "bookmarks" not in kept:
+        LOGGER.warning("The state holds no bookmarks, so the sync starts at start_date.")
     bookmarks = _object(kept.setdefault("bookmarks", {}), "bookmarks")
     for name in bookmarks:
         _object(bookmarks[name], f"bookmarks.{name}")
@@ -252,6 +254,8 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
             _not_ahead(each.bookmark, now, lookback, where_bookmark)
         else:
             each.covers = None
+            if stream.bookmark and entry and "offset" not in entry:
+                LOGGER.warning("In the state, %s holds no %s.", where, stream.bookmark)
         if entry.get("offset"):
             each.offset = _offset(stream, entry["offset"], f"{where}.offset")
             _not_ahead(each.offset.end, now, lookback, f"{where}.offset.end")

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
+from tap_listrak import __version__
 from tap_listrak.catalog import Selection
 from tap_listrak.client import Client
 from tap_listrak.config import Config
+from tap_listrak.dates import format_instant
 from tap_listrak.errors import OutputError, TapError
 from tap_listrak.output import Output
 from tap_listrak.parts import Part
@@ -89,6 +92,14 @@ class Sync:
                 self._config.start_date, end, lookback, resuming=unfinished_end is not None
             ):
                 self._active[stream] = progress
+        LOGGER.info(
+            "tap-listrak %s at %s: %d streams, up to %s%s.",
+            __version__,
+            urlsplit(self._config.wsdl_url).hostname,
+            len(self._active),
+            format_instant(end),
+            ", where an earlier run was to end" if unfinished_end else "",
+        )
         return Walk(self._config, self._client, self._workers, self._selection, self._active, end)
 
     def _emit_all(self, walk: Walk, lists: Parents) -> None:
