@@ -11,7 +11,7 @@ CHECK_TAP := .venv-singer-tools/$(MADE)
 DEMO_TAP := demo/out/tap/$(MADE)
 DEMO_TARGET := demo/out/target/$(MADE)
 
-.PHONY: help demo test clean
+.PHONY: help demo test bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -29,6 +29,9 @@ test: $(DEV) $(CHECK_TAP) ## Check style and types, run the tests, validate a sy
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report
 	.venv/bin/python -m demo.check_tap .venv-singer-tools/bin/singer-check-tap
+
+bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eight minutes)
+	.venv/bin/python -m benchmarks
 
 clean: ## Remove the environments and everything else that was made
 	rm -rf .venv .venv-singer-tools demo/out build dist *.egg-info .coverage* .hypothesis

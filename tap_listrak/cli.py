@@ -131,6 +131,7 @@ def _set_up_logging() -> _SecretsHidden:
     formatter = _SecretsHidden()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
+    logging.captureWarnings(True)
     # Line upon line on every type of the WSDL, at each start.
     logging.getLogger("zeep").setLevel(logging.INFO)
     if not known:

@@ -27,6 +27,7 @@ from requests.adapters import HTTPAdapter
 from singer import metrics
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from tap_listrak import errors, reply
@@ -178,7 +179,8 @@ class Client:
                     if chunks.write(chunk) and chunks.tell() > LARGEST_REPLY:
                         raise errors.error("too large", f"over {LARGEST_REPLY} bytes")
                 return answer.status_code, chunks.getvalue(), self._retry_after(answer)
-        except requests.exceptions.RequestException as raised:
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as raised:
+            # requests lets some of urllib3's and Python's through, such as LocationParseError.
             raise errors.from_exception(raised) from raised
 
     def _retry_after(self, answer: requests.Response) -> float:
@@ -197,7 +199,7 @@ class Client:
 
 
 # What zeep raises, besides its own exceptions, for XML that is no sound WSDL.
-_ODD_WSDL = (ValueError, KeyError, AttributeError, TypeError, IndexError)
+_ODD_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
 
 
 class _OneDocument(zeep.Transport):
@@ -216,6 +218,8 @@ class _Contract:
     """The WSDL, as zeep understands it."""
 
     def __init__(self, body: bytes) -> None:
+        if reply.looks_like_html(body):
+            raise errors.error("not soap", "HTML in place of the WSDL")
         if b"<!DOCTYPE" in body:
             raise errors.error("contract", "a document type")
         document = _OneDocument()
@@ -228,6 +232,8 @@ class _Contract:
             )
             self._service = self._bind()
             known = self._service._binding._operations
+        except zeep.exceptions.XMLSyntaxError as raised:
+            raise errors.error("not xml", str(raised)) from raised
         except (zeep.exceptions.Error, etree.LxmlError, *_ODD_WSDL) as raised:
             raise errors.error("contract", str(raised)) from raised
         missing = [each.operation for each in STREAMS if each.operation not in known]
@@ -329,8 +335,18 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+class _Session(requests.Session):
+    """Follows no redirect, and does not look where one leads.
+
+    requests would read the body whole, of whatever size, to be able to follow it later.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def _session(config: Config) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     # Plain http is for this machine alone (see config), so no proxy may come between.
     session.trust_env = urlsplit(config.wsdl_url).scheme == "https"
     session.headers["User-Agent"] = config.user_agent

@@ -20,7 +20,7 @@ import re
 from typing import NamedTuple
 
 import requests
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import LocationValueError, ReadTimeoutError
 
 
 class TapError(Exception):
@@ -250,6 +250,8 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.InvalidURL, "address"),
     (requests.exceptions.MissingSchema, "address"),
     (requests.exceptions.RequestException, "connection"),
+    (LocationValueError, "address"),
+    (UnicodeError, "address"),
 )
 
 # How urllib3 names its connections in front of a reason.

@@ -15,10 +15,7 @@ from tap_listrak.streams import Stream
 
 LISTRAK = "{http://webservices.listrak.com/v31/}"
 _SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
-_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
-_HAS_NIL = etree.XPath(
-    "boolean(*[@xsi:nil])", namespaces={"xsi": "http://www.w3.org/2001/XMLSchema-instance"}
-)
+_HAS_TEXT = etree.XPath("boolean(normalize-space(string(.)))")
 
 # A CDATA section or a comment, in which a reference is only text, or a character reference.
 _REFERENCE = re.compile(
@@ -89,7 +86,7 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree.
         root = parse(body)
     except errors.ListrakError as raised:
         if status == 200:
-            if _looks_like_html(body):
+            if looks_like_html(body):
                 raise errors.error("not soap", "HTML") from raised
             raise
         raise errors.from_status(status, "", retry_after) from raised
@@ -106,7 +103,7 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree.
         raise reported
     if status != 200:
         raise errors.from_status(status, str(reported or ""), retry_after)
-    if first is None or not is_response:
+    if first is None or not is_response or content is None or len(content) != 1:
         raise errors.error("not soap", f"no {stream.operation}Response but {_name(root, first)}")
     results = first.findall(f"{LISTRAK}{stream.operation}Result")
     result = results[0] if results else etree.Element("absent")
@@ -114,23 +111,24 @@ def rows(body: bytes, status: int, retry_after: float, stream: Stream) -> etree.
         result.extend(list(more))
     if len(result) != len(result.findall(LISTRAK + stream.row)):
         raise errors.error("not soap", f"other elements among the {stream.row} elements")
-    if _HAS_NIL(result):
-        for row in [row for row in result if row.get(_NIL) in ("true", "1")]:
-            result.remove(row)
+    if not len(result) and _HAS_TEXT(first):
+        # A page is empty only where Listrak said so.
+        raise errors.error("not soap", f"no {stream.row} where something stands")
     return result
 
 
 def _exception(response: etree._Element) -> errors.ListrakError | None:
     """Read a filled WSException, which Listrak puts behind an empty Result and status 200."""
     for exception in response.findall(f"{LISTRAK}WSException"):
-        texts = [(child.text or "").strip() for child in exception]
-        if any(texts):
-            description = exception.findtext(f"{LISTRAK}Description") or " ".join(texts)
+        said = " ".join(" ".join(map(str, exception.itertext())).split())
+        if said:
+            description = exception.findtext(f"{LISTRAK}Description") or said
             return errors.from_text(description, "exception")
     return None
 
 
-def _looks_like_html(body: bytes) -> bool:
+def looks_like_html(body: bytes) -> bool:
+    """Tell a page for people from a reply."""
     start = body[:1000].lower()
     return b"<html" in start or b"<!doctype html" in start
 

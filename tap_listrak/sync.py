@@ -72,7 +72,9 @@ class Sync:
         except OutputError:
             raise
         except BaseException:
-            self._write_state()
+            # A state that knows nothing must not take the place of one that is kept somewhere.
+            if any(self._state.as_dict().values()):
+                self._write_state()
             raise
         finally:
             self._report.close(self._state)
@@ -207,10 +209,7 @@ class Sync:
 
     def _write_state(self) -> None:
         self._last_state = self._monotonic()
-        value = self._state.as_dict()
-        # A state that knows nothing must not take the place of one that is kept somewhere.
-        if any(value.values()):
-            self._output.state(value)
+        self._output.state(self._state.as_dict())
 
 
 def _group(part: Part) -> tuple[Stream, int, int | None, bool]:

@@ -398,13 +398,22 @@ def test_a_page_of_one_row_is_one_record(answer: Answer) -> None:
     assert len(answer("message_opens", EMAIL).records("message_opens")) == 1
 
 
-def test_a_row_that_is_nil_is_no_row(answer: Answer) -> None:
+def test_a_row_that_is_nil_lacks_its_key(answer: Answer) -> None:
     operation = "ReportRangeMessageContactOpen"
     rows = f"<WSContactOpen {NIL} /><WSContactOpen>{EMAIL}</WSContactOpen>"
     reply = raw(body(operation, f"<{operation}Result>{rows}</{operation}Result>"))
     run = answer("message_opens", reply=reply)
     assert len(run.records("message_opens")) == 1
-    assert not run.lines("WARNING")
+    (warning,) = run.lines("WARNING")
+    assert "1 rows without their key" in warning
+
+
+def test_a_page_of_nil_rows_alone_is_not_the_end(tap: Tap, answer: Answer) -> None:
+    operation = "ReportRangeMessageContactOpen"
+    reply = raw(body(operation, f"<{operation}Result><WSContactOpen {NIL} /></{operation}Result>"))
+    answer("message_opens", reply=reply)
+    asked = [ask.arguments["Page"] for ask in tap.service.asked if ask.operation == operation]
+    assert "2" in asked
 
 
 def test_a_reply_with_spaces_and_prefixes_is_read_like_any_other(answer: Answer) -> None:

@@ -1,0 +1,15 @@
+"""What a run costs, measured side by side: `python -m benchmarks`.
+
+Everything runs against `python -m listrak_service`, a process of its own. Figures of two machines
+cannot be compared, nor those of a busy and an idle one, so that ratios between things that ran in
+turns are what the table shows first.
+
+    processes   a child's CPU, wall time and peak memory; the service; the tap's command line
+    table       the lines of the one table
+    rows        CPU a row: the tap, zeep's own deserialization, a bare loop
+    latency     wall time and calls by concurrency
+    memory      peak memory by rows
+    startup     discovery and imports
+
+`bare_loop.py` and `zeep_loop.py` are run as processes, to compare the tap with.
+"""

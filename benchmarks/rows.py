@@ -1,0 +1,175 @@
+"""CPU a row: the tap beside a bare loop and beside zeep's own deserialization, on the same pages.
+
+The whole process counts, user and system time, at the tap's default concurrency. The three run in
+turns, and the best of each is taken; one untimed pass before leaves every page in the service's
+cache, so that its making disturbs nobody. The tap is measured twice: with stdout to /dev/null, as
+the two others, and to a pipe that is read, as in use.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from benchmarks.processes import (
+    END,
+    PASSWORD,
+    START,
+    USERNAME,
+    Cost,
+    Service,
+    Tap,
+    best,
+    digest,
+    measure,
+)
+from benchmarks.table import Line
+from tap_listrak.dates import windows
+from tap_listrak.parts import CONTACT_DAYS
+from tap_listrak.streams import BY_NAME, STREAMS, Stream
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Table:
+    """One stream's rows: so many in each of so many messages, or lists for the contacts."""
+
+    stream: Stream
+    parents: int
+    rows: int
+    page_size: int
+
+    @property
+    def total(self) -> int:
+        """All its rows."""
+        return self.parents * self.rows
+
+    def shape(self) -> dict[str, Any]:
+        """What makes an account of these rows."""
+        if not self.stream.of_message:
+            return {
+                "lists": self.parents,
+                "messages": 0,
+                "contacts": self.rows,
+                "page_size": self.page_size,
+            }
+        return {
+            "lists": 1,
+            "messages": self.parents,
+            "contacts": 0,
+            "sends": self.rows,
+            "counts": {each.operation: self.rows for each in STREAMS if each.of_message},
+            "page_size": self.page_size,
+        }
+
+
+def job(table: Table, service: Service) -> dict[str, Any]:
+    """Give what bare_loop.py and zeep_loop.py are to ask, all pages of one stream."""
+    stream = table.stream
+    account = service.account
+    lists = [int(str(row["ListID"])) for row in account.lists()]
+    asks: list[dict[str, Any]] = []
+    if stream.of_message:
+        messages = [row for ListID in lists for row in account.messages(ListID)]
+        messages.sort(key=lambda row: str(row["SendDate"]))
+        asks = [
+            {"MsgID": int(str(row["MsgID"])), "StartDate": START, "EndDate": END}
+            for row in messages
+        ]
+    else:
+        # In the tap's windows, or the service would make other pages of the rows.
+        asks = [
+            {"ListID": ListID, "StartDate": start.isoformat(), "EndDate": end.isoformat()}
+            for ListID in sorted(lists)
+            for start, end in windows(
+                datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_DAYS
+            )
+        ]
+    properties = stream.schema()["properties"]
+    return {
+        "wsdl": service.url,
+        "url": service.url.partition("?")[0],
+        "username": USERNAME,
+        "password": PASSWORD,
+        "stream": stream.name,
+        "operation": stream.operation,
+        "row": stream.row,
+        "parent_key": stream.parent_key,
+        "columns": list(properties),
+        "dates": [name for name in properties if properties[name].get("format") == "date-time"],
+        "asks": asks,
+    }
+
+
+def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+    """Measure, and give the table's lines."""
+    opens = Table(BY_NAME["message_opens"], *((2, 50_000) if quick else (5, 50_000)), 1000)
+    yield from _compared(opens, folder, 2 if quick else 3, targets=True)
+    if not quick:
+        yield from _compared(Table(BY_NAME["message_clicks"], 2, 50_000, 1000), folder, 2)
+        yield from _compared(Table(BY_NAME["subscribed_contacts"], 1, 100_000, 2500), folder, 2)
+
+
+def _compared(table: Table, folder: Path, times: int, *, targets: bool = False) -> Iterator[Line]:
+    name = table.stream.name
+    with Service(**table.shape()) as service, Path("/dev/null").open("wb") as nowhere:
+        described = folder / f"{name}.json"
+        described.write_text(json.dumps(job(table, service)), "utf-8")
+        bare = [sys.executable, str(HERE / "bare_loop.py"), str(described)]
+        zeep = [sys.executable, str(HERE / "zeep_loop.py"), str(described)]
+        tap = Tap(service, folder, [name]).command()
+        _same_records(bare, tap, folder)
+        into = partial(_into, nowhere)
+        of_bare, of_tap, of_zeep, of_piped = best(
+            times, into(bare), into(tap), into(zeep), lambda: measure(tap, subprocess.PIPE)
+        )
+
+    def micro(cost: Cost) -> float:
+        return 1e6 * cost.cpu / table.total
+
+    said = f"{micro(of_tap):.1f} µs / {micro(of_bare):.1f} µs"
+    at = f"{name}, {table.total:,} rows, pages of {table.page_size:,}"
+    yield Line(
+        f"CPU a row, tap to bare loop: {at}",
+        of_tap.cpu / of_bare.cpu,
+        said,
+        most=1.25 if targets else None,
+    )
+    yield Line(
+        "the same, the tap's stdout a pipe",
+        of_piped.cpu / of_bare.cpu,
+        f"{micro(of_piped):.1f} µs / {micro(of_bare):.1f} µs",
+        most=1.25 if targets else None,
+    )
+    yield Line(
+        f"CPU a row, zeep to tap: {name}",
+        of_zeep.cpu / of_tap.cpu,
+        f"{micro(of_zeep):.1f} µs / {micro(of_tap):.1f} µs",
+        least=6 if targets else None,
+    )
+
+
+def _into(nowhere: BinaryIO, command: Sequence[str]) -> Callable[[], Cost]:
+    return lambda: measure(command, nowhere.fileno())
+
+
+def _same_records(bare: Sequence[str], tap: Sequence[str], folder: Path) -> None:
+    """Run both once, which fills the service's cache, and see that they print the same rows."""
+    paths = folder / "bare.jsonl", folder / "tap.jsonl"
+    for command, path in zip((bare, tap), paths, strict=True):
+        with path.open("wb") as out:
+            measure(command, out.fileno())
+    # The tap prints a SCHEMA as well.
+    records = folder / "records.jsonl"
+    with paths[1].open("rb") as every, records.open("wb") as out:
+        out.writelines(line for line in every if line.startswith(b'{"type":"RECORD"'))
+    if digest(paths[0]) != digest(records):
+        raise RuntimeError(f"The bare loop and the tap print different rows; see {folder}.")

@@ -1,0 +1,333 @@
+"""How often a call is made, how long is waited between tries, and for how long at most."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import time
+from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from listrak_service import Ask, Reply, Rule, fault, html
+from listrak_service.wire import raw
+from tap_listrak import client, config
+from tap_listrak.errors import FAULTS, Passing
+from tap_listrak.streams import LISTS
+from tests.conftest import MakeTap
+from tests.tap import PASSWORD, USERNAME, Run, Tap
+from tests.test_fault_table import (
+    ANSWERS,
+    LOGON,
+    NOW,
+    START,
+    Answer,
+    tiny_account,
+    workers_ended,
+)
+
+OPENS = "ReportRangeMessageContactOpen"
+LISTS_OF_ACCOUNT = "GetContactListCollection"
+
+
+@pytest.fixture
+def tiny(make_tap: MakeTap) -> Tap:
+    return make_tap(tiny_account(), {"start_date": START, "concurrency": 1, "request_timeout": 5})
+
+
+def run(tap: Tap, **config: object) -> Run:
+    with workers_ended():
+        return tap.run(clock=lambda: NOW, config=config)
+
+
+def first(operation: str, times: int, answer: Answer) -> Rule:
+    """Answer the first calls of an operation so."""
+    left = times
+
+    def rule(ask: Ask) -> Reply | None:
+        nonlocal left
+        if ask.operation != operation or not left:
+            return None
+        left -= 1
+        return answer(ask)
+
+    return rule
+
+
+def with_retry_after(value: str, status: int = 503) -> Answer:
+    return lambda ask: replace(html(status), headers={"Retry-After": value})
+
+
+def test_the_fifth_try_may_succeed(tiny: Tap) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 4, lambda ask: html(502)))
+    assert run(tiny).code == 0
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 5
+
+
+def test_there_is_no_sixth_try(tiny: Tap) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 5, lambda ask: html(502)))
+    assert run(tiny).code == 1
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, (row, _) in ANSWERS.items()
+        if issubclass(FAULTS[row].error, Passing)
+        and not name.startswith(("WSException", "other", "fault at 200"))
+    ],
+)
+def test_the_wsdl_is_asked_for_again_after_a_passing_fault(tiny: Tap, name: str) -> None:
+    tiny.service.rules.append(first("WSDL", 1, ANSWERS[name][1]))
+    done = run(tiny)
+    assert len(tiny.waits) == 1
+    assert done.code == 0
+    assert tiny.service.wsdl_requests == 2
+
+
+def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tiny: Tap) -> None:
+    random.seed(1)
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 10**9, lambda ask: html(502)))
+    columns: list[list[float]] = [[], [], [], []]
+    for _ in range(25):
+        tiny.waits.clear()
+        run(tiny)
+        for column, wait in zip(columns, tiny.waits, strict=True):
+            column.append(wait)
+    for column, ceiling in zip(columns, (2, 4, 8, 16), strict=True):
+        assert 0 <= min(column) < ceiling / 4
+        assert ceiling * 3 / 4 < max(column) <= ceiling
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_in_seconds_is_a_lower_bound_without_jitter(tiny: Tap, status: int) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 4, with_retry_after("9", status)))
+    assert run(tiny).code == 0
+    assert tiny.waits[:3] == [9.0, 9.0, 9.0]
+    assert 9.0 <= tiny.waits[3] <= 16.0
+
+
+def test_retry_after_goes_with_a_soap_fault_too(tiny: Tap) -> None:
+    answer = replace(fault("Busy."), headers={"Retry-After": "20"})
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: answer))
+    assert run(tiny).code == 0
+    assert tiny.waits == [20.0]
+
+
+def test_retry_after_may_be_a_date(tiny: Tap) -> None:
+    date = format_datetime(NOW + timedelta(seconds=40), usegmt=True)
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(date)))
+    assert run(tiny).code == 0
+    assert tiny.waits == [40.0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["86400", "9" * 400, "9" * 5000, format_datetime(NOW + timedelta(days=9), usegmt=True)],
+    ids=["a day", "400 digits", "5000 digits", "a date"],
+)
+def test_a_long_retry_after_is_capped(tiny: Tap, value: str) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(value)))
+    assert run(tiny).code == 0
+    assert tiny.waits == [client.LONGEST_RETRY_AFTER]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon",
+        "-5",
+        "1.5",
+        "",
+        "Wed, 01 Jul 2026 00:00:30",
+        "Wed, 01 Jul 2026 00:00:30 -0000",
+        "Wed, 01 Jan 2020 00:00:00 GMT",
+        "Wed, 32 Jul 2026 25:61:00 GMT",
+        "Wed, 01 Jul 99999999999999999999 00:00:00 GMT",
+        "Wed, 01 Jul 2026 99999999999999999999:00:00 GMT",
+        "Wed, 01 Jul 2026 00:00:00 +99999999999999999999",
+        "\xb2\xb3",
+    ],
+)
+def test_an_odd_retry_after_leaves_the_jitter(tiny: Tap, value: str) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(value)))
+    assert run(tiny).code == 0
+    (wait,) = tiny.waits
+    assert 0 <= wait <= 30
+
+
+def test_a_retry_is_one_warning_that_says_what_why_and_how_long(tiny: Tap) -> None:
+    tiny.service.rules.append(first(OPENS, 1, lambda ask: html(502)))
+    done = run(tiny)
+    (warning,) = done.lines("WARNING")
+    asked = next(ask for ask in tiny.service.asked if ask.operation == OPENS)
+    assert "message_opens" in warning
+    assert OPENS in warning
+    assert f"message {asked.arguments['MsgID']}" in warning
+    assert "page 1" in warning
+    assert "HTTP 502" in warning
+    assert FAULTS["5xx"].told in warning
+    assert f"{tiny.waits[0]:.1f} s" in warning
+
+
+def test_a_retry_for_a_list_names_the_list(tiny: Tap) -> None:
+    tiny.service.rules.append(first("ReportRangeSubscribedContacts", 1, lambda ask: html(502)))
+    (warning,) = run(tiny).lines("WARNING")
+    ask = next(ask for ask in tiny.service.asked if "Subscribed" in ask.operation)
+    assert f"list {ask.arguments['ListID']}" in warning
+    assert "page 1" in warning
+
+
+def test_the_summary_counts_calls_and_retries(tiny: Tap) -> None:
+    tiny.service.rules.append(first(OPENS, 3, lambda ask: html(502)))
+    done = run(tiny)
+    (line,) = re.findall(r"message_opens +(\d+) +(\d+) +(\d+)", done.err)
+    assert line == ("20", str(tiny.service.calls[OPENS]), "3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, (row, _) in ANSWERS.items() if not issubclass(FAULTS[row].error, Passing)],
+)
+def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str) -> None:
+    tiny.service.rules.append(first("ReportRangeMessageContactBounces", 1, ANSWERS[name][1]))
+    done = run(tiny)
+    assert not tiny.waits
+    if ANSWERS[name][0] == "value":
+        assert done.code == 0
+        assert len(done.states[-1]["set_aside"]) == 1
+    else:
+        assert done.code != 0
+        assert done.of_type("STATE")
+
+
+# Logging in.
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_wrong_password_is_tried_once(tiny: Tap, concurrency: int) -> None:
+    done = run(tiny, password="wrong", concurrency=concurrency)
+    assert done.code == 3
+    assert len(tiny.service.asked) == 1
+    assert tiny.service.failed_logins == 1
+
+
+def test_discovery_tries_a_wrong_password_once(tiny: Tap) -> None:
+    with workers_ended():
+        assert tiny.run("--discover", config={"password": "wrong"}).code == 3
+    assert len(tiny.service.asked) == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 8])
+@pytest.mark.parametrize("slow", ["the refusals", "all else"])
+def test_a_login_that_starts_to_fail_is_tried_by_the_calls_under_way_only(
+    make_tap: MakeTap, concurrency: int, slow: str
+) -> None:
+    tap = make_tap(tiny_account(), {"start_date": START})
+    refused = 0
+
+    def expires(ask: Ask) -> Reply | None:
+        nonlocal refused
+        if ask.operation == "WSDL":
+            return None
+        if ask.number <= 20:
+            # What stands at the head of the line holds up the news of a refusal.
+            delay = 0.3 if slow == "all else" and ask.number % 5 == 0 else 0.0
+            return replace(ask.honest(), delay=delay)
+        refused += 1
+        delay = 0.05 if slow == "the refusals" else 0.0
+        return replace(fault(f"{ask.operation}(): {LOGON}"), delay=delay)
+
+    tap.service.rules.append(expires)
+    done = run(tap, concurrency=concurrency)
+    assert done.code == 3
+    assert 1 <= refused <= concurrency
+
+
+# Time.
+
+
+def trickling_body(ask: Ask) -> Reply:
+    return replace(ask.honest(), pace=50)
+
+
+def trickling_headers(ask: Ask) -> Reply:
+    return replace(ask.honest(), pace=50, pace_headers=True)
+
+
+def trickling_chunks(ask: Ask) -> Reply:
+    chunks = b"".join(b"1\r\n \r\n" for _ in range(2000))
+    headers: dict[str, str | None] = {"Transfer-Encoding": "chunked", "Content-Length": None}
+    return replace(raw(chunks), headers=headers, pace=50)
+
+
+def trickling_page_of_html(ask: Ask) -> Reply:
+    return replace(html(503), pace=50)
+
+
+SLOW: dict[str, Answer] = {
+    "hang": lambda ask: Reply(hang=True),
+    "late": lambda ask: replace(ask.honest(), delay=60),
+    "body": trickling_body,
+    "headers": trickling_headers,
+    "chunks": trickling_chunks,
+    "HTML": trickling_page_of_html,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_request_timeout_bounds_a_whole_reply(tiny: Tap, name: str) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, SLOW[name]))
+    started = time.monotonic()
+    done = run(tiny, request_timeout=1)
+    assert done.code == 0
+    (warning,) = done.lines("WARNING")
+    assert FAULTS["timeout"].told in warning
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("name", ["hang", "body", "headers"])
+def test_request_timeout_bounds_the_wsdl(tiny: Tap, name: str) -> None:
+    tiny.service.rules.append(first("WSDL", 1, SLOW[name]))
+    done = run(tiny, request_timeout=1)
+    assert done.code == 0
+    (warning,) = done.lines("WARNING")
+    assert FAULTS["timeout"].told in warning
+
+
+class Enough(Exception):
+    """Ends a call at its first wait."""
+
+
+def test_request_timeout_bounds_connecting() -> None:
+    def no_more(seconds: float) -> None:
+        raise Enough
+
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        raw_config = {
+            "username": USERNAME,
+            "password": PASSWORD,
+            "start_date": START,
+            "wsdl_url": f"http://127.0.0.1:{port}/?wsdl",
+            "request_timeout": 1,
+        }
+        asking = client.Client(config.parse(raw_config, NOW), sleep=no_more)
+        started = time.monotonic()
+        with pytest.raises(Enough) as ended:
+            asking.call(LISTS, {}, "of the account")
+        for each in waiting:
+            each.close()
+    assert time.monotonic() - started < 10
+    assert ended.type is Enough

@@ -1,0 +1,499 @@
+"""What a hostile service gets from the tap: an error of its own, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import ssl
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import tap_listrak
+from listrak_service import Ask, Reply, Rule, fault, html, raw, redirect, with_exception
+from tap_listrak import client, config
+from tap_listrak.errors import FAULTS
+from tests.conftest import MakeTap
+from tests.tap import PASSWORD, USERNAME, Run, Tap
+from tests.test_fault_table import (
+    ANSWERS,
+    LOGON,
+    NOW,
+    START,
+    Answer,
+    Listener,
+    tiny_account,
+    workers_ended,
+)
+
+LISTS = "GetContactListCollection"
+BOUNCES = "ReportRangeMessageContactBounces"
+FILE_SECRET = "what-the-file-holds"
+
+
+@pytest.fixture
+def tiny(make_tap: MakeTap) -> Tap:
+    return make_tap(tiny_account(), {"start_date": START, "request_timeout": 5})
+
+
+@pytest.fixture
+def other() -> Iterator[Listener]:
+    with Listener() as listener:
+        yield listener
+
+
+def run(tap: Tap, *flags: str, **config: object) -> Run:
+    with workers_ended():
+        return tap.run(*flags, clock=lambda: NOW, config=config)
+
+
+def of(operation: str, answer: Answer) -> Rule:
+    return lambda ask: answer(ask) if ask.operation == operation else None
+
+
+def assert_told(done: Run, *rows: str) -> None:
+    """The run ended with a line for the user that is of one of these rows."""
+    assert done.code in {FAULTS[row].error.exit_code for row in rows}
+    (critical,) = done.lines("CRITICAL")
+    assert any(FAULTS[row].told in critical for row in rows), critical
+    assert "Traceback" not in done.err
+
+
+# XML.
+
+LAUGHS = "".join(
+    f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' if n else '<!ENTITY l0 "ha">' for n in range(10)
+)
+DOCTYPES: dict[str, tuple[str, str]] = {
+    "a document type": ("<!DOCTYPE a>", "x"),
+    "an internal entity": ('<!DOCTYPE a [<!ENTITY e "x">]>', "&e;"),
+    "an external DTD": ('<!DOCTYPE a SYSTEM "http://127.0.0.1:{port}/a.dtd">', "x"),
+    "an external entity": (
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "http://127.0.0.1:{port}/a">]>',
+        "&e;",
+    ),
+    "a file": ('<!DOCTYPE a [<!ENTITY e SYSTEM "file://{file}">]>', "&e;"),
+    "a parameter entity": (
+        '<!DOCTYPE a [<!ENTITY % e SYSTEM "http://127.0.0.1:{port}/a"> %e;]>',
+        "x",
+    ),
+    "a billion laughs": (f"<!DOCTYPE a [{LAUGHS}]>", "&l9;"),
+    "an unparsed entity": ('<!DOCTYPE a [<!NOTATION n SYSTEM "n">]>', "x"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize("name", DOCTYPES)
+def test_a_document_type_is_refused_and_nothing_is_fetched(
+    tiny: Tap, other: Listener, tmp_path: Path, name: str, operation: str, encoding: str
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(FILE_SECRET)
+
+    def hostile(ask: Ask) -> Reply:
+        doctype, text = DOCTYPES[name]
+        filled = doctype.replace("{port}", str(other.port)).replace("{file}", str(secret))
+        honest = ask.honest().body.decode()
+        declaration, rest = honest.split("?>", 1)
+        for element in ("ListName", "wsdl:documentation", "wsdl:definitions"):
+            opening, found, behind = rest.partition(f"<{element}>")
+            if found:
+                rest = opening + found + text + behind
+                break
+        declaration = declaration.replace("utf-8", encoding).replace("UTF-8", encoding)
+        return raw(f"{declaration}?>{filled}{rest}".encode(encoding))
+
+    tiny.service.rules.append(of(operation, hostile))
+    done = run(tiny)
+    assert_told(done, "contract" if operation == "WSDL" else "doctype", "not xml")
+    assert other.connections == 0
+    assert FILE_SECRET not in done.out + done.err
+    assert not done.of_type("RECORD")
+
+
+@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize(
+    "content",
+    [b"<a>" * 100_000, b"<a>" + b"x" * 12_000_000 + b"</a>", b"<a " + b"b" * 12_000_000 + b"=''/>"],
+    ids=["deep", "a huge text", "a huge name"],
+)
+def test_xml_beyond_the_limits_of_the_parser_is_an_error(
+    tiny: Tap, operation: str, content: bytes
+) -> None:
+    def hostile(ask: Ask) -> Reply:
+        head, found, rest = ask.honest().body.partition(b"<ListName>")
+        return raw(head + found + content + rest if found else content)
+
+    tiny.service.rules.append(of(operation, hostile))
+    assert_told(run(tiny), "contract" if operation == "WSDL" else "not xml", "not xml")
+
+
+@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize("status", [200, 302, 500])
+@pytest.mark.parametrize("packing", ["none", "gzip", "gzip, gzip", "deflate"])
+def test_a_reply_too_large_is_an_error_and_takes_no_memory(
+    tiny: Tap, monkeypatch: pytest.MonkeyPatch, operation: str, status: int, packing: str
+) -> None:
+    limit, size = 2**20, 2**25
+    monkeypatch.setattr(client, "LARGEST_REPLY", limit)
+    body = b" " * (4 * limit)
+    headers: dict[str, str | None] = {"Location": "http://127.0.0.1:9/"}
+    if packing != "none":
+        body = gzip.compress(b" " * size)
+        headers["Content-Encoding"] = packing
+    if packing == "gzip, gzip":
+        body = gzip.compress(body)
+    if packing == "deflate":
+        body = body[10:-8]
+    tiny.service.rules.append(of(operation, lambda ask: Reply(body, status, headers)))
+    tracemalloc.start()
+    try:
+        done = run(tiny)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert_told(done, "too large")
+    assert peak < size / 2
+
+
+# The WSDL.
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        '<wsdl:import namespace="urn:a" location="{place}"/>',
+        '<wsdl:types><xsd:schema xmlns:xsd="http://www.w3.org/2001/XMLSchema">'
+        '<xsd:import namespace="urn:a" schemaLocation="{place}"/></xsd:schema></wsdl:types>',
+        '<wsdl:types><xsd:schema xmlns:xsd="http://www.w3.org/2001/XMLSchema">'
+        '<xsd:include schemaLocation="{place}"/></xsd:schema></wsdl:types>',
+    ],
+    ids=["wsdl:import", "xsd:import", "xsd:include"],
+)
+@pytest.mark.parametrize("scheme", ["http", "file", "relative"])
+def test_a_wsdl_that_refers_to_others_is_refused(
+    tiny: Tap, other: Listener, tmp_path: Path, reference: str, scheme: str
+) -> None:
+    place = {
+        "http": f"http://127.0.0.1:{other.port}/a.wsdl",
+        "file": f"file://{tmp_path}/a.wsdl",
+        "relative": "a.wsdl",
+    }[scheme]
+    (tmp_path / "a.wsdl").write_text(FILE_SECRET)
+
+    def referring(ask: Ask) -> Reply:
+        body = ask.honest().body
+        start = body.index(b">", body.index(b"definitions")) + 1
+        added = reference.replace("{place}", place)
+        if b"<wsdl:" not in body:
+            added = added.replace("wsdl:", "")
+        return raw(body[:start] + added.encode() + body[start:])
+
+    tiny.service.rules.append(of("WSDL", referring))
+    done = run(tiny)
+    assert_told(done, "contract")
+    assert other.connections == 0
+    assert not tiny.service.asked
+    assert FILE_SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/v31", "http://example.com/v31"])
+def test_the_address_in_the_wsdl_is_not_called(tiny: Tap, other: Listener, address: str) -> None:
+    def elsewhere(ask: Ask) -> Reply:
+        body = ask.honest().body
+        start = body.index(b'location="') + len(b'location="')
+        end = body.index(b'"', start)
+        place = address.replace("{port}", str(other.port)).encode()
+        return raw(body.replace(body[start:end], place))
+
+    tiny.service.rules.append(of("WSDL", elsewhere))
+    done = run(tiny)
+    assert done.code == 0
+    assert other.connections == 0
+    assert len(tiny.service.asked) > 100
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<definitions xmlns='http://schemas.xmlsoap.org/wsdl/'/>",
+        b"\x00",
+        b"<?xml version='1.0' encoding='utf-99'?><a/>",
+        b"[]",
+    ],
+)
+def test_what_is_no_wsdl_is_an_error(tiny: Tap, body: bytes) -> None:
+    tiny.service.rules.append(of("WSDL", lambda ask: raw(body)))
+    assert_told(run(tiny), "contract", "not xml")
+    assert not tiny.service.asked
+
+
+# Where the credentials go.
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("operation", [LISTS, "WSDL", BOUNCES])
+def test_a_redirect_is_not_followed(
+    tiny: Tap, other: Listener, status: int, operation: str
+) -> None:
+    url = f"http://127.0.0.1:{other.port}/v31/IntegrationService.asmx"
+    tiny.service.rules.append(of(operation, lambda ask: redirect(url, status)))
+    assert_told(run(tiny), "redirect")
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "http://\xff\xfe", "", "//", "http://a:b:c/", "file:///etc/passwd"]
+)
+def test_a_redirect_to_no_address_is_an_error_as_any(tiny: Tap, location: str) -> None:
+    tiny.service.rules.append(of(LISTS, lambda ask: redirect(location)))
+    assert_told(run(tiny), "redirect")
+
+
+def test_a_proxy_in_the_environment_gets_nothing_meant_for_this_machine(
+    tiny: Tap, other: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{other.port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert run(tiny).code == 0
+    assert other.connections == 0
+
+
+def test_a_netrc_adds_no_credentials(
+    tiny: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login someone password other-secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    run(tiny)
+    assert all("authorization" not in ask.headers for ask in tiny.service.asked)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "10.0.0.1", "127.0.0.1.example.com", "localhost.a"]
+)
+def test_plain_http_is_for_this_machine_alone(tiny: Tap, host: str) -> None:
+    done = run(tiny, wsdl_url=f"http://{host}/v31?wsdl")
+    assert done.code == 2
+    assert "wsdl_url" in done.lines("CRITICAL")[0]
+    assert not tiny.service.asked
+
+
+# A key that guards nothing, and a certificate for 127.0.0.1 that nobody signed, until 2126.
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWcgK79cM7P5bjq/j
+Y4mhCEChmu8sGQEUmvB1zppg7aChRANCAARO+0Ym1H5D0esobaIhDUDkRU0to0Bw
+z8llXa5xI3bYxFFcXfSTLHdTWD0CenpjzypeYmRN1FAX74tpiX1Fm7Ly
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBjzCCATagAwIBAgIUF9l+dH7uVksURR6YIVa1gQQGyVEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyMzE0MzExM1oYDzIxMjYxMDMw
+MTQzMTEzWjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAARO+0Ym1H5D0esobaIhDUDkRU0to0Bwz8llXa5xI3bYxFFcXfSTLHdT
+WD0CenpjzypeYmRN1FAX74tpiX1Fm7Lyo2QwYjAdBgNVHQ4EFgQUiYBr9cJR4B30
+JoGA77Ops5reFdQwHwYDVR0jBBgwFoAUiYBr9cJR4B30JoGA77Ops5reFdQwDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0cAMEQC
+IBUnQXqY4y+TslLQQO73dwgPnOvdNGLM3yigKcUbYftTAiBXUT4enLUCSXoZqxn3
+cykST6OFBMrqnXramzGehRYtbA==
+-----END CERTIFICATE-----
+"""
+
+
+def test_a_certificate_that_nobody_trusts_gets_no_request(
+    tiny: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = tmp_path / "certificate.pem"
+    pem.write_text(CERTIFICATE)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with Listener(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", context) as secure:
+        url = f"https://127.0.0.1:{secure.port}/v31?wsdl"
+        done = run(tiny, wsdl_url=url)
+        assert_told(done, "tls")
+        assert secure.connections == 1
+        assert not secure.received
+
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+        done = run(tiny, wsdl_url=url)
+        assert_told(done, "4xx", "401")
+        assert secure.received.startswith(b"GET /v31?wsdl")
+
+
+# Secrets.
+
+ODD_PASSWORDS = [
+    PASSWORD,
+    "<a href='x'>&amp;\"]]>",
+    "two  spaces   here",
+    "Пароль-ß-\U0001f511-long",
+    "back\\slash\\n and 100%s {0}",
+]
+
+
+def assert_hidden(text: str, password: str) -> None:
+    forms = {
+        password,
+        escape(password),
+        escape(password, quote=False),
+        json.dumps(password)[1:-1],
+        repr(password)[1:-1],
+        quote(password),
+        " ".join(password.split()),
+        password[: len(password) * 2 // 3],
+        USERNAME,
+        USERNAME[: len(USERNAME) * 2 // 3],
+    }
+    shown = [form for form in forms if form in text]
+    assert not shown
+
+
+def echoes(password: str) -> dict[str, Answer]:
+    said = f"user {USERNAME} with password {password}"
+    return {
+        "logon": lambda ask: fault(f"{ask.operation}(): {LOGON} for {said}"),
+        "fault": lambda ask: fault(f"It broke for {said}"),
+        "fault at 200": lambda ask: fault(f"It broke for {said}", 200),
+        "long fault": lambda ask: fault("x" * (290 - len(said)) + said),
+        # Its text is cut behind 300 characters, in the middle of the password.
+        "longer fault": lambda ask: fault("x" * (302 - len(password)) + password, 200),
+        "WSException": lambda ask: with_exception(ask, f"It broke for {said}"),
+        "HTML": lambda ask: raw(f"<html>{said}</html>".encode(), 500),
+        "broken XML": lambda ask: raw(f"<a>{escape(said)}</b>".encode()),
+        "broken tags": lambda ask: raw(f"<{password}>".encode()),
+        "not XML": lambda ask: raw(said.encode()),
+        "redirect": lambda ask: redirect(f"http://127.0.0.1:9/{quote(said)}"),
+        "header": lambda ask: replace(html(503), headers={"X-Said": quote(said)}),
+        "the request": lambda ask: raw(f"<Envelope>{escape(said)}</Envelope>".encode()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "password"),
+    [(BOUNCES, PASSWORD), ("WSDL", PASSWORD), *((LISTS, each) for each in ODD_PASSWORDS)],
+)
+@pytest.mark.parametrize("name", echoes(""))
+def test_a_secret_that_is_echoed_is_shown_nowhere(
+    tiny: Tap, monkeypatch: pytest.MonkeyPatch, name: str, operation: str, password: str
+) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    tiny.service.password = tiny.config["password"] = password
+    tiny.service.rules.append(of(operation, echoes(password)[name]))
+    done = run(tiny)
+    assert operation == BOUNCES or done.code != 0
+    assert_hidden(done.out + done.err, password)
+
+
+@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_no_fault_shows_a_secret_at_debug(
+    tiny: Tap, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
+) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    answer = ANSWERS[name][1]
+    if operation == "WSDL" and "WSException" in name:
+        return
+    tiny.service.rules.append(of(operation, answer))
+    done = run(tiny)
+    assert "DEBUG" in done.err
+    assert_hidden(done.out + done.err, PASSWORD)
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",)], ids=["sync", "discover"])
+def test_a_good_run_at_debug_shows_no_secret(
+    tiny: Tap, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    done = run(tiny, *flags)
+    assert done.code == 0
+    assert "DEBUG" in done.err
+    assert_hidden(done.out + done.err, PASSWORD)
+
+
+def test_a_process_shows_no_secret_either(tiny: Tap) -> None:
+    said = f"user {USERNAME} with password {PASSWORD}"
+    tiny.service.rules.append(of(LISTS, lambda ask: fault(f"Op(): {LOGON} for {said}")))
+    started = tiny.start(env={"TAP_LISTRAK_LOGLEVEL": "DEBUG"})
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 3
+    assert "Traceback" in err  # at DEBUG
+    assert "***" in err
+    assert_hidden(out + err, PASSWORD)
+
+
+def test_a_defect_shows_no_secret(tiny: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError(f"{USERNAME} {PASSWORD} {args}")
+
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    monkeypatch.setattr("tap_listrak.client.reply.rows", breaks)
+    done = run(tiny)
+    assert done.code == 1
+    assert "ZeroDivisionError" in done.err
+    assert_hidden(done.out + done.err, PASSWORD)
+
+
+def test_the_repr_of_config_and_client_holds_no_secret(tiny: Tap) -> None:
+    made = config.parse(tiny.config, NOW)
+    asking = client.Client(made)
+    assert_hidden(repr(made) + str(made) + repr(asking) + repr(vars(asking)), PASSWORD)
+
+
+@pytest.mark.parametrize("key", ["username", "password"])
+@pytest.mark.parametrize("value", [["a-secret-value"], {"a": "a-secret-value"}, "a-secret\n-value"])
+def test_a_secret_of_the_wrong_kind_is_not_shown(tiny: Tap, key: str, value: object) -> None:
+    done = run(tiny, **{key: value})
+    assert done.code == 2
+    assert key in done.err
+    assert "a-secret" not in done.err
+
+
+# The source.
+
+
+def forbidden(node: ast.AST) -> bool:
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        names = [each.name for each in node.names] + [getattr(node, "module", "") or ""]
+        return any(name.split(".")[0] in ("pickle", "marshal", "shelve") for name in names)
+    if isinstance(node, ast.Name):
+        return node.id in ("eval", "exec", "compile", "__import__")
+    if isinstance(node, ast.keyword):
+        value = getattr(node.value, "value", None)
+        return (node.arg, value) in (("verify", False), ("shell", True))
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("verify", "CERT_NONE", "_create_unverified_context", "system")
+    return False
+
+
+SOURCES = sorted(Path(tap_listrak.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_source_neither_runs_data_nor_trusts_anybody(path: Path) -> None:
+    found = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if forbidden(node)]
+    assert not [(path.name, getattr(node, "lineno", 0)) for node in found]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "eval('1')",
+        "exec('1')",
+        "f(verify=False)",
+        "s.verify = False",
+        "run('a', shell=True)",
+        "os.system('a')",
+    ],
+)
+def test_the_search_of_the_source_finds(source: str) -> None:
+    assert any(map(forbidden, ast.walk(ast.parse(source))))
