@@ -6,6 +6,7 @@ zeep loads the contract and builds envelope and header; the reply's rows are rea
 from __future__ import annotations
 
 import email.utils
+import functools
 import io
 import logging
 import threading
@@ -108,7 +109,7 @@ class Client:
 
     def _ask(self, stream: Stream, arguments: dict[str, Any]) -> Reply:
         contract = self._load()
-        envelope, headers = contract.request(stream.operation, arguments, self._config)
+        envelope, headers = contract.request(stream.operation, arguments)
         with self._lock:
             self.calls[stream] += 1
         started = time.monotonic()
@@ -149,7 +150,7 @@ class Client:
                         # It says nothing of any operation, which NoAccess would.
                         raise errors.error("4xx", f"HTTP {status} for the WSDL")
                     raise failed
-                self._contract = _Contract(body)
+                self._contract = _Contract(body, self._config)
             return self._contract
 
     def _exchange(
@@ -214,10 +215,17 @@ class _OneDocument(zeep.Transport):
         return self.body
 
 
+# Stands for the page in an envelope that zeep has built, of which so many are kept.
+_ANY_PAGE = 2**31 - 1
+_ENVELOPES = 64
+
+
 class _Contract:
     """The WSDL, as zeep understands it."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, config: Config) -> None:
+        self._user = {"UserName": config.username, "Password": config.password}
+        self._envelope = functools.lru_cache(_ENVELOPES)(self._build)
         if reply.looks_like_html(body):
             raise errors.error("not soap", "HTML in place of the WSDL")
         if b"<!DOCTYPE" in body:
@@ -249,17 +257,26 @@ class _Contract:
                     return self._client.bind(service.name, port.name)
         raise ValueError("it has no SOAP 1.1 port")
 
-    def request(
-        self, operation: str, arguments: dict[str, Any], config: Config
-    ) -> tuple[bytes, dict[str, str]]:
+    def request(self, operation: str, arguments: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
         """Build the envelope and the HTTP headers of one call."""
-        user = {"UserName": config.username, "Password": config.password}
+        others = tuple((name, value) for name, value in arguments.items() if name != "Page")
+        with self._lock:
+            envelope, headers = self._envelope(operation, others, "Page" in arguments)
+        page = b"Page>%d<" % arguments.get("Page", _ANY_PAGE)
+        return envelope.replace(b"Page>%d<" % _ANY_PAGE, page), headers
+
+    def _build(
+        self, operation: str, arguments: tuple[tuple[str, Any], ...], paged: bool
+    ) -> tuple[bytes, dict[str, str]]:
+        """Let zeep build an envelope, with _ANY_PAGE for its page: all pages of a part share it."""
+        values = dict(arguments)
+        if paged:
+            values["Page"] = _ANY_PAGE
         try:
-            with self._lock:
-                envelope = self._client.create_message(
-                    self._service, operation, _soapheaders={"WSUser": user}, **arguments
-                )
-                action = self._service._binding._operations[operation].soapaction
+            envelope = self._client.create_message(
+                self._service, operation, _soapheaders={"WSUser": self._user}, **values
+            )
+            action = self._service._binding._operations[operation].soapaction
         except (zeep.exceptions.Error, TypeError, ValueError) as raised:
             raise errors.error("contract", f"{operation} takes other arguments") from raised
         return etree.tostring(envelope, xml_declaration=True, encoding="utf-8"), {

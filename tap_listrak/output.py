@@ -38,8 +38,8 @@ class Output:
         head = b'{"type":"RECORD","stream":"%b","record":' % stream.name.encode()
         tail = b',"time_extracted":"%b"}\n' % f"{came:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
         if records != b"[]":
-            lines = records[1:-1].replace(b'},{"', b"}" + tail + head + b'{"')
-            self._write(head + lines + tail)
+            lines = records.replace(b'},{"', b"}" + tail + head + b'{"')
+            self._write(head, memoryview(lines)[1:-1], tail)
 
     def state(self, value: dict[str, Any]) -> None:
         """Write a STATE."""
@@ -48,9 +48,10 @@ class Output:
     def _message(self, message: dict[str, Any]) -> None:
         self._write(orjson.dumps(message) + b"\n")
 
-    def _write(self, lines: bytes) -> None:
+    def _write(self, *pieces: bytes | memoryview) -> None:
         try:
-            self._out.write(lines)
+            for piece in pieces:
+                self._out.write(piece)
             self._out.flush()
         except (OSError, ValueError) as gone:
             raise OutputError(

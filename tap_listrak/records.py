@@ -92,13 +92,15 @@ class Reader:
         cells = [f"*/l:{column}" for column in properties if column != parent_key]
         counts = " + ".join(f"count({cell})" for cell in cells)
         twice = " | ".join(f"{cell}/following-sibling::{cell[2:]}" for cell in cells)
-        self._is_odd = _xpath(f"*/*/* or count(*/*) != {counts} or {twice}")
-        # In the order of the columns: what gives the texts of one, the rows that have one, and how
-        # they are read; for the parent's key there is nothing to read.
-        self._columns = [
-            (_xpath(f"*/l:{column}/text()"), _xpath(f"*[l:{column}/text()]"), column)
-            for column in wanted
+        self._is_nested = _xpath("boolean(*/*/* | */*/text()[2])")
+        self._count = _xpath("count(*/*)")
+        self._is_odd = _xpath(f"count(*/*) != {counts} or {twice}")
+        # In the order of the columns, what gives the first text of each row's first such element;
+        # for the parent's key there is nothing to read.
+        self._texts = [
+            None if column == parent_key else _xpath(f"*/l:{column}[1]/text()") for column in wanted
         ]
+        self._filled = {column: _xpath(f"*[l:{column}[1]/text()]") for column in wanted}
 
     def _convert(self, column: str, schema: Mapping[str, Any]) -> Convert | None:
         types = _types(schema)
@@ -124,25 +126,28 @@ class Reader:
     def _by_column(self, rows: etree._Element, parent: int | None) -> list[Record] | None:
         """Read a plain page column by column, which is several times as fast; None for others.
 
-        A page is plain when each row holds each element of the schema at most once, text alone in
-        it, and no other elements; and every row its key.
+        A page is plain when each row holds each element of the schema at most once, one text alone
+        in it, and no other elements; and every row its key.
         """
-        if self._compound or self._is_odd(rows):
+        if self._compound or self._is_nested(rows):
+            return None
+        texts: list[Any] = [[] if each is None else each(rows) for each in self._texts]
+        # Where the texts are as many as the elements, each element was read; else look closely.
+        if sum(map(len, texts)) != self._count(rows) and self._is_odd(rows):
             return None
         columns: list[Iterable[Any]] = []
         try:
-            for texts, filled, column in self._columns:
+            for column, values in zip(self._blank, texts):
                 if column == self._parent_key:
                     columns.append(itertools.repeat(parent))
                     continue
-                values: Any = texts(rows)
                 convert = self._cells[LISTRAK + column][1]
                 if convert:
                     values = list(map(convert, values))
                 if len(values) != len(rows):
                     if column in self._key:
                         return None
-                    values = _aligned(rows, filled(rows), values)
+                    values = _aligned(rows, values, self._filled[column](rows))
                 columns.append(values)
         except ValueError:
             # Row by row, the field can be named.
@@ -207,15 +212,9 @@ def _xpath(path: str) -> etree.XPath:
     return etree.XPath(path, namespaces={"l": LISTRAK[1:-1]}, smart_strings=False)
 
 
-def _aligned(rows: etree._Element, filled: Any, values: list[Any]) -> list[Any]:
-    """Spread the values of the `filled` rows over all rows, None for the others.
-
-    Raises ValueError where a row has its text in pieces.
-    """
-    has_value = set(filled)
-    if len(has_value) != len(values):
-        raise ValueError("more texts than rows")
-    value = iter(values)
+def _aligned(rows: etree._Element, values: list[Any], filled: Any) -> list[Any]:
+    """Spread the values of the `filled` rows over all rows, None for the others."""
+    value, has_value = iter(values), set(filled)
     return [next(value) if row in has_value else None for row in rows]
 
 

@@ -165,7 +165,8 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
         config={"start_date": "2026-02-01", "concurrency": concurrency},
         latency=0.002,
         lists=lists,
-        messages=24,
+        # With more pages in hand when the kill comes, it takes a longer account to make up for them.
+        messages=24 if concurrency == 1 else 140,
         start=START,
         end=END,
     )
@@ -192,9 +193,7 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
         f"concurrency {concurrency}: {made} pages asked for in {len(runs)} runs, {needed} "
         f"undisturbed: {made / needed:.3f} times; besides {dict(others)}"
     )
-    # Pages in hand when the kill came, bounded by four a worker, are asked for again.
-    in_hand = 0 if concurrency == 1 else 4 * concurrency * kills
-    assert made <= 1.15 * needed + in_hand
+    assert made <= 1.15 * needed
     assert others["GetContactListCollection"] <= len(runs)
     assert others["ReportListMessageActivity"] <= len(runs) * lists
 
