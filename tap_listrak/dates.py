@@ -22,8 +22,6 @@ _UNSET = "0001-01-01T00:00:00"
 _PLAIN = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{0,5}[1-9])?"
 )
-# ISO, or .NET's invariant form: the two in which Listrak's string dates may come.
-_AMERICAN = "%m/%d/%Y %I:%M:%S %p"
 
 
 def parse_instant(text: str) -> datetime:
@@ -70,18 +68,6 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
         return format_instant(moment)
 
     return read
-
-
-def string_reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
-    """Like `reader`, for the dates that Listrak sends as text: ISO or ``M/D/YYYY h:mm:ss AM``."""
-    read = reader(zone)
-
-    def read_either(text: str) -> str | None:
-        if "/" in text:
-            text = datetime.strptime(text.strip(), _AMERICAN).isoformat()
-        return read(text)
-
-    return read_either
 
 
 def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:

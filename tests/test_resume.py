@@ -165,7 +165,7 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
         config={"start_date": "2026-02-01", "concurrency": concurrency},
         latency=0.002,
         lists=lists,
-        # With more pages in hand when the kill comes, it takes a longer account to make up for them.
+        # More pages are in hand when the kill comes, for which a longer account makes up.
         messages=24 if concurrency == 1 else 140,
         start=START,
         end=END,
@@ -178,7 +178,7 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
     runs: list[Run] = []
     state: Any = None
     while not runs or runs[-1].code < 0:
-        calls = chance.randrange(1, 2 * needed // kills) if len(runs) < kills else 10**9
+        calls = chance.randrange(1, 3 * needed // (2 * kills)) if len(runs) < kills else 10**9
         wait = chance.uniform(0, 0.01)
         runs.append(run_until(tap, calls, wait=wait, second=0.01, state=state))
         state = runs[-1].states[-1] if runs[-1].states else state

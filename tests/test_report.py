@@ -1,0 +1,70 @@
+"""What a run says of itself while it goes on and at its end."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from listrak_service import Ask, Reply, html
+from tap_listrak import report
+from tests.tap import Tap, keys_emitted
+
+
+def test_progress_names_the_list_and_the_message_and_the_time_left(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    run = tap.run()
+    assert run.code == 0
+    shape = re.compile(
+        r"INFO \w+ of list \d+(, message (\d+) of 8)? \(list (\d) of 3\): [\d,]+ rows so far, "
+        r"[\d,]+ a second, about \d+ min left\.",
+    )
+    found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
+    lists = [int(match[3]) for match in found]
+    assert lists == sorted(lists)
+    assert set(lists) == {1, 2, 3}
+    of_first = [int(match[2]) for match in found if match[2] and match[3] == "1"]
+    assert of_first == sorted(of_first)
+    assert of_first[-1] > 1
+
+
+def test_progress_counts_the_lists_that_a_resumed_run_has_left(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tap.run()
+    halfway = next(
+        state
+        for state in whole.states
+        if state["bookmarks"]["message_opens"].get("offset", {}).get("ListIDs")
+    )
+    done = len(halfway["bookmarks"]["message_opens"]["offset"]["ListIDs"])
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    run = tap.run(state=halfway)
+    assert f"(list 1 of {3 - done})" in run.err
+
+
+def test_the_table_at_the_end_has_rows_calls_retries_and_what_is_set_aside(tap: Tap) -> None:
+    failed: set[str] = set()
+
+    def once(ask: Ask) -> Reply | None:
+        first = ask.operation == "ReportRangeMessageContactOpen" and not failed
+        failed.update({ask.operation} if first else ())
+        return html(503) if first else None
+
+    tap.service.rules.append(once)
+    run = tap.run()
+    lines = [line.split() for line in run.lines("INFO") if "METRIC" not in line]
+    table = {words[1]: words[2:] for words in lines}
+    rows = keys_emitted(run)["message_opens"].total()
+    calls = [ask.operation for ask in tap.service.asked].count("ReportRangeMessageContactOpen")
+    assert table["message_opens"][:3] == [f"{rows:,}", f"{calls:,}", "1"]
+    assert table["message_opens"][4] == "0"
+    assert table["message_clicks"][2] == "0"
+
+
+def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
+    run = tap.run()
+    (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
+    assert "at 127.0.0.1: 9 streams, up to 20" in line
