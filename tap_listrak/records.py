@@ -158,9 +158,7 @@ class Reader:
     def _by_row(self, rows: etree._Element, parent: int | None, oddities: Oddities) -> list[Record]:
         records = []
         for row in rows:
-            record = self._quickly(row)
-            if record is None:
-                record = self._carefully(row, oddities)
+            record = self._read_row(row, oddities)
             if self._parent_key:
                 record[self._parent_key] = parent
             if all(record[column] is not None for column in self._key):
@@ -169,27 +167,7 @@ class Reader:
                 oddities.keyless += 1
         return records
 
-    def _quickly(self, row: etree._Element) -> Record | None:
-        """Read a row that holds each known element once, all of them flat; None for any other."""
-        if self._compound:
-            return None
-        record = self._blank.copy()
-        cells = self._cells
-        try:
-            for cell in row:
-                column, convert = cells[cell.tag]
-                text = cell.text
-                if text:
-                    if record[column] is not None or len(cell):
-                        return None
-                    record[column] = convert(text) if convert else text
-                elif len(cell):
-                    return None
-        except (KeyError, ValueError):
-            return None
-        return record
-
-    def _carefully(self, row: etree._Element, oddities: Oddities) -> Record:
+    def _read_row(self, row: etree._Element, oddities: Oddities) -> Record:
         record = self._blank.copy()
         found: dict[str, list[etree._Element]] = {}
         for cell in row:
