@@ -36,6 +36,7 @@ from tap_listrak.parts import CONTACT_DAYS
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
 
 HERE = Path(__file__).parent
+SCHEMAS = HERE.parent / "tap_listrak/schemas"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
                 datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_DAYS
             )
         ]
-    properties = stream.schema()["properties"]
+    properties = json.loads((SCHEMAS / f"{stream.name}.json").read_text("utf-8"))["properties"]
     return {
         "wsdl": service.url,
         "url": service.url.partition("?")[0],

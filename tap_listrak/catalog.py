@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tap_listrak.config import Config
 from tap_listrak.errors import UsageError
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
 
@@ -16,15 +17,15 @@ LOGGER = logging.getLogger(__name__)
 Selection = dict[Stream, tuple[str, ...]]
 
 
-def discover(streams: Iterable[Stream]) -> dict[str, Any]:
+def discover(streams: Iterable[Stream], config: Config) -> dict[str, Any]:
     """Make the Singer catalog of these streams."""
-    return {"streams": [_entry(stream) for stream in streams]}
+    return {"streams": [_entry(stream, config) for stream in streams]}
 
 
-def _entry(stream: Stream) -> dict[str, Any]:
-    schema = stream.schema()
+def _entry(stream: Stream, config: Config) -> dict[str, Any]:
+    schema, key = stream.schema(config), stream.key(config)
     table: dict[str, Any] = {
-        "table-key-properties": list(stream.key),
+        "table-key-properties": list(key),
         "forced-replication-method": "FULL_TABLE",
         "inclusion": "available",
     }
@@ -34,7 +35,7 @@ def _entry(stream: Stream) -> dict[str, Any]:
     for column in schema["properties"]:
         field: dict[str, Any] = (
             {"inclusion": "automatic"}
-            if column in stream.key
+            if column in key
             else {"inclusion": "available", "selected-by-default": True}
         )
         metadata.append({"breadcrumb": ["properties", column], "metadata": field})
@@ -42,17 +43,17 @@ def _entry(stream: Stream) -> dict[str, Any]:
         "tap_stream_id": stream.name,
         "stream": stream.name,
         "schema": schema,
-        "key_properties": list(stream.key),
+        "key_properties": list(key),
         "metadata": metadata,
     }
 
 
-def everything() -> Selection:
+def everything(config: Config) -> Selection:
     """Select every stream with every column: what a run without a catalog syncs."""
-    return {stream: tuple(stream.schema()["properties"]) for stream in STREAMS}
+    return {stream: tuple(stream.schema(config)["properties"]) for stream in STREAMS}
 
 
-def select(catalog: object) -> Selection:
+def select(catalog: object, config: Config) -> Selection:
     """Read which streams and columns a catalog selects. Raises UsageError where it is no catalog.
 
     Schemas and keys are the tap's own, whatever the catalog holds. A stream whose inclusion is
@@ -76,7 +77,7 @@ def select(catalog: object) -> Selection:
             raise UsageError(f"The catalog has the stream {name} twice.")
         seen.add(name)
         metadata = _metadata(name, entry)
-        columns = BY_NAME[name].schema()["properties"]
+        columns = BY_NAME[name].schema(config)["properties"]
         for breadcrumb in metadata:
             if breadcrumb[1:2] and breadcrumb[1] not in columns:
                 LOGGER.warning(
@@ -89,8 +90,8 @@ def select(catalog: object) -> Selection:
     return {
         stream: tuple(
             column
-            for column in stream.schema()["properties"]
-            if column in stream.key
+            for column in stream.schema(config)["properties"]
+            if column in stream.key(config)
             or _is_selected(
                 f"{stream.name}.{column}",
                 selected[stream.name].get(("properties", column), {}),

@@ -175,10 +175,12 @@ def _run(
         check = workers.submit(lambda: discovery.readable_streams(config, client, now))
         readable = workers.result(check)
         LOGGER.info("Listrak let the user in; %d streams are in the catalog.", len(readable))
-        _print(catalog.discover(readable))
+        _print(catalog.discover(readable, config))
         return
     selection = (
-        catalog.select(_load(selected_by, "catalog")) if selected_by else catalog.everything()
+        catalog.select(_load(selected_by, "catalog"), config)
+        if selected_by
+        else catalog.everything(config)
     )
     raw = _load(arguments.state, "state") if arguments.state else {}
     known = state.parse(raw, now, timedelta(days=config.lookback_days))

@@ -34,6 +34,9 @@ class Config:
     lookback_days: int
     list_ids: frozenset[int] | None
     include_test_messages: bool
+    activity_window_days: int | None
+    keep_every_event: bool
+    typed_event_dates: bool
     user_agent: str
 
     @property
@@ -133,11 +136,30 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Option(NamedTuple):
-    """One key of the config file: how its value is read, its default, and words for people."""
+class Kind(NamedTuple):
+    """What a value may be: how it is read (or ValueError), in words, and as JSON Schema."""
 
     read: Callable[[Any], Any]
     takes: str
+    schema: dict[str, Any]
+
+
+def _whole(least: int, most: int) -> Kind:
+    return Kind(
+        _between(least, most),
+        f"a whole number from {least} to {most}",
+        {"type": "integer", "minimum": least, "maximum": most},
+    )
+
+
+_SECRET = Kind(_secret, "text", {"type": "string", "secret": True, "writeOnly": True})
+_BOOLEAN = Kind(_boolean, "true or false", {"type": "boolean"})
+
+
+class Option(NamedTuple):
+    """One key of the config file: what it takes, its default, and what it is for."""
+
+    kind: Kind
     default: Any
     meaning: str
 
@@ -145,59 +167,71 @@ class Option(NamedTuple):
 REQUIRED = object()
 
 OPTIONS: dict[str, Option] = {
-    "username": Option(_secret, "text", REQUIRED, "Listrak user name"),
-    "password": Option(_secret, "text", REQUIRED, "that user's password"),
+    "username": Option(_SECRET, REQUIRED, "Listrak user name"),
+    "password": Option(_SECRET, REQUIRED, "that user's password"),
     "start_date": Option(
-        _instant,
-        "an ISO 8601 date or date-time that is not in the future, such as 2025-01-01T00:00:00Z",
+        Kind(
+            _instant,
+            "an ISO 8601 date or date-time that is not in the future, such as 2025-01-01T00:00:00Z",
+            {"type": "string", "format": "date-time"},
+        ),
         REQUIRED,
         "how far back the first sync goes; without an offset it is UTC",
     ),
     "wsdl_url": Option(
-        _address,
-        "an https address without a user name in it (http only on this machine itself)",
+        Kind(
+            _address,
+            "an https address without a user name in it (http only on this machine itself)",
+            {"type": "string", "format": "uri"},
+        ),
         LISTRAK_WSDL,
         "another address of the service, such as a test double",
     ),
     "interval_days": Option(
-        _between(1, 3650),
-        "a whole number from 1 to 3650",
-        365,
-        "longest date window, in days, in which messages are asked for",
+        _whole(1, 3650), 365, "longest date window, in days, in which messages are asked for"
     ),
     "request_timeout": Option(
-        _between(1, 3600),
-        "a whole number from 1 to 3600",
-        300,
-        "seconds for one whole reply, from connecting to its last byte",
+        _whole(1, 3600), 300, "seconds for one whole reply, from connecting to its last byte"
     ),
-    "concurrency": Option(
-        _between(1, 32), "a whole number from 1 to 32", 4, "requests under way at once"
-    ),
+    "concurrency": Option(_whole(1, 32), 4, "requests under way at once"),
     "timezone": Option(
-        _zone,
-        "the name of a time zone, such as UTC or America/New_York",
+        Kind(
+            _zone,
+            "the name of a time zone, such as UTC or America/New_York",
+            {"type": "string"},
+        ),
         "UTC",
         "zone of the times that Listrak gives without an offset",
     ),
     "lookback_days": Option(
-        _between(1, 365),
-        "a whole number from 1 to 365",
+        _whole(1, 365),
         1,
         "how far before its bookmark each stream is asked again, for rows that arrive late",
     ),
     "list_ids": Option(
-        _identifiers,
-        "at least one ListID, in an array or separated by commas",
+        Kind(
+            _identifiers,
+            "at least one ListID, in an array or separated by commas",
+            {"type": ["array", "string"], "items": {"type": "integer"}},
+        ),
         None,
         "only these lists; also how one account is split over several runs",
     ),
-    "include_test_messages": Option(
-        _boolean, "true or false", True, "whether test messages are synced, too"
+    "include_test_messages": Option(_BOOLEAN, True, "whether test messages are synced, too"),
+    "activity_window_days": Option(
+        _whole(1, 3650),
+        None,
+        "ask for events only of messages sent at most so many days before the bookmark, and not "
+        "of all since start_date",
+    ),
+    "keep_every_event": Option(
+        _BOOLEAN, False, "whether each open, click, read and bounce is a row, not one a contact"
+    ),
+    "typed_event_dates": Option(
+        _BOOLEAN, False, "whether the dates of events are date-times in UTC, not text"
     ),
     "user_agent": Option(
-        _header,
-        "printable ASCII text",
+        Kind(_header, "printable ASCII text", {"type": "string"}),
         f"tap-listrak/{__version__}",
         "how the tap names itself to Listrak",
     ),
@@ -217,12 +251,12 @@ def parse(raw: object, now: datetime) -> Config:
         given = raw.get(key)
         if given is None or given == "":
             if option.default is REQUIRED:
-                raise UsageError(f"The config lacks `{key}`: it takes {option.takes}.")
+                raise UsageError(f"The config lacks `{key}`: it takes {option.kind.takes}.")
             given = option.default
         try:
-            values[key] = None if given is None else option.read(given)
+            values[key] = None if given is None else option.kind.read(given)
         except ValueError as wrong:
-            raise UsageError(f"The config's `{key}` takes {option.takes}.") from wrong
+            raise UsageError(f"The config's `{key}` takes {option.kind.takes}.") from wrong
     if values["start_date"] > now:
-        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].takes}.")
+        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].kind.takes}.")
     return Config(**{each.name: values[each.name] for each in fields(Config)})

@@ -23,6 +23,11 @@ _PLAIN = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{0,5}[1-9])?"
 )
 
+# The other form in which Listrak is said to write the dates of events.
+_US = re.compile(
+    r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
+)
+
 
 def parse_instant(text: str) -> datetime:
     """Read an ISO 8601 date or date-time; without an offset it is UTC. Raises ValueError."""
@@ -66,6 +71,21 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
         except OverflowError as overflow:
             raise ValueError("beyond the years 1 to 9999") from overflow
         return format_instant(moment)
+
+    return read
+
+
+def event_reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
+    """Do as `reader` does, for the dates of events, which may be `M/D/YYYY h:mm:ss AM`, too."""
+    read_iso = reader(zone)
+
+    def read(text: str) -> str | None:
+        found = _US.fullmatch(text.strip())
+        if found:
+            month, day, year, hour, rest, half = found.groups()
+            hours = int(hour) % 12 + (12 if half == "P" else 0)
+            text = f"{year}-{month:0>2}-{day:0>2}T{hours:02}:{rest}"
+        return read_iso(text)
 
     return read
 

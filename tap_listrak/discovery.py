@@ -61,11 +61,11 @@ def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]
             continue
         yield stream
         if stream in (LISTS, MESSAGES):
-            reader = Reader(stream, stream.key, config.timezone)
+            reader = Reader(stream, stream.published_key, config)
             try:
                 records = reader.read(rows, part.ListID, Oddities())
             except Unreadable as wrong:
                 LOGGER.warning("%s: its children cannot be checked. %s", stream.name, wrong)
                 continue
             if records:
-                found[stream] = min(record[stream.key[0]] for record in records)
+                found[stream] = min(record[stream.published_key[0]] for record in records)

@@ -17,14 +17,14 @@ class Output:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
 
-    def schema(self, stream: Stream, schema: dict[str, Any]) -> None:
+    def schema(self, stream: Stream, schema: dict[str, Any], key: tuple[str, ...]) -> None:
         """Write the SCHEMA of a stream."""
         self._message(
             {
                 "type": "SCHEMA",
                 "stream": stream.name,
                 "schema": schema,
-                "key_properties": list(stream.key),
+                "key_properties": list(key),
             }
         )
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 from lxml import etree
-from pytz import BaseTzInfo
 
 from tap_listrak import dates, errors
+from tap_listrak.config import Config
 from tap_listrak.reply import LISTRAK
 from tap_listrak.streams import Stream
 
@@ -71,16 +71,18 @@ def boolean(text: str) -> bool:
 class Reader:
     """Reads the rows of one stream into records with these columns."""
 
-    def __init__(self, stream: Stream, columns: Iterable[str], zone: BaseTzInfo) -> None:
+    def __init__(self, stream: Stream, columns: Iterable[str], config: Config) -> None:
         self.stream = stream
-        properties: Mapping[str, Any] = stream.schema()["properties"]
+        properties: Mapping[str, Any] = stream.schema(config)["properties"]
         parent_key = stream.parent_key
         wanted = list(columns)
         self._properties = {column: properties[column] for column in wanted}
-        self._key = [column for column in stream.key if column != parent_key]
+        self._where_absent = stream.where_absent(config)
+        given = {parent_key, *self._where_absent}
+        self._key = [column for column in stream.key(config) if column not in given]
         self._parent_key = parent_key if parent_key in wanted else None
         self._blank: Record = dict.fromkeys(wanted)
-        self._zone = zone
+        self._zone = config.timezone
         # By element: its column, and how its text is read (None: as it is).
         self._cells: dict[str, tuple[str, Convert | None]] = {
             LISTRAK + column: (column, self._convert(column, properties[column]))
@@ -110,7 +112,9 @@ class Reader:
             return number
         if "boolean" in types:
             return boolean
-        if schema.get("format") == "date-time" or column in self.stream.utc_strings:
+        if schema.get("format") == "date-time" and column in self.stream.event_dates:
+            return dates.event_reader(self._zone)
+        if schema.get("format") == "date-time" or column in self.stream.utc_text:
             return dates.reader(self._zone)
         return None
 
@@ -148,6 +152,9 @@ class Reader:
                     if column in self._key:
                         return None
                     values = _aligned(rows, values, self._filled[column](rows))
+                absent = self._where_absent.get(column)
+                if absent is not None and None in values:
+                    values = [absent if value is None else value for value in values]
                 columns.append(values)
         except ValueError:
             # Row by row, the field can be named.
@@ -161,6 +168,8 @@ class Reader:
             record = self._read_row(row, oddities)
             if self._parent_key:
                 record[self._parent_key] = parent
+            for column, absent in self._where_absent.items():
+                record[column] = absent if record[column] is None else record[column]
             if all(record[column] is not None for column in self._key):
                 records.append(record)
             else:

@@ -114,12 +114,14 @@ class Progress:
         assert self.offset is not None  # noqa: S101 - only a stream that began is asked
         return self.offset
 
+    def bookmark_of(self, ListID: int) -> datetime | None:
+        """The bookmark, where it speaks for this list."""
+        covered = self.covers is None or ListID in self.covers.ListIDs
+        return self.bookmark if covered else None
+
     def start_of(self, ListID: int) -> datetime:
         """Where this run's range starts in one list."""
-        covered = self.bookmark is not None and (
-            self.covers is None or ListID in self.covers.ListIDs
-        )
-        return self.range.start if covered else self.range.start_date
+        return self.range.start if self.bookmark_of(ListID) else self.range.start_date
 
     def complete(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""

@@ -65,9 +65,10 @@ class Sync:
             lists = fetch_lists(self._config, self._client, self._workers, self._selection)
             walk = self._begin()
             for stream, columns in self._selection.items():
-                schema = stream.schema()
+                schema = stream.schema(self._config)
                 chosen = {name: schema["properties"][name] for name in columns}
-                self._output.schema(stream, {**schema, "properties": chosen})
+                key = stream.key(self._config)
+                self._output.schema(stream, {**schema, "properties": chosen}, key)
             self._emit_all(walk, lists)
         except OutputError:
             raise

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -203,9 +203,9 @@ class Walk:
                 return
             if message.place == here:
                 page = place.page or 1
-        ranged = "StartDate" in stream.arguments
-        if not ranged and message.SendDate and message.SendDate < start:
+        if message.SendDate and self._is_too_old(message.SendDate, progress, ListID):
             return
+        ranged = "StartDate" in stream.arguments
         since_sent = not ranged or message.SendDate is None or start <= message.SendDate
         yield Part(
             stream,
@@ -218,6 +218,13 @@ class Walk:
             # The counts are to date, so they say little about a window that starts later.
             expected=message.counts.get(stream.count or "") if since_sent else None,
         )
+
+    def _is_too_old(self, sent: datetime, progress: Progress, ListID: int) -> bool:
+        """Whether a message was sent too long ago to be asked for a stream's rows."""
+        if "StartDate" not in progress.stream.arguments:
+            return sent < progress.start_of(ListID)
+        days, bookmark = self._config.activity_window_days, progress.bookmark_of(ListID)
+        return bool(days and bookmark and bookmark - sent > timedelta(days=days))
 
     def _contacts(self, progress: Progress, ListID: int) -> Iterator[Part]:
         start, end = progress.start_of(ListID), progress.range.end
@@ -280,7 +287,7 @@ def _reader(stream: Stream, selection: Selection, config: Config) -> Reader:
     """Make the reader of the selected columns, and of what the walk needs of messages."""
     needed = {LISTS: ("ListID",), MESSAGES: ("MsgID", "SendDate", *_COUNTS)}
     columns = dict.fromkeys((*selection.get(stream, ()), *needed.get(stream, ())))
-    return Reader(stream, columns, config.timezone)
+    return Reader(stream, columns, config)
 
 
 def _read(

@@ -176,6 +176,6 @@ def keys_emitted(*runs: Run) -> dict[str, Counter[tuple[Any, ...]]]:
     emitted: dict[str, Counter[tuple[Any, ...]]] = {name: Counter() for name in by_name}
     for run in runs:
         for each in run.of_type("RECORD"):
-            key = by_name[each["stream"]].key
+            key = by_name[each["stream"]].published_key
             emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
     return emitted

@@ -23,7 +23,14 @@ SECRET = "hunter2"
 REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}
 TOO_MANY_DIGITS = "9" * 5000
 
-NUMBERS = {"interval_days": 3650, "request_timeout": 3600, "concurrency": 32, "lookback_days": 365}
+NUMBERS = {
+    "interval_days": 3650,
+    "request_timeout": 3600,
+    "concurrency": 32,
+    "lookback_days": 365,
+    "activity_window_days": 3650,
+}
+BOOLEANS = ["include_test_messages", "keep_every_event", "typed_event_dates"]
 
 WRONG: dict[str, list[Any]] = {
     **{key: [None, "", 5, True, [SECRET], {"a": SECRET}] for key in REQUIRED},
@@ -65,7 +72,7 @@ WRONG: dict[str, list[Any]] = {
         *([[]], [None], [True], [1.5], [0], [1, -2], [2**31], ["x"], [""]),
         *(",", " ", "x", "1,x", "1;2", "0", "1,-2", "1.5", TOO_MANY_DIGITS),
     ],
-    "include_test_messages": [2, -1, 1.0, [], {}, "yes", "on", "2", " "],
+    **{key: [2, -1, 1.0, [], {}, "yes", "on", "2", " "] for key in BOOLEANS},
     "user_agent": [5, True, [], {}, "two\nlines", "a\rb", "é", "\x00"],
 }
 WRONG["username"] += [f"{SECRET}\n", f"{SECRET}\x00"]
@@ -146,13 +153,16 @@ def test_the_defaults_are_as_documented() -> None:
         lookback_days=1,
         list_ids=None,
         include_test_messages=True,
+        activity_window_days=None,
+        keep_every_event=False,
+        typed_event_dates=False,
         user_agent=f"tap-listrak/{__version__}",
     )
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 @pytest.mark.parametrize(
-    "key", [*NUMBERS, "wsdl_url", "timezone", "list_ids", "include_test_messages", "user_agent"]
+    "key", [*NUMBERS, *BOOLEANS, "wsdl_url", "timezone", "list_ids", "user_agent"]
 )
 def test_an_optional_key_that_is_null_or_empty_takes_its_default(key: str, nothing: Any) -> None:
     assert read(**{key: nothing}) == read()

@@ -24,6 +24,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING}
 NAMES = [stream.name for stream in STREAMS]
+SAMPLE = json.loads((ROOT / "sample_config.json").read_text("utf-8"))
+CONFIG = config.parse(SAMPLE, datetime.now(timezone.utc))
 
 
 def section(heading: str, document: str = README) -> str:
@@ -65,7 +67,7 @@ def as_written(option: config.Option) -> str:
     if option.default is config.REQUIRED:
         return "required"
     if option.default is None:
-        return "all"
+        return "none"
     is_text = isinstance(option.default, str)
     return f"`{option.default if is_text else json.dumps(option.default)}`"
 
@@ -108,15 +110,13 @@ def texts_of_the_code() -> str:
 
 def test_the_config_table_holds_every_option_with_its_default() -> None:
     assert rows(section("## Configure")) == [
-        [f"`{key}`", option.takes, as_written(option), option.meaning]
+        [f"`{key}`", option.kind.takes, as_written(option), option.meaning]
         for key, option in config.OPTIONS.items()
     ]
 
 
 def test_the_sample_config_holds_options_at_their_defaults() -> None:
-    sample = json.loads((ROOT / "sample_config.json").read_text("utf-8"))
-    config.parse(sample, datetime.now(timezone.utc))
-    for key, value in sample.items():
+    for key, value in SAMPLE.items():
         default = config.OPTIONS[key].default
         assert default is config.REQUIRED or value == default
 
@@ -134,18 +134,19 @@ def test_the_table_reference_holds_the_nine_tables_in_order() -> None:
 @pytest.mark.parametrize("stream", STREAMS, ids=NAMES)
 def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream: Stream) -> None:
     text = section(f"### {stream.name}")
-    columns = stream.schema()["properties"]
-    assert f"Key: {' and '.join(f'`{column}`' for column in stream.key)}." in text
+    columns = stream.schema(CONFIG)["properties"]
+    assert f"Key: {' and '.join(f'`{column}`' for column in stream.published_key)}." in text
     assert f"From `{stream.operation}`." in text
     assert [row[:2] for row in rows(text)] == [
         [f"`{column}`", type_of(schema)] for column, schema in columns.items()
     ]
-    assert {row[0] for row in rows(text) if row[2] == "key"} == {f"`{each}`" for each in stream.key}
+    key = {f"`{column}`" for column in stream.published_key}
+    assert {row[0] for row in rows(text) if row[2] == "key"} == key
 
 
 def test_the_fields_within_objects_are_named() -> None:
     for stream in STREAMS:
-        for column, schema in stream.schema()["properties"].items():
+        for column, schema in stream.schema(CONFIG)["properties"].items():
             (row,) = [row for row in rows(section(f"### {stream.name}")) if row[0] == f"`{column}`"]
             for name, facts in schema.get("properties", {}).items():
                 assert f"`{name}` ({type_of(facts)})" in row[2]
@@ -161,7 +162,7 @@ def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() ->
     of_contacts = [
         f"subscribed_contacts |o..o{{ {stream.name} : ContactID"
         for stream in STREAMS
-        if stream.of_message and "ContactID" in stream.schema()["properties"]
+        if stream.of_message and "ContactID" in stream.schema(CONFIG)["properties"]
     ]
     assert sorted(map(str.strip, diagram.splitlines())) == sorted(of_parents + of_contacts)
 

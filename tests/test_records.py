@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
 
 import orjson
 import pytest
-import pytz
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
+from tap_listrak.config import parse
 from tap_listrak.errors import Unreadable
 from tap_listrak.records import Oddities, Reader, boolean, integer, number
 from tap_listrak.reply import LISTRAK
 from tap_listrak.streams import BY_NAME
 from tests.test_discovery import COLUMNS, KEYS
 
+CONFIG = parse(
+    {"username": "robot", "password": "hunter2", "start_date": "2025-01-01"},
+    datetime(2026, 1, 1, tzinfo=timezone.utc),
+)
 PARENT = 4711
 SPACES = st.text(" \t\n\r", max_size=2)
 
@@ -157,7 +161,7 @@ def read(stream: str, columns: list[str], *rows: str) -> tuple[list[dict[str, An
     )
     oddities = Oddities()
     parent = PARENT if BY_NAME[stream].parent else None
-    records = Reader(BY_NAME[stream], columns, pytz.utc).read(result, parent, oddities)
+    records = Reader(BY_NAME[stream], columns, CONFIG).read(result, parent, oddities)
     return [read_json(record) for record in records], oddities
 
 

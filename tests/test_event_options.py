@@ -1,0 +1,256 @@
+"""The options that change which events come, what tells them apart, and how they are dated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.conftest import MakeTap
+from tests.tap import Run, keys_emitted, selecting
+from tests.test_full_sync import NOW, assert_valid, now, small
+from tests.test_incremental import LATER, later, message_ids
+from tests.test_rows import EMAIL, NIL, rows_of
+
+# What an event is told by, besides its message and contact.
+EVENT_KEYS = {
+    "message_opens": ["OpenDate"],
+    "message_clicks": ["ClickDate", "LinkUrl"],
+    "message_reads": ["ReadDate"],
+    "message_bounces": ["BounceDate"],
+}
+EVENT_DATES = [
+    *[(stream, key[0]) for stream, key in EVENT_KEYS.items()],
+    ("message_unsubs", "AdditionDate"),
+    ("message_unsubs", "RemovalDate"),
+]
+UNTYPED: dict[str, Any] = {"keep_every_event": True}
+TYPED: dict[str, Any] = {"keep_every_event": True, "typed_event_dates": True}
+
+
+def schemas(run: Run) -> dict[str, dict[str, Any]]:
+    """By stream, the SCHEMA message."""
+    return {each["stream"]: each for each in run.of_type("SCHEMA")}
+
+
+def sync(make_tap: MakeTap, stream: str, *rows: str, **config: Any) -> Run:
+    """Sync one message of which a stream's first page holds these rows."""
+    account = small(lists=1, messages=0, contacts=0)
+    account.add_message(int(str(account.lists()[0]["ListID"])), 42, datetime(2026, 6, 30))
+    tap = make_tap(account, {"start_date": "2026-06-29", **config})
+    operation = BY_NAME[stream].operation
+    tap.service.rules.append(
+        lambda ask: (
+            rows_of(stream, *rows)
+            if ask.operation == operation and ask.arguments["Page"] == "1"
+            else None
+        )
+    )
+    run = tap.run(clock=now)
+    assert_valid(run)
+    return run
+
+
+# keep_every_event
+
+
+def test_by_default_an_event_is_told_by_its_message_and_contact(make_tap: MakeTap) -> None:
+    run = make_tap(small()).run(clock=now)
+    for stream in EVENT_KEYS:
+        assert schemas(run)[stream]["key_properties"] == ["MsgID", "EmailAddress"]
+
+
+@pytest.mark.parametrize("config", [UNTYPED, TYPED])
+def test_with_keep_every_event_its_date_and_link_join_the_key(
+    config: dict[str, Any], make_tap: MakeTap
+) -> None:
+    tap = make_tap(small(), config)
+    catalog = tap.discover()
+    run = tap.run(clock=now)
+    assert_valid(run)
+    for entry in catalog["streams"]:
+        stream = entry["stream"]
+        key = [*BY_NAME[stream].published_key, *EVENT_KEYS.get(stream, [])]
+        assert schemas(run)[stream]["key_properties"] == key
+        assert entry["key_properties"] == key
+        table, *columns = entry["metadata"]
+        assert table["metadata"]["table-key-properties"] == key
+        automatic = [
+            each["breadcrumb"][1]
+            for each in columns
+            if each["metadata"]["inclusion"] == "automatic"
+        ]
+        assert sorted(automatic) == sorted(key)
+        for schema in (entry["schema"], schemas(run)[stream]["schema"]):
+            for column in key:
+                assert "null" not in schema["properties"][column]["type"]
+
+
+def test_with_keep_every_event_the_key_comes_though_the_catalog_leaves_it_out(
+    make_tap: MakeTap,
+) -> None:
+    tap = make_tap(small())
+    catalog = selecting(tap.discover(), "message_clicks")
+    for entry in catalog["streams"]:
+        for each in entry["metadata"][1:]:
+            each["metadata"]["selected"] = False
+    run = tap.run(clock=now, catalog=catalog, config=UNTYPED)
+    (schema,) = run.of_type("SCHEMA")
+    assert set(schema["schema"]["properties"]) == {"MsgID", "EmailAddress", "ClickDate", "LinkUrl"}
+    assert {frozenset(record) for record in run.records("message_clicks")} == {
+        frozenset(schema["schema"]["properties"])
+    }
+
+
+@pytest.mark.parametrize("absent", ["", "<ClickDate /><LinkUrl />", f"<LinkUrl {NIL} />"])
+@pytest.mark.parametrize(
+    ("config", "date"), [(UNTYPED, ""), (TYPED, "1970-01-01T00:00:00Z")], ids=["text", "typed"]
+)
+# Beside a row of the plain form, and beside one that is read by itself.
+@pytest.mark.parametrize("beside", [EMAIL, f"{EMAIL}<New>field</New>"])
+def test_an_absent_part_of_the_key_is_filled(
+    absent: str, config: dict[str, Any], date: str, beside: str, make_tap: MakeTap
+) -> None:
+    run = sync(
+        make_tap, "message_clicks", f"{EMAIL}{absent}", beside, f"{EMAIL}<LinkUrl>u</LinkUrl>",
+        **config,
+    )  # fmt: skip
+    found = [(row["ClickDate"], row["LinkUrl"]) for row in run.records("message_clicks")]
+    assert found == [(date, ""), (date, ""), (date, "u")]
+    assert run.code == 0
+
+
+def test_without_keep_every_event_what_is_absent_is_null(make_tap: MakeTap) -> None:
+    run = sync(make_tap, "message_clicks", EMAIL, typed_event_dates=True)
+    (record,) = run.records("message_clicks")
+    assert record["ClickDate"] is None
+    assert record["LinkUrl"] is None
+
+
+# typed_event_dates
+
+
+@pytest.mark.parametrize(("stream", "column"), EVENT_DATES)
+@pytest.mark.parametrize(
+    ("sent", "due"),
+    [
+        ("2026-06-30T23:30:00", "2026-07-01T03:30:00Z"),
+        ("2026-06-30T23:30:00.25", "2026-07-01T03:30:00.25Z"),
+        ("2026-06-30T23:30:00+02:00", "2026-06-30T21:30:00Z"),
+        ("6/30/2026 11:30:05 PM", "2026-07-01T03:30:05Z"),
+        ("6/30/2026 12:00:00 AM", "2026-06-30T04:00:00Z"),
+        ("12/1/2025 12:00:00 PM", "2025-12-01T17:00:00Z"),
+        (" 1/2/2026 3:04:05 AM ", "2026-01-02T08:04:05Z"),
+        ("0001-01-01T00:00:00", None),
+        ("1/1/0001 12:00:00 AM", None),
+    ],
+)
+def test_the_dates_of_events_are_typed_and_in_utc(
+    stream: str, column: str, sent: str, due: str | None, make_tap: MakeTap
+) -> None:
+    run = sync(
+        make_tap, stream, f"{EMAIL}<{column}>{sent}</{column}>",
+        typed_event_dates=True, timezone="America/New_York",
+    )  # fmt: skip
+    assert [record[column] for record in run.records(stream)] == [due]
+    assert schemas(run)[stream]["schema"]["properties"][column]["format"] == "date-time"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "yesterday",
+        "30/6/2026 11:30:05 PM",
+        "6/30/2026 13:30:05 PM",
+        "6/30/2026 0:30:05 AM",
+        "6/30/2026 11:60:05 PM",
+        "6/30/2026",
+    ],
+)
+def test_a_date_that_cannot_be_read_is_set_aside_and_not_lost(sent: str, make_tap: MakeTap) -> None:
+    run = sync(
+        make_tap, "message_opens", f"{EMAIL}<OpenDate>{sent}</OpenDate>", typed_event_dates=True
+    )
+    (owed,) = run.states[-1]["set_aside"]
+    assert owed["stream"] == "message_opens"
+    assert "OpenDate" in run.err
+    assert sent not in run.err
+
+
+@pytest.mark.parametrize("form", ["iso", "us"])
+def test_by_default_the_dates_of_events_pass_through_as_sent(form: Any, make_tap: MakeTap) -> None:
+    tap = make_tap(small(event_dates=form), {"start_date": "2026-04-01"})
+    run = tap.run(clock=now)
+    for stream, key in EVENT_KEYS.items():
+        sent = Counter(
+            row.get(key[0])
+            for MsgID in message_ids(tap.service.account)
+            for row in tap.service.account.events(BY_NAME[stream].operation, MsgID)
+        )
+        assert Counter(record[key[0]] for record in run.records(stream)) == sent
+        assert "format" not in schemas(run)[stream]["schema"]["properties"][key[0]]
+
+
+# activity_window_days
+
+
+def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
+    make_tap: MakeTap,
+) -> None:
+    tap = make_tap(small(), {"start_date": "2026-04-01", "activity_window_days": 30})
+    first = tap.run(clock=now)
+    everything = keys_emitted(tap.run(clock=now, config={"activity_window_days": None}))
+    assert keys_emitted(first) == everything, "a first run knows no bookmark"
+    tap.service.asked.clear()
+    run = tap.run(clock=later, state=first.states[-1])
+    since = (NOW - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S")
+    young = message_ids(tap.service.account, since=since)
+    assert young < message_ids(tap.service.account)
+    assert young
+    for stream in STREAMS:
+        if "StartDate" in stream.arguments and stream.of_message:
+            assert young == {
+                int(ask.arguments["MsgID"])
+                for ask in tap.service.asked
+                if ask.operation == stream.operation
+            }
+    assert run.states[-1]["bookmarks"]["message_opens"]["OpenDate"] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
+    assert len(run.records("messages")) == len(message_ids(tap.service.account))
+
+
+def test_a_list_that_the_bookmark_does_not_speak_for_comes_whole(make_tap: MakeTap) -> None:
+    account = small()
+    ListIDs = [int(str(row["ListID"])) for row in account.lists()]
+    tap = make_tap(account, {"start_date": "2026-04-01", "activity_window_days": 30})
+    first = tap.run(clock=now, config={"list_ids": ListIDs[:1]})
+    run = tap.run(clock=later, state=first.states[-1])
+    of_second = {int(str(row["MsgID"])) for row in account.messages(ListIDs[1])}
+    due = sum(len(account.events(BY_NAME["message_opens"].operation, each)) for each in of_second)
+    assert len([row for row in run.records("message_opens") if row["MsgID"] in of_second]) == due
+
+
+def test_a_message_without_a_date_is_asked_for_however_short_the_window(
+    make_tap: MakeTap,
+) -> None:
+    account = small(messages=0)
+    account.add_message(int(str(account.lists()[0]["ListID"])), 42, "0001-01-01T00:00:00")
+    tap = make_tap(
+        account, {"start_date": "0001-01-01", "activity_window_days": 1, "interval_days": 3650}
+    )
+    state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-30T00:00:00Z"}}}
+    catalog = selecting(tap.discover(), "message_opens")
+    tap.service.asked.clear()
+    tap.run(clock=now, state=state, catalog=catalog)
+    assert [ask.arguments["MsgID"] for ask in tap.service.asked if "MsgID" in ask.arguments] == [
+        "42"
+    ]
+
+
+def test_a_bookmark_in_the_first_year_is_no_trouble(make_tap: MakeTap) -> None:
+    tap = make_tap(small(), {"activity_window_days": 3650, "lookback_days": 365})
+    state = {"bookmarks": {"message_opens": {"OpenDate": "0001-01-01T00:00:00Z"}}}
+    catalog = selecting(tap.discover(), "message_opens")
+    assert tap.run(clock=now, state=state, catalog=catalog).code == 0
