@@ -19,7 +19,10 @@ setup(
     license_files=["LICENSE"],
     classifiers=[
         "Environment :: Console",
-        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Database",
         "Typing :: Typed",
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import json
@@ -12,6 +11,7 @@ import re
 import signal
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,8 +19,10 @@ from types import FrameType
 from typing import Any, NoReturn
 from xml.sax.saxutils import escape
 
-from tap_listrak import __version__, catalog, discovery, state
+from tap_listrak import catalog, discovery, state
 from tap_listrak import config as configuration
+from tap_listrak.about import about
+from tap_listrak.arguments import parse
 from tap_listrak.client import Client
 from tap_listrak.dates import UTC
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
@@ -34,40 +36,6 @@ LOGGER = logging.getLogger("tap_listrak")
 SECONDS_TO_END = 1.0
 
 LONGEST_LINE = 1000
-
-EXIT_CODES = {
-    0: "everything selected was emitted, or set aside in the state with a WARNING",
-    1: "the run failed, for the reason in its CRITICAL line; the last STATE is where to go on",
-    2: "the command line, config, catalog or state has a mistake; nothing was asked of Listrak",
-    3: "Listrak refused the user, the address or the request",
-    4: "stdout was closed (the target ended) or is full",
-    130: "stopped by SIGINT; the last STATE is where to go on",
-    143: "stopped by SIGTERM; the last STATE is where to go on",
-}
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tap-listrak",
-        description="Copies a Listrak account (lists, messages, and what every contact did with "
-        "every message) to stdout as Singer messages. Logs go to stderr.",
-        epilog="Without --discover and without a catalog, every stream is synced. "
-        "TAP_LISTRAK_LOGLEVEL, else LOGLEVEL, sets the level of the log: DEBUG, INFO, WARNING, "
-        "ERROR or CRITICAL. Exit codes: "
-        + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
-        + ".",
-    )
-    parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the config, in JSON")
-    parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
-    parser.add_argument(
-        "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
-    )
-    parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
-    parser.add_argument(
-        "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
-    )
-    parser.add_argument("--version", action="version", version=f"tap-listrak {__version__}")
-    return parser.parse_args(argv)
 
 
 def _load(path: str, what: str) -> object:
@@ -160,7 +128,7 @@ def _end_on_signals(workers: Workers) -> None:
 
 
 def _run(
-    arguments: argparse.Namespace,
+    arguments: Namespace,
     log: _SecretsHidden,
     sleep: Callable[[float], None],
     clock: Callable[[], datetime],
@@ -174,7 +142,6 @@ def _run(
         _end_on_signals(workers)
         check = workers.submit(lambda: discovery.readable_streams(config, client, now))
         readable = workers.result(check)
-        LOGGER.info("Listrak let the user in; %d streams are in the catalog.", len(readable))
         _print(catalog.discover(readable, config))
         return
     selection = (
@@ -213,7 +180,10 @@ def main(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
     """Run the tap; give the exit code, one of EXIT_CODES."""
-    arguments = _arguments(argv)
+    arguments = parse(argv)
+    if arguments.about:
+        print(json.dumps(about(), indent=2))
+        return 0
     log = _set_up_logging()
     # What was imported stays, so that the garbage collector need not look at it again and again.
     gc.freeze()

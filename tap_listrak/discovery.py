@@ -24,7 +24,16 @@ def readable_streams(config: Config, client: Client, now: datetime) -> list[Stre
     that is not there, keep it. Raises ListrakError where Listrak cannot be reached or refuses the
     user as such.
     """
-    return list(_readable(config, client, now))
+    readable = list(_readable(config, client, now))
+    left_out = [stream.name for stream in STREAMS if stream not in readable]
+    LOGGER.info(
+        "Listrak let the user in. In the catalog: %s.",
+        ", ".join(stream.name for stream in readable),
+    )
+    if left_out:
+        LOGGER.info("Left out, for the reasons in the warnings: %s.", ", ".join(left_out))
+    LOGGER.info('To select a stream, set "selected": true in its metadata, at the breadcrumb [].')
+    return readable
 
 
 def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]:

@@ -23,7 +23,8 @@ from tap_listrak.records import Oddities
 
 Result = TypeVar("Result")
 
-# A signal that finds the main thread on its way into its wait is noticed after so many seconds.
+# In seconds. A signal that finds the main thread on its way into its wait is noticed after so long,
+# and so is that it is time to tell of a run which waits.
 LONGEST_WAIT = 0.2
 # Far more than any honest part has: of pages of 2,500 rows, these hold 250 million.
 MOST_PAGES = 100_000
@@ -108,12 +109,12 @@ class Workers:
             raise self._reason
 
     def wait(self) -> None:
-        """Wait until some future is done, or `interrupt` is called, whose reason it raises."""
-        woken = False
-        while not woken:
-            with contextlib.suppress(queue.Empty):
-                self._woken.get(timeout=LONGEST_WAIT)
-                woken = True
+        """Wait a moment: until some future is done, or LONGEST_WAIT is over.
+
+        Raises what `interrupt` was given.
+        """
+        with contextlib.suppress(queue.Empty):
+            self._woken.get(timeout=LONGEST_WAIT)
         self.raise_if_interrupted()
 
     def result(self, future: Future[Result]) -> Result:
@@ -195,10 +196,11 @@ class _Reading:
 
 def in_order(
     items: Iterator[Part | Note | None], ask: Callable[[Part, int], Page], workers: Workers
-) -> Iterator[Read | Ended | Note]:
+) -> Iterator[Read | Ended | Note | None]:
     """Ask for the pages of the parts among `items`; give them, and all else, in order.
 
-    Where `items` gives None, it knows nothing more to do until some reply has come.
+    Where `items` gives None, it knows nothing more to do until some reply has come. None is given
+    from time to time while what comes next is awaited.
     """
     # Pages under way or waiting for their turn: what bounds the memory.
     room = 4 * workers.count
@@ -255,6 +257,7 @@ def in_order(
             if exhausted:
                 return
             workers.wait()
+            yield None
             continue
         head = waiting[0]
         if not isinstance(head, _Reading):
@@ -264,7 +267,6 @@ def in_order(
         outcome = head.take()
         if outcome is None:
             workers.wait()
-            continue
-        if isinstance(outcome, Ended):
+        elif isinstance(outcome, Ended):
             waiting.popleft()
         yield outcome

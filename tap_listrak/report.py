@@ -19,6 +19,8 @@ SECONDS_BETWEEN_COUNTS = 60.0
 # Somebody who looks on wants to see it move; a log that is kept wants to stay short.
 SECONDS_BETWEEN_LINES = 10.0 if sys.stderr.isatty() else 60.0
 
+SECONDS_OF_SILENCE = 5.0
+
 
 class Report:
     """Counts what is emitted and logs it from time to time; times are monotonic, in seconds."""
@@ -29,10 +31,10 @@ class Report:
         self._counted = dict(self.rows)
         self._keyless: dict[Stream, int] = {}
         self._unknown: set[tuple[Stream, str]] = set()
-        self._started = self._last_count = self._last_line = now
+        self._started = self._last_count = self._last_line = self._last_reply = now
         self._lists = self._lists_done = 0
         self._messages: dict[int, int] = {}
-        self._where = ""
+        self._where = "waiting for Listrak"
         self._share = 0.0
 
     def lists(self, count: int) -> None:
@@ -67,16 +69,19 @@ class Report:
                     "%s: a field that the schema lacks is left out: %s.", stream.name, field
                 )
 
-    def tick(self, now: float) -> None:
-        """Log what is due."""
+    def tick(self, now: float, *, waited: bool) -> None:
+        """Log what is due; `waited` when nothing has come since the last time."""
+        if not waited:
+            self._last_reply = now
         if now - self._last_count >= SECONDS_BETWEEN_COUNTS:
             self._last_count = now
             self._log_counts()
         if now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            LOGGER.info("%s", self._line(now - self._started))
+            LOGGER.info("%s", self._line(now - self._started, now - self._last_reply))
 
-    def _line(self, seconds: float) -> str:
+    def _line(self, seconds: float, silent: float) -> str:
+        """Tell of a run so many seconds old, to which Listrak has not replied for so many."""
         rows = sum(self.rows.values())
         line = f"{self._where} (list {min(self._lists_done + 1, self._lists)} of {self._lists}): "
         line += f"{rows:,} rows so far, {rows / seconds:,.0f} a second"
@@ -88,6 +93,8 @@ class Report:
                 if minutes > 90
                 else (f", about {minutes:.0f} min left")
             )
+        if silent >= SECONDS_OF_SILENCE:
+            line += f"; no reply for {silent:.0f} s"
         return line + "."
 
     def _log_counts(self) -> None:

@@ -57,7 +57,7 @@ class Sync:
         self._given_up: set[tuple[Stream, int, int | None, bool]] = set()
         self._succeeded: set[Stream] = set()
         self._report = Report(client, selection, monotonic())
-        self._last_state = float("-inf")
+        self._last_state, self._state_is_old = float("-inf"), False
 
     def run(self) -> None:
         """Emit everything. Raises TapError; then a last STATE stands behind what was emitted."""
@@ -108,6 +108,7 @@ class Sync:
     def _emit_all(self, walk: Walk, lists: Parents) -> None:
         self._report.lists(len(walk.to_walk(lists)))
         for outcome in in_order(walk.items(lists), walk.ask, self._workers):
+            self._state_is_old |= outcome is not None
             if isinstance(outcome, Read):
                 self._emit(outcome)
             elif isinstance(outcome, Ended):
@@ -116,7 +117,7 @@ class Sync:
                 self._emit_parents(outcome)
             elif isinstance(outcome, Walked):
                 self._end_list(outcome)
-            self._tick()
+            self._tick(waited=outcome is None)
         for progress in self._active.values():
             progress.complete()
         self._write_state()
@@ -202,14 +203,15 @@ class Sync:
         self._output.records(stream, page.records, page.came)
         self._report.wrote(stream, page.count, page.oddities)
 
-    def _tick(self) -> None:
+    def _tick(self, *, waited: bool) -> None:
         now = self._monotonic()
-        if any(self._report.rows.values()) and now - self._last_state >= SECONDS_BETWEEN_STATES:
+        emitted = any(self._report.rows.values())
+        if self._state_is_old and emitted and now - self._last_state >= SECONDS_BETWEEN_STATES:
             self._write_state()
-        self._report.tick(now)
+        self._report.tick(now, waited=waited)
 
     def _write_state(self) -> None:
-        self._last_state = self._monotonic()
+        self._last_state, self._state_is_old = self._monotonic(), False
         self._output.state(self._state.as_dict())
 
 

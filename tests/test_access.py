@@ -65,6 +65,17 @@ def test_a_stream_that_is_refused_is_left_out_with_a_warning(
     assert tap.waits == []
 
 
+def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(tap: Tap) -> None:
+    run = refusing(tap, STREAMS[4], fault("Op(): [Security] [AccessDenied] No access"))
+    found = ", ".join(name for name in NAMES if name != "message_clicks")
+    lines = [line for line in run.lines("INFO") if "METRIC" not in line]
+    assert lines == [
+        f"INFO Listrak let the user in. In the catalog: {found}.",
+        "INFO Left out, for the reasons in the warnings: message_clicks.",
+        'INFO To select a stream, set "selected": true in its metadata, at the breadcrumb [].',
+    ]
+
+
 def test_a_code_inside_a_good_reply_leaves_a_stream_out_as_well(tap: Tap) -> None:
     tap.service.rules.append(
         lambda ask: (

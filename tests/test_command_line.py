@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft4Validator
 from singer import metrics
 
 from listrak_service import Ask, Reply, html
 from tap_listrak import __version__
-from tap_listrak.cli import EXIT_CODES, main
+from tap_listrak.arguments import EXIT_CODES
+from tap_listrak.cli import main
+from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
 from tests.conftest import MakeTap
 from tests.tap import PASSWORD, Run, Tap, selecting
 from tests.test_full_sync import all_due, all_emitted, now, small
 
 Call = Callable[..., Run]
+SAMPLE = Path(__file__).parent.parent / "sample_config.json"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -61,6 +65,32 @@ def test_version_is_printed(call: Call) -> None:
     assert (run.code, run.out) == (0, f"tap-listrak {__version__}\n")
 
 
+@pytest.mark.parametrize("flags", [("--about",), ("--about", "--format=json")])
+def test_about_tells_hubs_of_capabilities_and_settings(flags: tuple[str, ...], call: Call) -> None:
+    run = call(*flags)
+    assert (run.code, run.err) == (0, "")
+    about = json.loads(run.out)
+    assert list(about) == [
+        *("name", "description", "version", "sdk_version", "supported_python_versions"),
+        *("capabilities", "settings"),
+    ]
+    assert (about["name"], about["version"]) == ("tap-listrak", __version__)
+    assert about["description"]
+    assert "3.11" in about["supported_python_versions"]
+    assert set(about["capabilities"]) >= {"catalog", "discover", "state"}
+    settings = about["settings"]
+    Draft4Validator.check_schema(settings)
+    assert settings["required"] == ["username", "password", "start_date"]
+    assert list(settings["properties"]) == list(OPTIONS)
+    assert all(each["title"] and each["description"] for each in settings["properties"].values())
+    secret = [name for name, each in settings["properties"].items() if each.get("secret")]
+    assert secret == ["username", "password"]
+    sample = json.loads(SAMPLE.read_text("utf-8"))
+    Draft4Validator(settings).validate({**sample, "list_ids": [1], "concurrency": None})
+    for wrong in ({"concurrency": 33}, {"keep_every_event": "x"}, {"username": None}):
+        assert not Draft4Validator(settings).is_valid({**sample, **wrong})
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -> None:
     run = call(flag)
@@ -70,6 +100,8 @@ def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -
     assert words >= {"-d", "--discover", "--version", "-h", "--help"}
     assert words >= {"TAP_LISTRAK_LOGLEVEL", "LOGLEVEL"}
     text = " ".join(run.out.split())
+    assert words >= set(OPTIONS)
+    assert max(map(len, run.out.splitlines())) < 90
     for code in EXIT_CODES:
         assert re.search(rf"\b{code} [a-zA-Z]", text)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tap_listrak import __version__, cli, client, config, parts
+from tap_listrak import __version__, arguments, cli, client, config, parts
 from tap_listrak.errors import FAULTS, Passing, Refused
 from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream
 
@@ -123,7 +123,7 @@ def test_the_sample_config_holds_options_at_their_defaults() -> None:
 
 def test_the_exit_codes_are_those_of_the_command_line() -> None:
     assert rows(section("### Exit codes")) == [
-        [str(code), meaning] for code, meaning in cli.EXIT_CODES.items()
+        [str(code), meaning] for code, meaning in arguments.EXIT_CODES.items()
     ]
 
 

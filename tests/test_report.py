@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -68,3 +69,22 @@ def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
     run = tap.run()
     (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
     assert "at 127.0.0.1: 9 streams, up to 20" in line
+
+
+def test_a_run_to_which_no_reply_comes_says_so(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.5)
+    monkeypatch.setattr(report, "SECONDS_OF_SILENCE", 0.3)
+    slow = "ReportRangeMessageContactOpen"
+    tap.service.rules.append(
+        lambda ask: (
+            Reply(ask.honest().body, delay=1.5)
+            if ask.operation == slow and ask.attempt == 1 and len(tap.service.asked) < 30
+            else None
+        )
+    )
+    run = tap.run()
+    assert run.code == 0
+    silent = [line for line in run.lines("INFO") if "no reply for" in line]
+    assert silent
+    assert "(list 1 of 3)" in silent[0]
+    assert all(state != after for state, after in pairwise(run.states)), "STATE tells of news"

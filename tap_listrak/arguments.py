@@ -1,0 +1,98 @@
+"""The command line's flags, and a help that teaches them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from tap_listrak import __version__
+from tap_listrak.config import OPTIONS, REQUIRED, Option
+
+EXIT_CODES = {
+    0: "everything selected was emitted, or set aside in the state with a WARNING",
+    1: "the run failed, for the reason in its CRITICAL line; the last STATE is where to go on",
+    2: "the command line, config, catalog or state has a mistake; nothing was asked of Listrak",
+    3: "Listrak refused the user, the address or the request",
+    4: "stdout was closed (the target ended) or is full",
+    130: "stopped by SIGINT; the last STATE is where to go on",
+    143: "stopped by SIGTERM; the last STATE is where to go on",
+}
+
+
+def _table(rows: Iterable[tuple[str, str]], width: int) -> str:
+    """Lay out names beside what they mean, in lines that fit a terminal of 80 columns."""
+    wrapped = (
+        textwrap.fill(
+            meaning,
+            width=79,
+            initial_indent=f"  {name:<{width}} ",
+            subsequent_indent=" " * (width + 3),
+        )
+        for name, meaning in rows
+    )
+    return "\n".join(wrapped)
+
+
+def _told(option: Option) -> str:
+    default = "required" if option.default is REQUIRED else f"default: {_written(option.default)}"
+    return f"{option.meaning} ({option.kind.takes}; {default})"
+
+
+def _written(default: object) -> str:
+    if default is None:
+        return "none"
+    return default if isinstance(default, str) else json.dumps(default)
+
+
+_HELP = f"""\
+how it is used:
+  tap-listrak --config config.json --discover > catalog.json
+  tap-listrak --config config.json --catalog catalog.json | target-... > states
+  tail -n 1 states > state.json
+  tap-listrak --config config.json --catalog catalog.json --state state.json | ...
+
+  In the catalog, "selected": true in the metadata of a stream, at the breadcrumb [],
+  selects it. Without a catalog every stream is synced. The state comes from the
+  target, which prints one as soon as its rows are stored.
+
+config:
+{_table(((name, _told(option)) for name, option in OPTIONS.items()), 22)}
+
+environment:
+  TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
+  HTTPS_PROXY, REQUESTS_CA_BUNDLE: a proxy, and certificates of your own
+
+exit codes:
+{_table(((str(code), meaning) for code, meaning in EXIT_CODES.items()), 4)}
+"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; SystemExit where that is all there is to do."""
+    parser = argparse.ArgumentParser(
+        prog="tap-listrak",
+        description="Copies a Listrak account (lists, messages, and what every contact did with\n"
+        "every message) to stdout as Singer messages. Logs go to stderr.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="the config, in JSON; see below")
+    parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
+    parser.add_argument(
+        "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
+    )
+    parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
+    parser.add_argument(
+        "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
+    )
+    parser.add_argument(
+        "--about", action="store_true", help="print what this tap is and takes, and do nothing else"
+    )
+    parser.add_argument("--format", choices=["json"], help="the form of --about")
+    parser.add_argument("--version", action="version", version=f"tap-listrak {__version__}")
+    arguments = parser.parse_args(argv)
+    if not arguments.about and not arguments.config:
+        parser.error("the following arguments are required: -c/--config")
+    return arguments
