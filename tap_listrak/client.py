@@ -72,11 +72,18 @@ class Client:
         self._config = config
         self._sleep = sleep
         self._clock = clock
-        self._session = _session(config)
-        self._settings = self._session.merge_environment_settings(
-            config.wsdl_url, {}, stream=True, verify=None, cert=None
+        session = requests.Session()
+        # Plain http is for this machine alone (see config), so no proxy may come between.
+        session.trust_env = urlsplit(config.wsdl_url).scheme == "https"
+        session.headers["User-Agent"] = config.user_agent
+        # A session's own send would follow redirects, or read them whole to be able to.
+        self._send = functools.partial(
+            _Adapter(config.concurrency).send,
+            **session.merge_environment_settings(  # type: ignore[arg-type] # None becomes True
+                config.wsdl_url, {}, stream=True, verify=None, cert=None
+            ),
         )
-        self._prepared = self._session.prepare_request(requests.Request("GET", config.wsdl_url))
+        self._prepared = session.prepare_request(requests.Request("GET", config.wsdl_url))
         self._contract: _Contract | None = None
         self._lock = threading.Lock()
         self._warned_of_references = False
@@ -169,12 +176,8 @@ class Client:
             request.url = url
             request.headers.update(headers)
             request.prepare_body(body, None)
-            with self._session.send(
-                request,
-                timeout=Timeout(total=limit, connect=min(limit, LONGEST_CONNECT)),  # type: ignore[arg-type] # requests takes it, its types do not know
-                allow_redirects=False,
-                **self._settings,
-            ) as answer:
+            timeout = Timeout(total=limit, connect=min(limit, LONGEST_CONNECT))
+            with self._send(request, timeout=timeout) as answer:  # type: ignore[arg-type] # requests takes it, its types do not know
                 chunks = io.BytesIO()
                 for chunk in answer.iter_content(2**20):
                     if chunks.write(chunk) and chunks.tell() > LARGEST_REPLY:
@@ -350,24 +353,3 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         return manager
-
-
-class _Session(requests.Session):
-    """Follows no redirect, and does not look where one leads.
-
-    requests would read the body whole, of whatever size, to be able to follow it later.
-    """
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-def _session(config: Config) -> requests.Session:
-    session = _Session()
-    # Plain http is for this machine alone (see config), so no proxy may come between.
-    session.trust_env = urlsplit(config.wsdl_url).scheme == "https"
-    session.headers["User-Agent"] = config.user_agent
-    adapter = _Adapter(config.concurrency)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
