@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from tap_listrak.client import Client
 from tap_listrak.config import Config
-from tap_listrak.errors import ListrakError, NoAccess, Refused, Unreadable
+from tap_listrak.errors import ListrakError, NoAccess, Refused
 from tap_listrak.parts import Part
-from tap_listrak.records import Oddities, Reader
+from tap_listrak.records import Reader
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS, Stream
 
 LOGGER = logging.getLogger(__name__)
@@ -53,8 +53,10 @@ def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]
         )
         what = str(part) if stream.parent else "of the account"
         arguments = part.arguments(config, 1)
+        reader = Reader(stream, stream.key(config), config)
         try:
-            rows = client.call(stream, arguments, what, retry=stream is LISTS).rows
+            parent = part.MsgID or part.ListID
+            records = client.call(reader, arguments, what, parent, retry=stream is LISTS).records
         except NoAccess as refused:
             LOGGER.warning("%s is left out of the catalog. %s", stream.name, refused)
             continue
@@ -69,12 +71,5 @@ def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]
             yield stream
             continue
         yield stream
-        if stream in (LISTS, MESSAGES):
-            reader = Reader(stream, stream.published_key, config)
-            try:
-                records = reader.read(rows, part.ListID, Oddities())
-            except Unreadable as wrong:
-                LOGGER.warning("%s: its children cannot be checked. %s", stream.name, wrong)
-                continue
-            if records:
-                found[stream] = min(record[stream.published_key[0]] for record in records)
+        if stream in (LISTS, MESSAGES) and records:
+            found[stream] = min(getattr(record, stream.published_key[0]) for record in records)

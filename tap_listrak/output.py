@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import orjson
+import msgspec
 
 from tap_listrak.errors import OutputError
 from tap_listrak.streams import Stream
@@ -29,7 +29,7 @@ class Output:
         )
 
     def records(self, stream: Stream, records: bytes, came: datetime) -> None:
-        """Write a RECORD for each object of a JSON array, as orjson writes it, of one reply.
+        """Write a RECORD for each object of a JSON array, as msgspec writes it, of one reply.
 
         Between two objects, and nowhere else, stands ``},{"``: within a string a quote follows a
         backslash, and no record holds an array of objects. So the array becomes lines at once,
@@ -38,7 +38,7 @@ class Output:
         head = b'{"type":"RECORD","stream":"%b","record":' % stream.name.encode()
         tail = b',"time_extracted":"%b"}\n' % f"{came:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
         if records != b"[]":
-            lines = records.replace(b'},{"', b"}" + tail + head + b'{"')
+            lines = (b"}" + tail + head + b'{"').join(records.split(b'},{"'))
             self._write(head, memoryview(lines)[1:-1], tail)
 
     def state(self, value: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ class Output:
         self._message({"type": "STATE", "value": value})
 
     def _message(self, message: dict[str, Any]) -> None:
-        self._write(orjson.dumps(message) + b"\n")
+        self._write(msgspec.json.encode(message) + b"\n")
 
     def _write(self, *pieces: bytes | memoryview) -> None:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-import orjson
+import msgspec
 from lxml import etree
 
 from tap_listrak import dates, errors
@@ -21,8 +21,10 @@ from tap_listrak.config import Config
 from tap_listrak.reply import LISTRAK
 from tap_listrak.streams import Stream
 
-Record = dict[str, Any]
+# A record has an attribute for each of its columns.
+Record = Any
 Convert = Callable[[str], Any]
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[Ee][+-]?[0-9]{1,4})?")
@@ -48,14 +50,14 @@ def integer(text: str) -> int:
     return value
 
 
-def number(text: str) -> orjson.Fragment | None:
-    """Read a decimal or double as JSON with the digits that were sent, never through a float."""
+def number(text: str) -> Decimal | None:
+    """Read a decimal or double as the number that was sent, never through a float."""
     text = text.strip()
     if text in _NO_NUMBER:
         return None
     if not _NUMBER.fullmatch(text):
         raise ValueError("not a number")
-    return orjson.Fragment(str(Decimal(text)))
+    return Decimal(text)
 
 
 def boolean(text: str) -> bool:
@@ -66,6 +68,11 @@ def boolean(text: str) -> bool:
     if text in ("false", "0"):
         return False
     raise ValueError("not a boolean")
+
+
+def encode(value: Any) -> bytes:
+    """Make JSON of records, or of anything that holds what records hold."""
+    return _ENCODER.encode(value)
 
 
 class Reader:
@@ -81,7 +88,8 @@ class Reader:
         given = {parent_key, *self._where_absent}
         self._key = [column for column in stream.key(config) if column not in given]
         self._parent_key = parent_key if parent_key in wanted else None
-        self._blank: Record = dict.fromkeys(wanted)
+        self._wanted = wanted
+        self._make = msgspec.defstruct("Record", wanted, gc=False)
         self._zone = config.timezone
         # By element: its column, and how its text is read (None: as it is).
         self._cells: dict[str, tuple[str, Convert | None]] = {
@@ -141,7 +149,7 @@ class Reader:
             return None
         columns: list[Iterable[Any]] = []
         try:
-            for column, values in zip(self._blank, texts):
+            for column, values in zip(self._wanted, texts):
                 if column == self._parent_key:
                     columns.append(itertools.repeat(parent))
                     continue
@@ -159,25 +167,24 @@ class Reader:
         except ValueError:
             # Row by row, the field can be named.
             return None
-        names = list(self._blank)
-        return [dict(zip(names, row)) for row in zip(*columns)]
+        return list(map(self._make, *columns))
 
     def _by_row(self, rows: etree._Element, parent: int | None, oddities: Oddities) -> list[Record]:
         records = []
         for row in rows:
-            record = self._read_row(row, oddities)
+            values = self._read_row(row, oddities)
             if self._parent_key:
-                record[self._parent_key] = parent
+                values[self._parent_key] = parent
             for column, absent in self._where_absent.items():
-                record[column] = absent if record[column] is None else record[column]
-            if all(record[column] is not None for column in self._key):
-                records.append(record)
+                values[column] = absent if values[column] is None else values[column]
+            if all(values[column] is not None for column in self._key):
+                records.append(self._make(**values))
             else:
                 oddities.keyless += 1
         return records
 
-    def _read_row(self, row: etree._Element, oddities: Oddities) -> Record:
-        record = self._blank.copy()
+    def _read_row(self, row: etree._Element, oddities: Oddities) -> dict[str, Any]:
+        values = dict.fromkeys(self._wanted)
         found: dict[str, list[etree._Element]] = {}
         for cell in row:
             tag = str(cell.tag)
@@ -188,11 +195,11 @@ class Reader:
         for tag, elements in found.items():
             column, convert = self._cells[tag]
             try:
-                record[column] = _value(elements, self._properties[column], convert)
+                values[column] = _value(elements, self._properties[column], convert)
             except ValueError as wrong:
                 # The value itself stays out of the log: it may be a contact's data.
                 raise errors.error("value", f"field {column}: {wrong}") from wrong
-        return record
+        return values
 
 
 def _xpath(path: str) -> etree.XPath:
@@ -238,9 +245,9 @@ def _texts(elements: list[etree._Element]) -> list[str]:
     return [leaf.text for leaf in leaves if leaf.text]
 
 
-def _nested(element: etree._Element, schema: Mapping[str, Any]) -> Record | None:
+def _nested(element: etree._Element, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     converts = {"integer": integer, "string": None}
-    nested: Record = {}
+    nested: dict[str, Any] = {}
     for column, facts in schema["properties"].items():
         (kind,) = _types(facts) - {"null"}
         nested[column] = _value(element.findall(LISTRAK + column), facts, converts[kind])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
+import msgspec
 
 from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
@@ -159,7 +159,7 @@ class State:
 
     def as_dict(self) -> dict[str, Any]:
         """The value of a STATE message."""
-        value: dict[str, Any] = orjson.loads(self._kept)
+        value: dict[str, Any] = msgspec.json.decode(self._kept)
         bookmarks = value.setdefault("bookmarks", {})
         covers = Counter(each.covers for each in self.progress.values() if each.covers)
         shared = covers.most_common(1)[0][0] if covers else None
@@ -231,8 +231,8 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
     if not isinstance(raw, Mapping):
         raise UsageError("The state must be a JSON object, such as the value of a STATE message.")
     try:
-        kept: dict[str, Any] = orjson.loads(orjson.dumps(raw))
-    except TypeError as wrong:
+        kept: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(raw))
+    except (TypeError, ValueError, RecursionError) as wrong:
         raise UsageError(f"The state could not be written back: {wrong}.") from wrong
     if kept and "bookmarks" not in kept:
         LOGGER.warning("The state holds no bookmarks, so the sync starts at start_date.")
@@ -270,7 +270,7 @@ def parse(raw: object, now: datetime, lookback: timedelta) -> State:
         if of is None or not of.bookmark:
             raise UsageError("In the state, set_aside names a stream that cannot be set aside.")
         progress[of].set_aside.append(_set_aside(of, owed))
-    return State(orjson.dumps(kept), progress)
+    return State(msgspec.json.encode(kept), progress)
 
 
 def _mend_bounces(bookmarks: dict[str, Any]) -> None:

@@ -14,16 +14,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import orjson
-
 from tap_listrak.catalog import Selection
 from tap_listrak.client import Client, Reply
 from tap_listrak.config import Config
 from tap_listrak.dates import UTC, parse_instant, windows
-from tap_listrak.errors import TapError, Unreadable
+from tap_listrak.errors import TapError
 from tap_listrak.parts import Part
 from tap_listrak.pipeline import Page, Workers
-from tap_listrak.records import Oddities, Reader, Record
+from tap_listrak.records import Oddities, Reader, Record, encode
 from tap_listrak.state import Progress
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream
 
@@ -71,12 +69,10 @@ class Message:
 
 def fetch_lists(config: Config, client: Client, workers: Workers, selection: Selection) -> Parents:
     """Fetch the lists that this run is about. Raises TapError where there are none."""
-    what = "of the account"
-    reply = workers.result(workers.submit(lambda: client.call(LISTS, {}, what)))
-    oddities = Oddities()
     reader = _reader(LISTS, selection, config)
-    records = _read(reader, what, reply, None, oddities)
-    lists = {record["ListID"]: _encode(record, selection.get(LISTS, ())) for record in records}
+    reply = workers.result(workers.submit(lambda: client.call(reader, {}, "of the account")))
+    columns = selection.get(LISTS, ())
+    lists = {record.ListID: _encode(record, columns) for record in reply.records}
     if not lists:
         raise TapError(
             "Listrak shows this user no lists. Grant it the lists to sync under Manage, "
@@ -94,14 +90,7 @@ def fetch_lists(config: Config, client: Client, workers: Workers, selection: Sel
                 "None of the config's `list_ids` is a list that Listrak shows this user."
             )
     ListIDs = tuple(sorted(lists))
-    page = Page(
-        len(reply.rows),
-        _array(lists[ListID] for ListID in ListIDs),
-        len(lists),
-        reply.came,
-        oddities,
-        reply.fingerprint,
-    )
+    page = _page(reply, _array(lists[ListID] for ListID in ListIDs), len(lists))
     return Parents(LISTS, frozenset(ListIDs), ListIDs, page)
 
 
@@ -134,19 +123,13 @@ class Walk:
 
     def ask(self, part: Part, number: int) -> Page:
         """Ask for one page of a part and read it. Raises ListrakError."""
-        what = f"{part}, page {number}"
-        reply = self._client.call(part.stream, part.arguments(self._config, number), what)
-        oddities = Oddities()
-        parent = part.ListID if part.MsgID is None else part.MsgID
-        records = _read(self._readers[part.stream], what, reply, parent, oddities)
-        return Page(
-            len(reply.rows),
-            orjson.dumps(records),
-            len(records),
-            reply.came,
-            oddities,
-            reply.fingerprint,
+        reply = self._client.call(
+            self._readers[part.stream],
+            part.arguments(self._config, number),
+            f"{part}, page {number}",
+            part.ListID if part.MsgID is None else part.MsgID,
         )
+        return _page(reply, encode(reply.records), len(reply.records))
 
     # The order.
 
@@ -267,20 +250,22 @@ class Walk:
             ]
 
     def _read_messages(self, part: Part) -> tuple[list[Message], Page]:
-        reply = self._client.call(MESSAGES, part.arguments(self._config, 1), str(part))
-        oddities = Oddities()
-        messages = []
-        for record in _read(self._readers[MESSAGES], str(part), reply, part.ListID, oddities):
-            sent = record["SendDate"]
-            messages.append(
-                Message(
-                    record["MsgID"],
-                    sent and parse_instant(sent),
-                    {column: record[column] for column in _COUNTS},
-                    _encode(record, self._selection.get(MESSAGES, ())),
-                )
+        reader, arguments = self._readers[MESSAGES], part.arguments(self._config, 1)
+        reply = self._client.call(reader, arguments, str(part), part.ListID)
+        messages = [
+            Message(
+                record.MsgID,
+                record.SendDate and parse_instant(record.SendDate),
+                {column: getattr(record, column) for column in _COUNTS},
+                _encode(record, self._selection.get(MESSAGES, ())),
             )
-        return messages, Page(len(reply.rows), b"[]", 0, reply.came, oddities, reply.fingerprint)
+            for record in reply.records
+        ]
+        return messages, _page(reply, b"[]", 0)
+
+
+def _page(reply: Reply, records: bytes, count: int) -> Page:
+    return Page(reply.rows, records, count, reply.came, reply.oddities, reply.fingerprint)
 
 
 def _reader(stream: Stream, selection: Selection, config: Config) -> Reader:
@@ -290,19 +275,9 @@ def _reader(stream: Stream, selection: Selection, config: Config) -> Reader:
     return Reader(stream, columns, config)
 
 
-def _read(
-    reader: Reader, what: str, reply: Reply, parent: int | None, oddities: Oddities
-) -> list[Record]:
-    try:
-        return reader.read(reply.rows, parent, oddities)
-    except Unreadable as wrong:
-        wrong.args = (f"{reader.stream.name} {what}: {wrong}",)
-        raise
-
-
 def _encode(record: Record, columns: Iterable[str]) -> bytes:
     """Make the JSON of a parent's record, with the columns that were selected."""
-    return orjson.dumps({column: record[column] for column in columns})
+    return encode({column: getattr(record, column) for column in columns})
 
 
 def _join(found: list[tuple[list[Message], Page]]) -> tuple[list[Message], Page]:

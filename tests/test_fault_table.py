@@ -23,6 +23,7 @@ import requests
 import urllib3
 import zeep
 import zeep.exceptions
+from requests.adapters import HTTPAdapter
 
 from listrak_service import (
     OPERATIONS,
@@ -39,6 +40,7 @@ from listrak_service.contract import MESSAGE_OPERATIONS
 from tap_listrak import client, config, reply
 from tap_listrak.errors import FAULTS, Lasting, ListrakError, Passing, Unreadable
 from tap_listrak.pipeline import Workers
+from tap_listrak.records import Reader
 from tap_listrak.streams import LISTS
 from tests.conftest import MakeTap
 from tests.tap import PASSWORD, USERNAME
@@ -352,14 +354,17 @@ def made(kind: type[BaseException]) -> BaseException:
     return kind(*([1] * len(wanted)))
 
 
-def a_client(url: str = "http://127.0.0.1:9/?wsdl") -> client.Client:
+def ask_for_lists(url: str = "http://127.0.0.1:9/?wsdl") -> None:
+    """Make one call."""
     raw_config = {
         "username": USERNAME,
         "password": PASSWORD,
         "start_date": START,
         "wsdl_url": url,
     }
-    return client.Client(config.parse(raw_config, NOW), sleep=lambda seconds: None)
+    given = config.parse(raw_config, NOW)
+    asking = client.Client(given, sleep=lambda seconds: None)
+    asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")
 
 
 BELOW_A_REQUEST = [
@@ -379,13 +384,17 @@ BELOW_A_REQUEST = [
 def test_whatever_a_request_raises_is_a_row(
     kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    raised = []
+
     def fails(*args: Any, **kwargs: Any) -> None:
+        raised.append(kind)
         raise made(kind)
 
-    monkeypatch.setattr(requests.Session, "request", fails)
+    monkeypatch.setattr(HTTPAdapter, "send", fails)
     with pytest.raises(ListrakError) as caught:
-        a_client().call(LISTS, {}, "of the account")
+        ask_for_lists()
     assert caught.value.fault in FAULTS.values()
+    assert raised
 
 
 @pytest.fixture
@@ -399,7 +408,7 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, make_tap: MakeTap) -> Callable[.
 
         monkeypatch.setattr(owner, name, fails)
         with pytest.raises(ListrakError) as caught:
-            a_client(url).call(LISTS, {}, "of the account")
+            ask_for_lists(url)
         assert caught.value.fault is FAULTS[row]
 
     return check

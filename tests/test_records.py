@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
 
-import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from lxml import etree
 
 from tap_listrak.config import parse
 from tap_listrak.errors import Unreadable
-from tap_listrak.records import Oddities, Reader, boolean, integer, number
+from tap_listrak.records import Oddities, Reader, boolean, encode, integer, number
 from tap_listrak.reply import LISTRAK
 from tap_listrak.streams import BY_NAME
 from tests.test_discovery import COLUMNS, KEYS
@@ -32,7 +31,7 @@ SPACES = st.text(" \t\n\r", max_size=2)
 
 def read_json(value: Any) -> Any:
     """What a target reads of a value, with a number's digits as they stand."""
-    return json.loads(orjson.dumps(value), parse_float=Decimal)
+    return json.loads(encode(value), parse_float=Decimal)
 
 
 # Values.

@@ -16,6 +16,7 @@ from listrak_service import Ask, Reply, Rule, fault, html
 from listrak_service.wire import raw
 from tap_listrak import client, config
 from tap_listrak.errors import FAULTS, Passing
+from tap_listrak.records import Reader
 from tap_listrak.streams import LISTS
 from tests.conftest import MakeTap
 from tests.tap import PASSWORD, USERNAME, Run, Tap
@@ -323,10 +324,11 @@ def test_request_timeout_bounds_connecting() -> None:
             "wsdl_url": f"http://127.0.0.1:{port}/?wsdl",
             "request_timeout": 1,
         }
-        asking = client.Client(config.parse(raw_config, NOW), sleep=no_more)
+        given = config.parse(raw_config, NOW)
+        asking = client.Client(given, sleep=no_more)
         started = time.monotonic()
         with pytest.raises(Enough) as ended:
-            asking.call(LISTS, {}, "of the account")
+            asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")
         for each in waiting:
             each.close()
     assert time.monotonic() - started < 10

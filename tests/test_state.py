@@ -7,7 +7,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import orjson
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -80,7 +80,7 @@ def damaged(draw: some.DrawFn) -> Any:
 
 @given(STATES)
 def test_a_state_that_was_written_is_read_as_the_same_state(state: State) -> None:
-    written = orjson.loads(orjson.dumps(state.as_dict()))
+    written = msgspec.json.decode(msgspec.json.encode(state.as_dict()))
     read = parse(written, NOW, DAY)
     assert read.progress == state.progress
     assert read.as_dict() == written
@@ -97,7 +97,7 @@ def test_a_whole_state_message_is_read_as_its_value(state: State) -> None:
 def test_any_json_is_a_state_or_an_error_that_says_so(value: Any) -> None:
     before = repr(value)
     try:
-        orjson.dumps(parse(value, NOW, DAY).as_dict())
+        msgspec.json.encode(parse(value, NOW, DAY).as_dict())
     except UsageError as wrong:
         told = str(wrong)
     else:
