@@ -152,6 +152,16 @@ class State:
     def __getitem__(self, stream: Stream) -> Progress:
         return self.progress[stream]
 
+    def forget_finished(self) -> None:
+        """Drop offsets that bookmarks have passed: a keeper that merges states has kept them."""
+        passed = max(
+            (each.bookmark for each in self.progress.values() if each.bookmark), default=None
+        )
+        for progress in self.progress.values():
+            bookmark = progress.bookmark if progress.stream.bookmark else passed
+            if progress.offset and bookmark and progress.offset.end <= bookmark:
+                progress.offset = None
+
     def unfinished_end(self, selected: Iterable[Stream]) -> datetime | None:
         """The end of the range that an earlier run left unfinished, if one did."""
         offsets = [self[stream].offset for stream in selected]
@@ -196,13 +206,13 @@ def _offset_out(stream: Stream, offset: Offset) -> dict[str, Any]:
         "end": format_instant(offset.end),
         "ListIDs": sorted(offset.done),
     }
-    if offset.place:
-        place = offset.place
-        out["ListID"] = place.ListID
-        out[_since(stream)] = place.since and format_instant(place.since)
-        out["MsgID"] = place.MsgID
-        out["Page"] = place.page
-    return {key: value for key, value in out.items() if value is not None}
+    # Also what is null, or a keeper that merges states would leave an older value in its place.
+    place = offset.place
+    out["ListID"] = place and place.ListID
+    out[_since(stream)] = place and place.since and format_instant(place.since)
+    out["MsgID"] = place and place.MsgID
+    out["Page"] = place and place.page
+    return out
 
 
 def _since(stream: Stream) -> str:

@@ -86,6 +86,7 @@ class Sync:
 
     def _begin(self) -> Walk:
         """Take up the range of each stream: one that was left unfinished, or a new one."""
+        self._state.forget_finished()
         unfinished_end = self._state.unfinished_end(self._selection)
         end = unfinished_end or self._now
         lookback = timedelta(days=self._config.lookback_days)
