@@ -54,8 +54,10 @@ setup(
             "orjson~=3.10",  # the bare loop's encoder, in the benchmarks
             "pytest~=9.0",
             "pytest-xdist~=3.6",
+            "pyyaml~=6.0",
             "ruff~=0.17.0",
             "types-pytz",
+            "types-PyYAML",
             "types-requests",
         ],
     },

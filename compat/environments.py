@@ -1,0 +1,74 @@
+"""Environments of programs that cannot share one, because their pins conflict; made once, kept."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / ".environments"
+
+
+def environment(name: str, python: str = sys.executable) -> Path:
+    """Give the bin folder of the environment that holds what requirements/NAME.txt says.
+
+    It is made anew when that file or the Python changes. Raises CalledProcessError where something
+    cannot be installed.
+    """
+    requirements = ROOT / f"compat/requirements/{name}.txt"
+    bin_folder, made = KEPT / name / "bin", KEPT / name / "made-with"
+    wanted = hashlib.sha256(requirements.read_bytes() + python.encode()).hexdigest()
+    with _locked(name):
+        if not made.exists() or made.read_text("utf-8") != wanted:
+            _make(bin_folder.parent, python)
+            _install(bin_folder, "-r", str(requirements))
+            made.write_text(wanted, "utf-8")
+    return bin_folder
+
+
+def tap_environment() -> Path:
+    """Give the bin folder of an environment with the tap as a user gets it: from its wheel."""
+    bin_folder, made = KEPT / "tap/bin", KEPT / "tap/made-with"
+    code = [ROOT / "setup.py", *sorted((ROOT / "tap_listrak").glob("**/*.*[!c]"))]
+    wanted = hashlib.sha256(b"".join(each.read_bytes() for each in code)).hexdigest()
+    with _locked("tap"):
+        if not made.exists() or made.read_text("utf-8") != wanted:
+            _make(bin_folder.parent, sys.executable)
+            with tempfile.TemporaryDirectory() as folder:
+                # A copy, so that setuptools' own folders do not land in the checkout.
+                source = Path(folder, "source")
+                kept_out = shutil.ignore_patterns(".*", "compat", "tests", "out", "*.egg-info")
+                shutil.copytree(ROOT, source, ignore=kept_out)
+                _pip(bin_folder, "wheel", "--no-deps", "--wheel-dir", folder, str(source))
+                _install(bin_folder, *map(str, Path(folder).glob("*.whl")))
+            made.write_text(wanted, "utf-8")
+    return bin_folder
+
+
+def _make(folder: Path, python: str) -> None:
+    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)  # noqa: S603
+
+
+def _install(bin_folder: Path, *what: str) -> None:
+    _pip(bin_folder, "install", *what)
+
+
+def _pip(bin_folder: Path, *arguments: str) -> None:
+    quietly = ["-qq", "--disable-pip-version-check"]
+    subprocess.run([bin_folder / "pip", *arguments, *quietly], check=True)  # noqa: S603
+
+
+@contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Keep others from making the same environment meanwhile."""
+    KEPT.mkdir(exist_ok=True)
+    with (KEPT / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

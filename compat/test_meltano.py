@@ -1,0 +1,251 @@
+"""The repository's meltano.yml, as it stands, is a project that Meltano installs and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compat.environments import ROOT, environment
+from listrak_service import OPERATIONS, Account, ListrakService
+from listrak_service.contract import MESSAGE_OPERATIONS
+from tap_listrak import __version__
+from tap_listrak.config import OPTIONS
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.tap import keys_held
+
+# What environments and YAML could garble.
+PASSWORD = "correct $HOME & <battery> \"$$\" 'é'"
+Keys = dict[str, Counter[tuple[Any, ...]]]
+NEW = 9_000_001  # the MsgID of a message that comes later
+
+CHECK = """
+import json, sys, importlib.resources, jsonschema, yaml
+schema = importlib.resources.files("meltano.schemas") / "meltano.schema.json"
+with open(sys.argv[1], encoding="utf-8") as project:
+    jsonschema.validate(yaml.safe_load(project), json.loads(schema.read_text("utf-8")))
+"""
+READ = """
+import json, sys, duckdb
+keys = json.loads(sys.argv[2])
+with duckdb.connect(sys.argv[1], read_only=True) as database:
+    tables = [name for [name] in database.sql("SELECT table_name FROM duckdb_tables()").fetchall()]
+    rows = {name: database.table(name).select(*keys[name]).fetchall() for name in tables}
+print(json.dumps(rows))
+"""
+
+
+@dataclass
+class Project:
+    """A Meltano project whose state and output are this test's own, with an account to sync."""
+
+    folder: Path
+    own: Path
+    account: Account
+    service: ListrakService
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run meltano with these arguments, and with settings of the tap beside the usual ones."""
+        given = {
+            "username": self.service.username,
+            "password": PASSWORD,
+            "start_date": "2025-01-01",
+            "wsdl_url": self.service.url,
+            **settings,
+        }
+        env = {
+            **os.environ,
+            **{f"TAP_LISTRAK_{name.upper()}": value for name, value in given.items()},
+            "TARGET_JSONL_DESTINATION_PATH": str(self.own / "output"),
+            "TARGET_DUCKDB_PATH": str(self.database),
+            "MELTANO_DATABASE_URI": f"sqlite:///{self.own}/meltano.db",
+        }
+        command = [str(environment("meltano") / "meltano"), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=300
+        )
+
+    def output_of(self, *arguments: str, **settings: str) -> str:
+        """Run meltano, which must succeed, and give what it printed."""
+        ended = self.run(*arguments, **settings)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def records(self, *flags: str, **settings: str) -> dict[str, list[dict[str, Any]]]:
+        """Sync into files of JSON lines, and give what came in this run, by table."""
+        shutil.rmtree(self.own / "output", ignore_errors=True)
+        self.output_of("run", *flags, "tap-listrak", "target-jsonl", **settings)
+        return {
+            path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            for path in (self.own / "output").iterdir()
+        }
+
+    @property
+    def database(self) -> Path:
+        """The file of target-duckdb."""
+        return self.own / "listrak.duckdb"
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The key of each row in the database, by table."""
+        python = self.folder / ".meltano/loaders/target-duckdb/venv/bin/python"
+        columns = json.dumps({stream.name: stream.published_key for stream in STREAMS})
+        ended = subprocess.run(
+            [python, "-c", READ, self.database, columns], capture_output=True, check=True
+        )
+        return {
+            name: [tuple(key) for key in rows] for name, rows in json.loads(ended.stdout).items()
+        }
+
+    def grow(self) -> None:
+        """Have something new happen: a message, a contact, and events of old and new messages."""
+        ListID = min(int(str(row["ListID"])) for row in self.account.lists())
+        old = int(str(self.account.messages(ListID)[0]["MsgID"]))
+        just_now = datetime.now(timezone.utc) - timedelta(minutes=1)
+        self.account.add_message(ListID, NEW, just_now)
+        self.account.add_contact(ListID, "new@example.com", just_now)
+        for name in MESSAGE_OPERATIONS:
+            if OPERATIONS[name].date:
+                self.account.add_event(name, old, "new@example.com", just_now)
+                self.account.add_event(name, NEW, "new@example.com", just_now)
+            else:
+                self.account.add_event(name, NEW, "new@example.com")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout in which `meltano install` has run."""
+    folder = tmp_path_factory.mktemp("meltano")
+    for name in ("meltano.yml", "setup.py", "README.md", "LICENSE", "demo/requirements.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "tap_listrak", folder / "tap_listrak")
+    meltano = environment("meltano") / "meltano"
+    subprocess.run([meltano, "install"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def project(installed: Path, tmp_path: Path) -> Iterator[Project]:
+    shutil.copy(ROOT / "meltano.yml", installed)
+    account = Account(
+        lists=2,
+        messages=4,
+        contacts=25,
+        sends=15,
+        start=datetime(2025, 1, 1),
+        end=datetime(2025, 12, 31),
+    )
+    with ListrakService(account, password=PASSWORD) as service:
+        yield Project(installed, tmp_path, account, service)
+
+
+def keys(records: dict[str, list[dict[str, Any]]]) -> Keys:
+    return {
+        name: Counter(tuple(row[column] for column in BY_NAME[name].published_key) for row in rows)
+        for name, rows in records.items()
+    }
+
+
+def new_since(before: Keys, account: Account) -> Keys:
+    """What a run brings after the account grew: lists and messages whole, else what is new."""
+    return {
+        name: rows if name in ("lists", "messages") else rows - before[name]
+        for name, rows in keys_held(account).items()
+    }
+
+
+def test_the_file_is_what_meltano_s_schema_asks_for() -> None:
+    python = environment("meltano") / "python"
+    subprocess.run([python, "-c", CHECK, ROOT / "meltano.yml"], check=True)
+
+
+def test_meltano_hands_flags_to_the_tap(project: Project) -> None:
+    invoke = ("invoke", "tap-listrak")
+    assert project.output_of(*invoke, "--version") == f"tap-listrak {__version__}\n"
+    catalog = json.loads(project.output_of(*invoke, "--discover"))
+    assert [entry["stream"] for entry in catalog["streams"]] == list(BY_NAME)
+    about = json.loads(project.output_of(*invoke, "--about", "--format=json"))
+    assert list(about["settings"]["properties"]) == list(OPTIONS)
+
+
+def test_meltano_finds_the_configuration_valid(project: Project) -> None:
+    assert "Plugin configuration is valid" in project.output_of("config", "test", "tap-listrak")
+
+
+def test_settings_reach_the_tap_as_what_they_are(project: Project) -> None:
+    ListID = max(int(str(row["ListID"])) for row in project.account.lists())
+    MsgIDs = {int(str(row["MsgID"])) for row in project.account.messages(ListID)}
+    project.account.add_message(ListID, NEW, datetime(2025, 6, 1), test=True)
+    came = project.records(list_ids=f"[{ListID}]", include_test_messages="false", concurrency="2")
+    assert {row["ListID"] for row in came["lists"]} == {ListID}
+    assert {row["MsgID"] for row in came["messages"]} == MsgIDs
+
+
+def test_the_log_level_passes_through_meltano(project: Project) -> None:
+    invoke = ("invoke", "tap-listrak", "--discover")
+    assert "Listrak let the user in" in project.run(*invoke).stderr
+    assert "Listrak let the user in" not in project.run(*invoke, loglevel="WARNING").stderr
+
+
+def test_a_second_run_takes_up_only_what_is_new(project: Project) -> None:
+    before = keys_held(project.account)
+    assert keys(project.records()) == before
+    project.grow()
+    assert keys(project.records()) == new_since(before, project.account)
+    state_id = "dev:tap-listrak-to-target-jsonl"
+    assert project.output_of("state", "list").split() == [state_id]
+    state = json.loads(project.output_of("state", "get", state_id))["singer_state"]
+    assert state["bookmarks"].keys() == {stream.name for stream in STREAMS if stream.bookmark}
+
+
+def test_a_full_refresh_brings_everything_and_the_run_after_it_what_is_new(
+    project: Project,
+) -> None:
+    before = keys_held(project.account)
+    project.records()
+    assert keys(project.records("--full-refresh")) == before
+    project.grow()
+    assert keys(project.records()) == new_since(before, project.account)
+
+
+def test_a_database_holds_the_account_after_two_runs(project: Project) -> None:
+    project.output_of("run", "tap-listrak", "target-duckdb")
+    project.grow()
+    project.output_of("run", "tap-listrak", "target-duckdb")
+    held = {name: sorted(rows) for name, rows in keys_held(project.account).items()}
+    assert {name: sorted(rows) for name, rows in project.rows().items()} == held
+
+
+def test_nothing_comes_but_what_is_selected(project: Project) -> None:
+    select = ("select", "tap-listrak")
+    project.output_of(*select, "--rm", "*", "*")
+    project.output_of(*select, "message_clicks", "*")
+    project.output_of(*select, "--exclude", "message_clicks", "LinkDescription")
+    project.output_of(*select, "lists", "ListName")
+    came = project.records()
+    held = keys_held(project.account)
+    assert keys(came) == {name: held[name] for name in ("lists", "message_clicks")}
+    assert {column for row in came["lists"] for column in row} == {"ListID", "ListName"}
+    columns = {column for row in came["message_clicks"] for column in row}
+    assert columns == {"MsgID", "EmailAddress", "ContactID", "ClickDate", "LinkUrl"}
+
+
+def test_a_wrong_password_fails_the_run_once_and_is_shown_nowhere(project: Project) -> None:
+    ended = project.run(
+        "--log-level=debug", "run", "tap-listrak", "target-jsonl", password="wrong-one"
+    )
+    assert ended.returncode == 1
+    assert "Listrak refused the user name or password" in ended.stderr
+    assert project.service.failed_logins == 1
+    assert "wrong-one" not in ended.stdout + ended.stderr
+    kept = [*project.own.rglob("*"), *project.folder.glob(".meltano/run/**/*")]
+    assert not [path for path in kept if path.is_file() and b"wrong-one" in path.read_bytes()]
