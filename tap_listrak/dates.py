@@ -18,11 +18,12 @@ UTC = timezone.utc
 
 # How .NET writes a date that was never set.
 _UNSET = "0001-01-01T00:00:00"
-# Lacks nothing but a Z to be what `format_instant` writes; most dates are so.
+# A date that lacks nothing but a Z to be what `format_instant` writes; most dates are so.
 _PLAIN = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{0,5}[1-9])?"
+    f"(?!{_UNSET})"
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
+    r"(?:\.[0-9]{0,5}[1-9])?"
 )
-
 # The other form in which Listrak is said to write the dates of events.
 _US = re.compile(
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
@@ -52,17 +53,18 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
     Times without an offset are of `zone` (a pytz one); those that daylight saving makes ambiguous
     or skips are read as standard time. The unset date becomes None. Raises ValueError.
     """
+    is_utc, is_plain, parse = zone is pytz.utc, _PLAIN.fullmatch, ciso8601.parse_datetime
 
     def read(text: str) -> str | None:
-        if zone is pytz.utc and _PLAIN.fullmatch(text) and not text.startswith(_UNSET):
-            ciso8601.parse_datetime(text)  # raises ValueError for a day that there is not
-            return f"{text}Z"
+        if is_utc and is_plain(text):
+            parse(text)  # raises ValueError for a day that there is not
+            return text + "Z"
         text = text.strip()
         if text.startswith(_UNSET):
             return None
         if len(text) < 19 or text[10] != "T":
             raise ValueError("not an xs:dateTime")
-        moment: datetime = ciso8601.parse_datetime(text)
+        moment: datetime = parse(text)
         try:
             if moment.tzinfo is not None:
                 moment = moment.astimezone(UTC)
