@@ -47,9 +47,11 @@ $(DEV): setup.py
 	.venv/$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
-$(DEMO_TAP): setup.py
+# As users install it: from a wheel.
+$(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/schemas/*)
 	$(PYTHON) -m venv --clear demo/out/tap
-	demo/out/tap/$(PIP_INSTALL) -e .
+	rm -rf build
+	demo/out/tap/$(PIP_INSTALL) .
 	@touch $@
 
 $(DEMO_TARGET): demo/requirements.txt

@@ -15,7 +15,7 @@ setup(
     description="Singer tap for Listrak: lists, messages and what every contact did with them",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
         "Environment :: Console",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".environments"
+NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output")
 
 
 def environment(name: str, python: str = sys.executable) -> Path:
@@ -35,21 +36,33 @@ def environment(name: str, python: str = sys.executable) -> Path:
 
 def tap_environment() -> Path:
     """Give the bin folder of an environment with the tap as a user gets it: from its wheel."""
+    (wheel,) = distributions().glob("*.whl")
     bin_folder, made = KEPT / "tap/bin", KEPT / "tap/made-with"
-    code = [ROOT / "setup.py", *sorted((ROOT / "tap_listrak").glob("**/*.*[!c]"))]
-    wanted = hashlib.sha256(b"".join(each.read_bytes() for each in code)).hexdigest()
+    wanted = hashlib.sha256(wheel.read_bytes() + sys.executable.encode()).hexdigest()
     with _locked("tap"):
         if not made.exists() or made.read_text("utf-8") != wanted:
             _make(bin_folder.parent, sys.executable)
-            with tempfile.TemporaryDirectory() as folder:
-                # A copy, so that setuptools' own folders do not land in the checkout.
-                source = Path(folder, "source")
-                kept_out = shutil.ignore_patterns(".*", "compat", "tests", "out", "*.egg-info")
-                shutil.copytree(ROOT, source, ignore=kept_out)
-                _pip(bin_folder, "wheel", "--no-deps", "--wheel-dir", folder, str(source))
-                _install(bin_folder, *map(str, Path(folder).glob("*.whl")))
+            _install(bin_folder, str(wheel))
             made.write_text(wanted, "utf-8")
     return bin_folder
+
+
+def distributions() -> Path:
+    """Build the source distribution and, out of that, the wheel; give the folder they are in."""
+    python = environment("packaging") / "python"
+    out, made = KEPT / "dist", KEPT / "dist/made-of"
+    with tempfile.TemporaryDirectory() as folder, _locked("dist"):
+        # A copy, so that setuptools' own folders do not land in the checkout.
+        source = Path(folder, "source")
+        shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NO_SOURCE))
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        if not made.exists() or made.read_text("utf-8") != wanted:
+            shutil.rmtree(out, ignore_errors=True)
+            build = [str(python), "-m", "build", "--outdir", str(out), str(source)]
+            subprocess.run(build, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+            made.write_text(wanted, "utf-8")
+    return out
 
 
 def _make(folder: Path, python: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -245,6 +246,12 @@ def test_the_map_names_every_module_and_imports_point_upward_in_it() -> None:
     )
     for place, module in enumerate(order):
         assert set(imports(PACKAGE / f"{module}.py")) <= set(order[:place])
+
+
+def test_the_stream_that_contributing_shows_is_the_real_one() -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    shown = re.sub(r"  #.*", "", textwrap.dedent(shown))
+    assert shown in (PACKAGE / "streams.py").read_text("utf-8")
 
 
 def test_the_changelog_tells_of_this_version() -> None:

@@ -1,0 +1,64 @@
+"""What is uploaded and installed is whole, and says of itself what is true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+from compat.environments import ROOT, distributions, environment
+from tap_listrak import __version__
+from tap_listrak.streams import STREAMS
+
+
+@pytest.fixture(scope="module")
+def built() -> Path:
+    """The folder with the source distribution and the wheel."""
+    return distributions()
+
+
+def test_twine_finds_nothing_wrong(built: Path) -> None:
+    twine = environment("packaging") / "twine"
+    subprocess.run([twine, "check", "--strict", *built.glob("tap_listrak-*")], check=True)
+
+
+def test_the_wheel_holds_the_tap_its_schemas_and_its_types_and_nothing_else(built: Path) -> None:
+    with zipfile.ZipFile(built / f"tap_listrak-{__version__}-py3-none-any.whl") as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        (about,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+        told = HeaderParser().parsestr(wheel.read(about).decode())
+    modules = {f"tap_listrak/{path.name}" for path in (ROOT / "tap_listrak").glob("*.py")}
+    schemas = {f"tap_listrak/schemas/{stream.name}.json" for stream in STREAMS}
+    assert names == modules | schemas | {"tap_listrak/py.typed"}
+    assert (told["Name"], told["Version"]) == ("tap-listrak", __version__)
+    assert told["License-Expression"] == "Apache-2.0"
+
+
+def test_the_source_distribution_holds_all_that_is_versioned(built: Path) -> None:
+    with tarfile.open(built / f"tap_listrak-{__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True)
+    versioned = {name for name in listed.stdout.decode().splitlines() if not name.startswith(".")}
+    assert versioned <= names
+
+
+def test_the_installed_tap_runs_as_a_script_and_as_a_module(tap_bin: Path, tmp_path: Path) -> None:
+    for command in (["tap-listrak"], ["python", "-m", "tap_listrak"]):
+        run = [str(tap_bin / command[0]), *command[1:], "--version"]
+        ended = subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert ended.stdout == f"tap-listrak {__version__}\n"
+
+
+def test_type_checkers_see_the_types_of_the_installed_tap(tap_bin: Path, tmp_path: Path) -> None:
+    """A user's code that gets them wrong is told so."""
+    code = tmp_path / "uses.py"
+    code.write_text("from tap_listrak.cli import main\n\nreveal_type(main([]))\nmain(5)\n", "utf-8")
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(tap_bin / "python"), str(code)]
+    ended = subprocess.run(mypy, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert 'Revealed type is "int"' in ended.stdout.replace("builtins.", "")
+    assert "arg-type" in ended.stdout
