@@ -1,0 +1,371 @@
+"""What stands in examples/, but for Airflow: the script, the crontab line and the units."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compat.environments import ROOT, environment
+from listrak_service import Account, Ask, ListrakService, Reply, html
+from tests.tap import PASSWORD, USERNAME, keys_held
+from tests.test_discovery import KEYS
+
+EXAMPLES = ROOT / "examples"
+SECONDS = 60  # more than anything here takes
+# Prints a state as soon as it comes, and stores nothing.
+STATES_ONLY = """\
+#!/bin/sh
+exec sed -nu 's/^{"type":"STATE","value":\\(.*\\)}$/\\1/p'
+"""
+# As targets that end at a signal, whether or not it was ignored when they were started.
+ENDS_AT_A_SIGNAL = """\
+#!{python}
+import os, signal, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execv("{target}", ["{target}", *sys.argv[1:]])
+"""
+
+Keys = dict[str, Counter[tuple[Any, ...]]]
+Page = tuple[str, ...]
+Process = subprocess.Popen[str]
+
+
+@dataclass
+class Sync:
+    """The folders as examples/README.md has them, with target-jsonl for a target."""
+
+    service: ListrakService
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def configs(self) -> Path:
+        return self.folder / "etc/main"
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "lib/main"
+
+    @property
+    def state_file(self) -> Path:
+        return self.kept / "state.json"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the next run goes on from."""
+        state: dict[str, Any] = json.loads(self.state_file.read_text("utf-8"))
+        return state
+
+    def write(self, name: str, **content: Any) -> None:
+        (self.configs / name).write_text(json.dumps(content), "utf-8")
+
+    def configure(self, **changes: Any) -> None:
+        """Write the tap's config; one call at a time, so that it is known what was asked."""
+        config = {
+            "username": USERNAME,
+            "password": PASSWORD,
+            "start_date": "2025-01-01",
+            "wsdl_url": self.service.url,
+            "concurrency": 1,
+        }
+        self.write("config.json", **{**config, **changes})
+
+    def use(self, target: str) -> None:
+        """Put this program in the place of the target."""
+        program = self.folder / "a-target"
+        program.write_text(target, "utf-8")
+        program.chmod(0o700)
+        self.environment["TARGET"] = str(program)
+
+    def start(self) -> Process:
+        """Start sync.sh in a process group of its own."""
+        return subprocess.Popen(
+            [self.folder / "opt/sync.sh", self.configs, self.kept],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **self.environment},
+            start_new_session=True,
+        )
+
+    def run(self) -> int:
+        """Run sync.sh to its end; give its exit code, and show its log where a test fails."""
+        return finish(self.start())
+
+    def assert_goes_on(self) -> None:
+        """A run more gives the rest, and asks again for what came last at most."""
+        before = pages(self.service.asked)
+        assert self.run() == 0
+        asked = pages(self.service.asked)[len(before) :]
+        # The page that did not come, and the one before it.
+        assert set(asked) & set(before) <= set(before[-2:])
+        self.assert_complete()
+
+    def stored(self) -> Keys:
+        """By table, the key of each row that the target wrote, with how often it did."""
+        stored: Keys = {table: Counter() for table in keys_held(self.service.account)}
+        for file in (self.folder / "rows").glob("*.jsonl"):
+            for line in file.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                stored[file.stem][tuple(row[column] for column in KEYS[file.stem])] += 1
+        return stored
+
+    def assert_complete(self) -> None:
+        """Every row that the account holds is stored, at least once."""
+        held = keys_held(self.service.account)
+        assert {table: set(keys) for table, keys in self.stored().items()} == {
+            table: set(keys) for table, keys in held.items()
+        }
+
+
+def finish(process: Process) -> int:
+    """Wait for the end; give the exit code."""
+    _, log = process.communicate(timeout=SECONDS)
+    print(log)
+    return process.returncode
+
+
+def pages(asked: Iterable[Ask]) -> list[Page]:
+    """The calls for pages of events and contacts, in order."""
+    return [
+        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
+        for ask in asked
+        if is_page(ask)
+    ]
+
+
+def is_unfinished(state: dict[str, Any]) -> bool:
+    """Whether a run that was cut off left this state."""
+    return any("offset" in entry for entry in state["bookmarks"].values())
+
+
+def is_page(ask: Ask) -> bool:
+    """Whether a call is for events or contacts."""
+    return "Page" in ask.arguments
+
+
+def once_at_page(
+    number: int, which: Callable[[Ask], bool] = is_page
+) -> Callable[[Ask], Reply | None]:
+    """A rule by which the n-th of these calls fails, so that the run ends, and then no more."""
+    seen = count(1)
+    return lambda ask: html(405) if which(ask) and next(seen) == number else None
+
+
+@dataclass
+class Pause:
+    """A rule that lets nothing through from the n-th page on, until it is released."""
+
+    at: int
+    reached: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    seen: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def __call__(self, ask: Ask) -> None:
+        if is_page(ask) and next(self.seen) >= self.at:
+            self.reached.set()
+            self.over.wait(SECONDS)
+
+
+@pytest.fixture
+def sync(tmp_path: Path, tap_bin: Path) -> Iterator[Sync]:
+    """A sync of a small account, all of it in the past."""
+    account = Account(lists=2, messages=3, contacts=12, sends=12, page_size=5)
+    for each in ("etc/main", "lib", "opt"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "opt/sync.sh").symlink_to(EXAMPLES / "sync.sh")
+    (tmp_path / "opt/tap").symlink_to(tap_bin.parent)
+    with ListrakService(account, USERNAME, PASSWORD) as service:
+        sync = Sync(service, tmp_path)
+        sync.environment["TARGET"] = str(environment("target-jsonl") / "target-jsonl")
+        sync.configure()
+        sync.write("target.json", destination_path=f"{tmp_path}/rows", do_timestamp_file=False)
+        yield sync
+
+
+def test_a_run_stores_every_row_once_and_the_next_goes_on_from_its_state(sync: Sync) -> None:
+    assert sync.run() == 0
+    held = keys_held(sync.service.account)
+    assert sync.stored() == held
+    assert not is_unfinished(sync.state)
+    assert sync.state_file.stat().st_mode & 0o777 == 0o600
+    assert sync.run() == 0
+    # Lists and messages come whole in every run.
+    again = {name: held[name] for name in ("lists", "messages")}
+    assert sync.stored() == {**held, **{name: keys + keys for name, keys in again.items()}}
+
+
+def test_only_what_the_catalog_selects_is_synced(sync: Sync) -> None:
+    selected = {"breadcrumb": [], "metadata": {"selected": True}}
+    sync.write("catalog.json", streams=[{"tap_stream_id": "lists", "metadata": [selected]}])
+    assert sync.run() == 0
+    assert {table for table, keys in sync.stored().items() if keys} == {"lists"}
+
+
+def test_a_run_that_fails_keeps_the_taps_exit_code_and_the_state_from_which_the_next_goes_on(
+    sync: Sync,
+) -> None:
+    sync.service.rules.append(once_at_page(20))
+    assert sync.run() == 1
+    assert is_unfinished(sync.state)
+    sync.assert_goes_on()
+
+
+def test_a_run_that_is_refused_leaves_the_state_as_it_was(sync: Sync) -> None:
+    assert sync.run() == 0
+    state = sync.state
+    sync.configure(password="wrong")
+    assert sync.run() == 3
+    assert sync.state == state
+
+
+def test_where_only_the_target_fails_the_run_fails_and_the_state_stays_as_it_was(
+    sync: Sync,
+) -> None:
+    assert sync.run() == 0
+    state = sync.state
+    # It reads all that the tap has to say, so that the tap ends with 0.
+    sync.use("#!/bin/sh\ncat > /dev/null\nexit 9\n")
+    assert sync.run() == 4
+    assert sync.state == state
+
+
+def test_of_a_target_that_is_cut_off_the_last_whole_state_is_kept(sync: Sync) -> None:
+    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\n{"la\'\nkill -9 $$\n')
+    assert sync.run() == 4
+    assert sync.state == {"last": 2}
+
+
+def test_a_state_is_kept_as_soon_as_the_target_prints_it(sync: Sync) -> None:
+    sync.use(STATES_ONLY)
+    pause = Pause(at=20)
+    sync.service.rules.append(pause)
+    process = sync.start()
+    until(sync.state_file.exists)
+    assert process.poll() is None
+    assert is_unfinished(sync.state)
+    pause.over.set()
+    assert finish(process) == 0
+    assert not is_unfinished(sync.state)
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        (os.kill, signal.SIGTERM),
+        (os.killpg, signal.SIGTERM),
+        (os.killpg, signal.SIGINT),
+        (os.killpg, signal.SIGHUP),
+    ],
+    ids=["TERM to the script", "TERM to the group", "INT", "HUP"],
+)
+def test_a_signal_ends_a_run_in_good_order(
+    sync: Sync, send: Callable[[int, int], None], number: signal.Signals
+) -> None:
+    target = sync.environment["TARGET"]
+    sync.use(ENDS_AT_A_SIGNAL.format(python=sys.executable, target=target))
+    pause = Pause(at=20)
+    sync.service.rules.append(pause)
+    process = sync.start()
+    assert pause.reached.wait(SECONDS)
+    send(process.pid, number)
+    code = finish(process)
+    pause.over.set()
+    # The group's SIGINT reaches the tap directly.
+    assert code == 143 or (number == signal.SIGINT and code == 130)
+    assert is_unfinished(sync.state)
+    sync.assert_goes_on()
+
+
+def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
+    sync: Sync,
+) -> None:
+    pause = Pause(at=20)
+    sync.service.rules.append(pause)
+    process = sync.start()
+    assert pause.reached.wait(SECONDS)
+    assert sync.run() == 75
+    process.kill()
+    process.wait(SECONDS)
+    assert sync.run() == 75
+    pause.over.set()
+    # What it left behind ends as it would have.
+    subprocess.run(["flock", sync.kept / "lock", "true"], check=True, timeout=SECONDS)
+    assert not is_unfinished(sync.state)
+    assert sync.stored() == keys_held(sync.service.account)
+
+
+def test_the_crontabs_line_prints_the_end_of_the_log_where_a_run_fails_and_else_nothing(
+    sync: Sync,
+) -> None:
+    [line] = [
+        each
+        for each in (EXAMPLES / "cron/crontab").read_text("utf-8").splitlines()
+        if not each.startswith("#")
+    ]
+    command = line.split(maxsplit=5)[5]
+    for there, here in (
+        ("/opt/listrak", "opt"),
+        ("/etc/listrak", "etc"),
+        ("/var/lib/listrak", "lib"),
+    ):
+        command = command.replace(there, str(sync.folder / here))
+
+    def mailed() -> str:
+        # As cron has it: sh, and hardly any environment.
+        environment = {"PATH": "/usr/bin:/bin", **sync.environment}
+        return subprocess.run(
+            ["/bin/sh", "-c", command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=SECONDS,
+        ).stdout
+
+    assert mailed() == ""
+    sync.assert_complete()
+    sync.configure(password="wrong")
+    assert "CRITICAL" in mailed()
+    assert "exit code 0" in (sync.folder / "lib/main.log").read_text("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    for unit in (EXAMPLES / "systemd").iterdir():
+        # The program has to be there.
+        text = unit.read_text("utf-8").replace("/opt/listrak", str(EXAMPLES))
+        (tmp_path / unit.name).write_text(text, "utf-8")
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "./tap-listrak@main.timer", "./tap-listrak@main.service"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+    )
+    assert found.stdout + found.stderr == ""
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until it is; fail if it does not become so."""
+    for _ in range(SECONDS * 20):
+        if true():
+            return
+        time.sleep(0.05)
+    pytest.fail("It did not come about.")

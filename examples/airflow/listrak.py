@@ -1,0 +1,126 @@
+"""Listrak to PostgreSQL in Airflow, one task for each list. Copy this file to your DAGs folder.
+
+It takes from Airflow:
+
+- the connection `listrak`: login and password, and as extra what else the tap's config is to hold,
+  such as {"start_date": "2025-01-01T00:00:00Z"};
+- the connection `listrak_postgres`: where the rows go, into the schema `listrak`;
+- the variable `listrak_home`, else /opt/listrak: a folder on each worker with sync.sh, with tap and
+  target in the environments `tap` and `target`, and, to sync less than everything, catalog.json;
+- the variable `listrak_kept`, else /var/lib/listrak: a folder that all workers share, for what is
+  kept from run to run, a state file for each list.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
+
+from airflow.sdk import Connection, Variable, dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+AT_ONCE = 2  # lists; of each, the tap makes up to `concurrency` calls at once
+NOT_WORTH_A_RETRY = {2: "there is a mistake in config, catalog or state", 3: "Listrak refuses"}
+ONLY_LISTS = {
+    "tap_stream_id": "lists",
+    "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}],
+}
+
+
+@dag(schedule="@daily", start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1)
+def listrak() -> None:
+    """Find the lists, then sync each with a config and a state of its own."""
+
+    @task(retries=3)
+    def lists() -> list[int]:
+        with TemporaryDirectory() as folder:
+            config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
+            write(config, tap_config())
+            write(catalog, {"streams": [ONLY_LISTS]})
+            tap = home() / "tap/bin/tap-listrak"
+            lines = run(tap, "--config", config, "--catalog", catalog).splitlines()
+        messages = map(json.loads, lines)
+        return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
+
+    # A retry goes on from the last state that the target printed, as sync.sh keeps it.
+    @task(
+        retries=3,
+        max_active_tis_per_dag=AT_ONCE,
+        map_index_template="{{ task.op_kwargs['list_id'] }}",
+    )
+    def sync(list_id: int) -> None:
+        with TemporaryDirectory() as folder:
+            write(Path(folder, "config.json"), {**tap_config(), "list_ids": [list_id]})
+            write(Path(folder, "target.json"), target_config())
+            if (catalog := home() / "catalog.json").exists():
+                shutil.copy(catalog, folder)
+            kept = Path(Variable.get("listrak_kept", "/var/lib/listrak"), str(list_id))
+            run(home() / "sync.sh", folder, kept)
+
+    sync.expand(list_id=lists())
+
+
+def home() -> Path:
+    """Where tap, target and sync.sh are."""
+    return Path(Variable.get("listrak_home", "/opt/listrak"))
+
+
+def tap_config() -> dict[str, Any]:
+    """Make the tap's config; Airflow keeps the password of a connection out of its logs."""
+    user = Connection.get("listrak")
+    return {**user.extra_dejson, "username": user.login, "password": user.password}
+
+
+def target_config() -> dict[str, Any]:
+    """Make the config of target-postgres."""
+    database = Connection.get("listrak_postgres")
+    return {
+        "host": database.host,
+        "port": database.port or 5432,
+        "user": database.login,
+        "password": database.password,
+        "database": database.schema,
+        "default_target_schema": "listrak",
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON that nobody else can read."""
+    path.touch(0o600)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def run(*command: str | Path) -> str:
+    """Run a command, with its log in the task's; give what it printed.
+
+    Raises AirflowFailException where a retry would fail the same way.
+    """
+    log, pipe = logging.getLogger("airflow.task"), subprocess.PIPE
+    with (
+        TemporaryFile("w+") as out,
+        subprocess.Popen(command, stdout=out, stderr=pipe, text=True, errors="replace") as process,
+    ):
+        try:
+            for line in process.stderr or ():
+                if " METRIC: " not in line:  # one for each call
+                    log.info("%s", line.rstrip())
+        except BaseException:
+            process.terminate()  # Airflow ends the task, and the sync ends in good order
+            process.communicate()
+            raise
+        code = process.wait()
+        if code in NOT_WORTH_A_RETRY:
+            raise AirflowFailException(f"Exit code {code}: {NOT_WORTH_A_RETRY[code]}.")
+        if code:
+            raise RuntimeError(f"Exit code {code}: see the log above.")
+        out.seek(0)
+        return out.read()
+
+
+listrak()

@@ -1,0 +1,94 @@
+#!/bin/sh
+# One sync, from where the last one stopped: tap-listrak | a target.
+#
+#   sync.sh CONFIGS KEPT
+#
+# CONFIGS is a folder with config.json (the tap's), target.json (the target's) and, unless
+# everything is to be synced, catalog.json. KEPT is a folder of this sync's own, made if need be:
+# its state.json moves with every state that the target prints, so however a run ends, the next one
+# goes on from there. TAP and TARGET name the two programs; without them they are in environments
+# beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good order.
+#
+# Exit codes are the tap's. 4 also says that only the target failed, or that a state could not be
+# kept; 75, that another sync with the same KEPT is under way.
+
+here=$(dirname "$0")
+tap=${TAP:-$here/tap/bin/tap-listrak}
+target=${TARGET:-$here/target/bin/target-postgres}
+configs=${1:?sync.sh CONFIGS KEPT} kept=${2:?sync.sh CONFIGS KEPT}
+
+say() {
+    echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) sync.sh, $kept: $*" >&2
+}
+
+# Each state takes the place of the one before as a whole, or not at all.
+keep_states() {
+    failed=0
+    while IFS= read -r state; do
+        printf '%s\n' "$state" > "$kept/state.new" && sync "$kept/state.new" &&
+            mv "$kept/state.new" "$kept/state.json" || failed=1
+    done
+    return "$failed"
+}
+
+# What the tap gave is stored to its end, whatever signal comes: in a session of its own, the target
+# is spared those that go to a whole group.
+store() {
+    exec <&4 4<&- 5>&-
+    trap '' TERM INT HUP
+    { setsid "$target" --config "$configs/target.json" && : > "$kept/stored"; } | keep_states
+}
+
+# Signals interrupt a wait.
+exit_code_of() {
+    wait "$1"
+    code=$?
+    while kill -0 "$1" 2> /dev/null; do
+        wait "$1"
+        code=$?
+    done
+    return "$code"
+}
+
+# Without it, target-postgres would store times in the database's zone.
+export PGTZ=UTC
+umask 077
+mkdir -p "$kept" || exit 2
+# Tap and target hold the lock too: should this script be killed, it is theirs until they end.
+exec 9> "$kept/lock"
+flock -n -E 75 9 || {
+    code=$?
+    say "not begun, because another sync is under way"
+    exit "$code"
+}
+
+set -- --config "$configs/config.json"
+[ ! -e "$configs/catalog.json" ] || set -- "$@" --catalog "$configs/catalog.json"
+[ ! -e "$kept/state.json" ] || set -- "$@" --state "$kept/state.json"
+
+# A pipe without a name, from 5 to 4. In `tap | target` there would be no knowing the tap's id.
+rm -f "$kept/stored" "$kept/pipe"
+# shellcheck disable=SC2094
+mkfifo "$kept/pipe" && exec 3<> "$kept/pipe" 4< "$kept/pipe" 5> "$kept/pipe" 3>&- || exit 2
+rm "$kept/pipe"
+
+stopped='' tap_id=''
+trap 'stopped=yes; ${tap_id:+kill "$tap_id"} 2> /dev/null' TERM INT HUP
+{
+    trap '' HUP # which the tap, unlike the other two, does not know
+    exec "$tap" "$@" >&5 4<&- 5>&-
+} &
+tap_id=$!
+store &
+store_id=$!
+exec 4<&- 5>&-
+[ -z "$stopped" ] || kill "$tap_id" 2> /dev/null
+
+exit_code_of "$tap_id"
+tap_code=$?
+exit_code_of "$store_id" && [ -e "$kept/stored" ]
+store_code=$?
+[ "$store_code" -eq 0 ] || say "the target failed, or a state could not be kept"
+say "the tap ended with exit code $tap_code"
+[ "$tap_code" -eq 0 ] || exit "$tap_code"
+[ "$store_code" -eq 0 ] || exit 4
