@@ -61,5 +61,5 @@ setup(
             "types-requests",
         ],
     },
-    entry_points={"console_scripts": ["tap-listrak=tap_listrak.cli:main"]},
+    entry_points={"console_scripts": ["tap-listrak=tap_listrak.__main__:main"]},
 )

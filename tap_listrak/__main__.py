@@ -1,7 +1,17 @@
-"""Lets ``python -m tap_listrak`` do what the console script does."""
+"""The entry point of the console script and of ``python -m tap_listrak``."""
 
+import signal
 import sys
 
-from tap_listrak.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the tap; give its exit code."""
+    # Until cli listens to signals, one just ends the process, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from tap_listrak import cli
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 from xml.sax.saxutils import escape
 
 from tap_listrak import catalog, discovery, state
@@ -133,6 +134,9 @@ def _run(
     sleep: Callable[[float], None],
     clock: Callable[[], datetime],
 ) -> None:
+    if arguments.about:
+        _print(about())
+        return
     now = clock().replace(microsecond=0)
     config = configuration.parse(_load(arguments.config, "config"), now)
     log.hide(config.username, config.password)
@@ -159,18 +163,30 @@ def _run(
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)
-    if sys.stdout is None:
-        raise OutputError("Stdout is closed, so there is nowhere to write to.")
-    client, output = Client(config, sleep, clock), Output(sys.stdout.buffer)
+    client, output = Client(config, sleep, clock), Output(_stdout())
     Sync(config, selection, known, client, output, workers, now).run()
 
 
+def _stdout() -> BinaryIO:
+    """Give a stdout that takes all that it is given, or raises."""
+    if sys.stdout is None:
+        raise OutputError("Stdout is closed, so there is nowhere to write to.")
+    out = sys.stdout.buffer
+    if isinstance(out, io.RawIOBase):
+        # With PYTHONUNBUFFERED or `python -u`. A raw stream may take less than it is given.
+        out = io.BufferedWriter(out)
+    with contextlib.suppress(OSError):  # what tests put in its place has no descriptor
+        os.set_blocking(out.fileno(), True)
+    return out
+
+
 def _print(found: dict[str, Any]) -> None:
+    out = _stdout()
     try:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
-        sys.stdout.flush()
+        out.write(json.dumps(found, indent=2).encode() + b"\n")
+        out.flush()
     except OSError as gone:
-        raise OutputError(f"The catalog could not be written: {gone.strerror}.") from gone
+        raise OutputError(f"Stdout takes no more: {gone.strerror}.") from gone
 
 
 def main(
@@ -181,9 +197,6 @@ def main(
 ) -> int:
     """Run the tap; give the exit code, one of EXIT_CODES."""
     arguments = parse(argv)
-    if arguments.about:
-        print(json.dumps(about(), indent=2))
-        return 0
     log = _set_up_logging()
     # What was imported stays, so that the garbage collector need not look at it again and again.
     gc.freeze()

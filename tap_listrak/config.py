@@ -152,7 +152,11 @@ def _whole(least: int, most: int) -> Kind:
     )
 
 
-_SECRET = Kind(_secret, "text", {"type": "string", "secret": True, "writeOnly": True})
+_SECRET = Kind(
+    _secret,
+    "text without line breaks or other control characters",
+    {"type": "string", "secret": True, "writeOnly": True},
+)
 _BOOLEAN = Kind(_boolean, "true or false", {"type": "boolean"})
 
 

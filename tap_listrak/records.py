@@ -147,6 +147,8 @@ class Reader:
                     columns.append(itertools.repeat(parent))
                     continue
                 values = texts[column]
+                if "" in values:  # of an empty CDATA section, which is no value
+                    return None
                 convert = self._cells[LISTRAK + column][1]
                 if convert:
                     values = list(map(convert, values))

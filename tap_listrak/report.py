@@ -17,7 +17,7 @@ LOGGER = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_COUNTS = 60.0
 # Somebody who looks on wants to see it move; a log that is kept wants to stay short.
-SECONDS_BETWEEN_LINES = 10.0 if sys.stderr.isatty() else 60.0
+SECONDS_BETWEEN_LINES = 10.0 if sys.stderr and sys.stderr.isatty() else 60.0
 
 SECONDS_OF_SILENCE = 5.0
 

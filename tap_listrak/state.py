@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from tap_listrak.config import Config
 from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
@@ -40,21 +41,24 @@ class Place:
 
 @dataclass(frozen=True)
 class Covers:
-    """The ListIDs, and the start_date, that a bookmark speaks for."""
+    """What a bookmark speaks for: ListIDs, a start_date, and test messages or not."""
 
     start_date: datetime
     ListIDs: frozenset[int]
+    with_tests: bool = True
 
 
 @dataclass
 class Offset:
-    """A stream's range in this run, and how much of it has been emitted."""
+    """A stream's range in this run, under which config, and how much of it has been emitted."""
 
     start_date: datetime
     start: datetime
     end: datetime
     done: set[int] = field(default_factory=set)
     place: Place | None = None
+    with_tests: bool = True
+    timezone: str | None = None
 
 
 @dataclass
@@ -78,34 +82,47 @@ class Progress:
     offset: Offset | None = None
     set_aside: list[SetAside] = field(default_factory=list)
 
-    def begin(
-        self, start_date: datetime, end: datetime, lookback: timedelta, *, resuming: bool
-    ) -> bool:
+    def begin(self, config: Config, end: datetime, *, resuming: bool) -> bool:
         """Take up the range of this run, up to its `end`.
 
         False when the run is `resuming` an older range and the bookmark already stands at its end:
         then there is nothing to ask.
         """
-        before = self.offset or self.covers
-        since = before.start_date if before else start_date
-        again = start_date < since
+        start_date, lookback = config.start_date, timedelta(days=config.lookback_days)
+        with_tests, zone = config.include_test_messages, str(config.timezone.zone)
+        before = self.offset or self.covers or Covers(start_date, frozenset())
         if resuming and not self.offset and self.bookmark and self.bookmark >= end:
             return False
-        if again:
+        is_earlier = start_date < before.start_date
+        is_wider = with_tests and not before.with_tests
+        if is_earlier:
             LOGGER.warning(
                 "start_date is earlier than before (%s): %s is walked again from there.",
-                format_instant(since),
+                format_instant(before.start_date),
                 self.stream.name,
             )
+        elif is_wider:
+            LOGGER.warning(
+                "include_test_messages is on now: %s is walked again from start_date.",
+                self.stream.name,
+            )
+        elif self.offset and self.offset.timezone not in (None, zone):
+            # Its place and pages are those of other instants.
+            LOGGER.warning(
+                "timezone has changed: the unfinished range of %s begins anew.", self.stream.name
+            )
             self.offset = None
-        if self.offset:
+        elif self.offset:
+            # From here on no more is walked than the config says, so no more may be claimed.
+            self.offset.start_date = max(self.offset.start_date, start_date)
+            self.offset.with_tests &= with_tests
             return True
         start = start_date
-        if again:
-            self.covers = Covers(start_date, frozenset())
+        if is_earlier or is_wider:
+            self.covers = Covers(start_date, frozenset(), with_tests)
         elif self.bookmark:
             start = max(min(self.bookmark, end), start_date + lookback) - lookback
-        self.offset = Offset(start_date, start, end)
+        self.offset = Offset(start_date, start, end, with_tests=with_tests, timezone=zone)
         return True
 
     @property
@@ -127,7 +144,8 @@ class Progress:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
         if self.offset and self.stream.bookmark:
             self.bookmark = max(self.bookmark or self.offset.end, self.offset.end)
-            self.covers = Covers(self.offset.start_date, frozenset(self.offset.done))
+            offset = self.offset
+            self.covers = Covers(offset.start_date, frozenset(offset.done), offset.with_tests)
         self.offset = None
 
     def fail(self, owed: SetAside) -> None:
@@ -196,7 +214,9 @@ class State:
 def _covers_out(covers: Covers | None) -> dict[str, Any] | None:
     if covers is None:
         return None
-    return {"start_date": format_instant(covers.start_date), "ListIDs": sorted(covers.ListIDs)}
+    tests = {} if covers.with_tests else {"include_test_messages": False}
+    ListIDs = sorted(covers.ListIDs)
+    return {"start_date": format_instant(covers.start_date), "ListIDs": ListIDs, **tests}
 
 
 def _offset_out(stream: Stream, offset: Offset) -> dict[str, Any]:
@@ -204,6 +224,8 @@ def _offset_out(stream: Stream, offset: Offset) -> dict[str, Any]:
         "start_date": format_instant(offset.start_date),
         "start": format_instant(offset.start),
         "end": format_instant(offset.end),
+        "include_test_messages": offset.with_tests,
+        "timezone": offset.timezone,
         "ListIDs": sorted(offset.done),
     }
     # Also what is null, or a keeper that merges states would leave an older value in its place.
@@ -315,6 +337,13 @@ def _integers(value: Any, where: str) -> set[int]:
     return {_integer(each, where) for each in value}
 
 
+def _with_tests(value: dict[str, Any], where: str) -> bool:
+    with_tests = value.get("include_test_messages", True)
+    if not isinstance(with_tests, bool):
+        raise UsageError(f"In the state, {where}.include_test_messages must be true or false.")
+    return with_tests
+
+
 def _not_ahead(instant: datetime, now: datetime, lookback: timedelta, where: str) -> None:
     if instant > now + lookback:
         raise UsageError(
@@ -332,6 +361,7 @@ def _covers(value: Any, where: str) -> Covers | None:
     return Covers(
         _instant(value.get("start_date"), f"{where}.start_date"),
         frozenset(_integers(value.get("ListIDs"), f"{where}.ListIDs")),
+        _with_tests(value, where),
     )
 
 
@@ -342,7 +372,11 @@ def _offset(stream: Stream, value: Any, where: str) -> Offset:
         start=_instant(value.get("start"), f"{where}.start"),
         end=_instant(value.get("end"), f"{where}.end"),
         done=_integers(value.get("ListIDs"), f"{where}.ListIDs"),
+        with_tests=_with_tests(value, where),
+        timezone=value.get("timezone"),
     )
+    if not isinstance(offset.timezone, (str, type(None))):
+        raise UsageError(f"In the state, {where}.timezone must be the name of a time zone.")
     if value.get("ListID") is not None:
         place = Place(_integer(value["ListID"], f"{where}.ListID"))
         since, MsgID, page = value.get(_since(stream)), value.get("MsgID"), value.get("Page")

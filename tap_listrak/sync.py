@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from tap_listrak import __version__
@@ -89,12 +89,9 @@ class Sync:
         self._state.forget_finished()
         unfinished_end = self._state.unfinished_end(self._selection)
         end = unfinished_end or self._now
-        lookback = timedelta(days=self._config.lookback_days)
         for stream in self._selection:
             progress = self._state[stream]
-            if progress.begin(
-                self._config.start_date, end, lookback, resuming=unfinished_end is not None
-            ):
+            if progress.begin(self._config, end, resuming=unfinished_end is not None):
                 self._active[stream] = progress
         LOGGER.info(
             "tap-listrak %s at %s: %d streams, up to %s%s.",

@@ -21,7 +21,7 @@ from tap_listrak import sync
 from tap_listrak.cli import main
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, selecting
+from tests.tap import Run, Tap, keys_emitted, selecting
 
 BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
 OPEN = BY_NAME["message_opens"].operation
@@ -329,6 +329,67 @@ def test_a_keeper_that_merges_states_loses_nothing(make_tap: MakeTap) -> None:
     after = tap.run(clock=at(later), state=merged(whole.states))
     assert set(bookmarks(after).values()) == {text(later)}
     assert [row["EmailAddress"] for row in after.records("message_opens")] == ["late@example.com"]
+
+
+# What follows a run that was cut off, under another config.
+
+
+def followed(tap: Tap, before: Run, *configs: dict[str, Any]) -> list[Run]:
+    """Runs, a day apart, from where one was cut off, each under its config."""
+    runs = [before]
+    for day, config in enumerate(configs, 1):
+        later = at(NOW + timedelta(days=day))
+        runs.append(tap.run(clock=later, state=runs[-1].states[-1], config=config))
+    assert all(run.code == 0 for run in runs)
+    return runs
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_start_date_set_later_for_the_rest_of_a_run_and_then_back_loses_nothing(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency, messages=4)
+    whole = tap.run(clock=at(NOW))
+    cut = prefixes(whole)
+    for before in cut[:: len(cut) // 6]:
+        runs = followed(tap, before, {"start_date": "2026-03-10"}, {"start_date": "2026-02-01"})
+        assert rows(*runs).keys() == rows(whole).keys()
+
+
+@CONCURRENCIES
+@pytest.mark.parametrize("zone", ["Australia/Sydney", "America/New_York"])
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_zone_that_changes_before_a_run_goes_on_loses_nothing(
+    make_tap: MakeTap, concurrency: int, zone: str
+) -> None:
+    tap = tiny_tap(make_tap, concurrency, messages=4)
+    whole = tap.run(clock=at(NOW))
+    cut = prefixes(whole)
+    for before in cut[:: len(cut) // 6]:
+        runs = followed(tap, before, {"timezone": zone})
+        assert keys_emitted(*runs).keys() == keys_emitted(whole).keys()
+        for stream, keys in keys_emitted(whole).items():
+            assert keys.keys() == keys_emitted(*runs)[stream].keys()
+
+
+@CONCURRENCIES
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_test_messages_that_are_wanted_later_come_whole(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    ListID = min(int(str(row["ListID"])) for row in tap.service.account.lists())
+    tap.service.account.add_message(ListID, 77, START + timedelta(days=3), test=True)
+    tap.service.account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
+    whole = tap.run(clock=at(NOW))
+    without = tap.run(clock=at(NOW), config={"include_test_messages": False})
+    assert not [row for row in without.records("message_opens") if row["MsgID"] == 77]
+    for before in (*prefixes(without)[::10], without):
+        runs = followed(tap, before, {}, {})
+        assert rows(*runs).keys() == rows(whole).keys()
+        assert "covers" in runs[-1].states[-1]
+        assert "include_test_messages" not in runs[-1].states[-1]["covers"]
 
 
 def half(run: Run, *, within: str | None = None) -> Run:

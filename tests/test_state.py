@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,19 +12,21 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tap_listrak import config
 from tap_listrak.errors import UsageError
 from tap_listrak.state import Covers, Offset, Place, Progress, SetAside, State, parse
 from tap_listrak.streams import LISTS, MESSAGE_OPENS, MESSAGES, STREAMS, Stream
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
+CONFIG = config.parse({"username": "robot", "password": "p", "start_date": "2025-01-01"}, NOW)
 
 INSTANTS = some.datetimes(
     datetime(1990, 1, 1), datetime(2026, 7, 2), timezones=some.just(timezone.utc)
 )
 IDS = some.integers(1, 2**31 - 1)
 PAGES = some.integers(1, 10**6)
-COVERS = some.builds(Covers, INSTANTS, some.frozensets(IDS, max_size=4))
+COVERS = some.builds(Covers, INSTANTS, some.frozensets(IDS, max_size=4), some.booleans())
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(), inner, max_size=3),
@@ -47,7 +50,10 @@ def progresses(draw: some.DrawFn, stream: Stream) -> Progress:
         progress.covers = draw(some.none() | COVERS)
     if draw(some.booleans()):
         done = some.sets(IDS, max_size=4)
-        made = some.builds(Offset, INSTANTS, INSTANTS, INSTANTS, done, places(stream))
+        zones = some.none() | some.sampled_from(["UTC", "America/New_York"])
+        made = some.builds(
+            Offset, INSTANTS, INSTANTS, INSTANTS, done, places(stream), some.booleans(), zones
+        )
         progress.offset = draw(made)
     if stream not in (LISTS, MESSAGES):
         MsgIDs = IDS if stream.of_message else some.none()
@@ -118,7 +124,7 @@ def test_unknown_streams_and_keys_are_kept_as_they_came(name: str, value: Any) -
 def test_a_state_given_out_is_not_changed_by_what_follows() -> None:
     state = parse({}, NOW, DAY)
     progress = state[MESSAGE_OPENS]
-    progress.begin(NOW - 9 * DAY, NOW, DAY, resuming=False)
+    progress.begin(replace(CONFIG, start_date=NOW - 9 * DAY), NOW, resuming=False)
     given = state.as_dict()
     assert progress.offset
     progress.offset.done.add(1)
@@ -132,7 +138,8 @@ def test_a_range_reaches_back_by_the_lookback_and_a_bookmark_never_does(
     bookmark: datetime, start_date: datetime, end: datetime, days: int
 ) -> None:
     progress = Progress(MESSAGE_OPENS, bookmark)
-    assert progress.begin(start_date, end, days * DAY, resuming=False)
+    given = replace(CONFIG, start_date=start_date, lookback_days=days)
+    assert progress.begin(given, end, resuming=False)
     assert progress.offset
     assert progress.offset.start >= start_date
     assert progress.offset.start == start_date or progress.offset.start <= bookmark - days * DAY
