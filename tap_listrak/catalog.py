@@ -119,6 +119,8 @@ def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapp
     metadata = entry.get("metadata") or []
     try:
         for each in metadata:
+            if not isinstance(each["breadcrumb"], (list, tuple)):
+                raise TypeError
             breadcrumb = tuple(each["breadcrumb"])
             found[breadcrumb] = {**found.get(breadcrumb, {}), **each["metadata"]}
     except (TypeError, KeyError, AttributeError) as wrong:

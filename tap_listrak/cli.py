@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 from xml.sax.saxutils import escape
 
 from tap_listrak import catalog, discovery, state
@@ -163,30 +162,21 @@ def _run(
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)
-    client, output = Client(config, sleep, clock), Output(_stdout())
+    client, output = Client(config, sleep, clock), _output()
     Sync(config, selection, known, client, output, workers, now).run()
 
 
-def _stdout() -> BinaryIO:
-    """Give a stdout that takes all that it is given, or raises."""
+def _output() -> Output:
     if sys.stdout is None:
         raise OutputError("Stdout is closed, so there is nowhere to write to.")
     out = sys.stdout.buffer
-    if isinstance(out, io.RawIOBase):
-        # With PYTHONUNBUFFERED or `python -u`. A raw stream may take less than it is given.
-        out = io.BufferedWriter(out)
     with contextlib.suppress(OSError):  # what tests put in its place has no descriptor
         os.set_blocking(out.fileno(), True)
-    return out
+    return Output(out)
 
 
 def _print(found: dict[str, Any]) -> None:
-    out = _stdout()
-    try:
-        out.write(json.dumps(found, indent=2).encode() + b"\n")
-        out.flush()
-    except OSError as gone:
-        raise OutputError(f"Stdout takes no more: {gone.strerror}.") from gone
+    _output().write(json.dumps(found, indent=2).encode() + b"\n")
 
 
 def main(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -15,6 +16,8 @@ from pytz import BaseTzInfo
 from tap_listrak import __version__
 from tap_listrak.dates import parse_instant
 from tap_listrak.errors import UsageError
+
+LOGGER = logging.getLogger(__name__)
 
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
 
@@ -250,6 +253,9 @@ def parse(raw: object, now: datetime) -> Config:
     """
     if not isinstance(raw, Mapping):
         raise UsageError("The config must be a JSON object with username, password and start_date.")
+    unknown = sorted(map(str, raw.keys() - OPTIONS.keys()))
+    if unknown:
+        LOGGER.info("The config has keys that are not this tap's, ignored: %s.", ", ".join(unknown))
     values: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         given = raw.get(key)

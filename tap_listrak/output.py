@@ -39,19 +39,23 @@ class Output:
         tail = b',"time_extracted":"%b"}\n' % f"{came:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
         if records != b"[]":
             lines = (b"}" + tail + head + b'{"').join(records.split(b'},{"'))
-            self._write(head, memoryview(lines)[1:-1], tail)
+            self.write(head, memoryview(lines)[1:-1], tail)
 
     def state(self, value: dict[str, Any]) -> None:
         """Write a STATE."""
         self._message({"type": "STATE", "value": value})
 
     def _message(self, message: dict[str, Any]) -> None:
-        self._write(msgspec.json.encode(message) + b"\n")
+        self.write(msgspec.json.encode(message) + b"\n")
 
-    def _write(self, *pieces: bytes | memoryview) -> None:
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Write all of this. Raises OutputError."""
         try:
             for piece in pieces:
-                self._out.write(piece)
+                rest = memoryview(piece)
+                while rest:
+                    # With PYTHONUNBUFFERED stdout is raw, and may take less than it is given.
+                    rest = rest[self._out.write(rest) :]
             self._out.flush()
         except (OSError, ValueError) as gone:
             raise OutputError(

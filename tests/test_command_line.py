@@ -18,6 +18,7 @@ from singer import metrics
 
 from listrak_service import Ask, Reply, html
 from tap_listrak import __version__
+from tap_listrak.__main__ import main as entry_point
 from tap_listrak.arguments import EXIT_CODES
 from tap_listrak.cli import main
 from tap_listrak.config import OPTIONS
@@ -120,7 +121,7 @@ def test_a_mistake_in_the_command_line_is_told_on_stderr(
 
 def test_the_console_script_is_the_entry_point() -> None:
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="tap-listrak")
-    assert script.load() is main
+    assert script.load() is entry_point
 
 
 def test_the_short_options_do_what_the_long_ones_do(tap: Tap, call: Call) -> None:

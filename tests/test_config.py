@@ -249,6 +249,12 @@ def test_unknown_keys_are_ignored() -> None:
     assert read(colour="green", anchor_time=None, disable_collection=True) == read()
 
 
+def test_unknown_keys_are_named_in_the_log_without_their_values(tap: Tap) -> None:
+    run = tap.run("--discover", config={"list_id": SECRET})
+    assert "not this tap's, ignored: list_id" in run.err
+    assert SECRET not in run.err
+
+
 @pytest.mark.parametrize("raw", [None, [], "text", 5, True])
 def test_a_config_that_is_no_object_is_refused(raw: object) -> None:
     with pytest.raises(UsageError, match="JSON object"):

@@ -144,11 +144,12 @@ def test_a_signal_ends_the_run_while_a_retry_waits(
 
 
 @SIGNALS
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_signal_ends_the_run_while_nobody_reads_stdout(
-    make_tap: MakeTap, number: signal.Signals, code: int
+    make_tap: MakeTap, number: signal.Signals, code: int, unbuffered: str
 ) -> None:
     tap = make_tap()
-    process = tap.start()
+    process = tap.start(env={"PYTHONUNBUFFERED": unbuffered})
     quiet = -1
     while quiet != len(tap.service.asked):
         quiet = len(tap.service.asked)

@@ -363,7 +363,14 @@ def test_a_start_date_set_later_for_the_rest_of_a_run_and_then_back_loses_nothin
 def test_a_zone_that_changes_before_a_run_goes_on_loses_nothing(
     make_tap: MakeTap, concurrency: int, zone: str
 ) -> None:
-    tap = tiny_tap(make_tap, concurrency, messages=4)
+    tap = tiny_tap(make_tap, concurrency, lists=1, messages=0)
+    ListID = int(str(tap.service.account.lists()[0]["ListID"]))
+    for hour in range(6):
+        sent = START + timedelta(days=9, hours=hour)
+        tap.service.account.add_message(ListID, 70 + hour, sent)
+        for reader in range(4):
+            when = sent + timedelta(hours=reader)
+            tap.service.account.add_event(OPEN, 70 + hour, f"{reader}@example.com", when)
     whole = tap.run(clock=at(NOW))
     cut = prefixes(whole)
     for before in cut[:: len(cut) // 6]:

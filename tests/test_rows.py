@@ -95,7 +95,14 @@ def test_elements_are_read_by_name_wherever_they_stand(answer: Answer) -> None:
 
 @pytest.mark.parametrize(
     "element",
-    ["", f"<LinkUrl {NIL} />", f"<LinkUrl {NIL}></LinkUrl>", "<LinkUrl />", "<LinkUrl></LinkUrl>"],
+    [
+        "",
+        f"<LinkUrl {NIL} />",
+        f"<LinkUrl {NIL}></LinkUrl>",
+        "<LinkUrl />",
+        "<LinkUrl></LinkUrl>",
+        "<LinkUrl><![CDATA[]]></LinkUrl>",
+    ],
 )
 def test_absent_nil_and_empty_elements_are_null(element: str, answer: Answer) -> None:
     run = answer("message_clicks", f"{EMAIL}{element}")

@@ -320,6 +320,7 @@ def metadata(**facts: Any) -> list[dict[str, Any]]:
         lists_with(metadata=[{"breadcrumb": []}]),
         lists_with(metadata=[{"metadata": {}}]),
         lists_with(metadata=[{"breadcrumb": None, "metadata": {}}]),
+        lists_with(metadata=[{"breadcrumb": "properties", "metadata": {}}]),
         lists_with(metadata=[{"breadcrumb": [[]], "metadata": {}}]),
         lists_with(metadata=[{"breadcrumb": [], "metadata": None}]),
         lists_with(metadata=[{"breadcrumb": [], "metadata": []}]),

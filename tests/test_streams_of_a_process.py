@@ -1,0 +1,108 @@
+"""Whatever stdout and stderr are, no line is lost or broken without a word."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeTap
+from tests.tap import Tap, keys_held
+
+BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+def start(tap: Tap, *flags: str, unbuffered: str = "", **given: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tap_listrak", *tap.arguments(), *flags]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    return subprocess.Popen(command, env=env, **{"stderr": subprocess.PIPE, **given})
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap whose output is far more than a pipe holds."""
+    return make_tap(lists=1, messages=3, contacts=0, sends=3000, page_size=2000)
+
+
+def assert_whole(tap: Tap, out: bytes) -> None:
+    messages = [json.loads(line) for line in out.split(b"\n")[:-1]]
+    records = [message for message in messages if message["type"] == "RECORD"]
+    held = keys_held(tap.service.account)
+    assert len(records) == sum(each.total() for each in held.values())
+
+
+@BUFFERED
+def test_a_run_that_is_stopped_and_continued_while_its_reader_is_slow_loses_nothing(
+    tap: Tap, unbuffered: str
+) -> None:
+    process = start(tap, unbuffered=unbuffered, stdout=subprocess.PIPE)
+    assert process.stdout
+    out = b""
+    for _ in range(5):
+        out += os.read(process.stdout.fileno(), 30_001)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGCONT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert_whole(tap, out + rest)
+
+
+@BUFFERED
+def test_a_stdout_that_does_not_block_is_waited_for(tap: Tap, unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    process = start(tap, unbuffered=unbuffered, stdout=writing, stderr=subprocess.DEVNULL)
+    os.close(writing)
+    time.sleep(0.5)
+    with open(reading, "rb") as pipe:
+        out = pipe.read()
+    assert process.wait(60) == 0
+    assert_whole(tap, out)
+
+
+def closing(descriptor: int) -> Callable[[], None]:
+    return lambda: os.close(descriptor)
+
+
+def test_without_a_stderr_a_run_is_as_any_other(tap: Tap) -> None:
+    process = start(tap, stdout=subprocess.PIPE, stderr=None, preexec_fn=closing(2))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert_whole(tap, out)
+
+
+@pytest.mark.parametrize("flags", [(), ("--discover",), ("--about",)], ids=str)
+@pytest.mark.parametrize("stdout", ["closed", "full"])
+def test_a_stdout_that_takes_nothing_is_told_in_one_line(
+    tap: Tap, flags: tuple[str, ...], stdout: str
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        given = {"preexec_fn": closing(1)} if stdout == "closed" else {"stdout": full}
+        process = start(tap, *flags, **given)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert err.count(b"CRITICAL") == 1
+    assert b"Traceback" not in err
+
+
+def test_a_signal_while_the_tap_is_being_imported_gives_no_traceback(tap: Tap) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "tap_listrak", *tap.arguments()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr
+    for line in process.stderr:
+        if b"requests" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert b"Traceback" not in err
