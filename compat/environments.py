@@ -17,34 +17,19 @@ KEPT = ROOT / ".environments"
 NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output")
 
 
-def environment(name: str, python: str = sys.executable) -> Path:
+def environment(name: str) -> Path:
     """Give the bin folder of the environment that holds what requirements/NAME.txt says.
 
     It is made anew when that file or the Python changes. Raises CalledProcessError where something
     cannot be installed.
     """
-    requirements = ROOT / f"compat/requirements/{name}.txt"
-    bin_folder, made = KEPT / name / "bin", KEPT / name / "made-with"
-    wanted = hashlib.sha256(requirements.read_bytes() + python.encode()).hexdigest()
-    with _locked(name):
-        if not made.exists() or made.read_text("utf-8") != wanted:
-            _make(bin_folder.parent, python)
-            _install(bin_folder, "-r", str(requirements))
-            made.write_text(wanted, "utf-8")
-    return bin_folder
+    return _with(name, ROOT / f"compat/requirements/{name}.txt", "-r")
 
 
 def tap_environment() -> Path:
     """Give the bin folder of an environment with the tap as a user gets it: from its wheel."""
     (wheel,) = distributions().glob("*.whl")
-    bin_folder, made = KEPT / "tap/bin", KEPT / "tap/made-with"
-    wanted = hashlib.sha256(wheel.read_bytes() + sys.executable.encode()).hexdigest()
-    with _locked("tap"):
-        if not made.exists() or made.read_text("utf-8") != wanted:
-            _make(bin_folder.parent, sys.executable)
-            _install(bin_folder, str(wheel))
-            made.write_text(wanted, "utf-8")
-    return bin_folder
+    return _with("tap", wheel)
 
 
 def distributions() -> Path:
@@ -65,17 +50,18 @@ def distributions() -> Path:
     return out
 
 
-def _make(folder: Path, python: str) -> None:
-    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)  # noqa: S603
-
-
-def _install(bin_folder: Path, *what: str) -> None:
-    _pip(bin_folder, "install", *what)
-
-
-def _pip(bin_folder: Path, *arguments: str) -> None:
-    quietly = ["-qq", "--disable-pip-version-check"]
-    subprocess.run([bin_folder / "pip", *arguments, *quietly], check=True)  # noqa: S603
+def _with(name: str, file: Path, *flags: str) -> Path:
+    """Install a file into the environment of that name, unless it is there already."""
+    folder, made = KEPT / name, KEPT / name / "made-with"
+    wanted = hashlib.sha256(file.read_bytes() + sys.executable.encode()).hexdigest()
+    with _locked(name):
+        if not made.exists() or made.read_text("utf-8") != wanted:
+            pip = [str(folder / "bin/pip"), "-qq", "--disable-pip-version-check"]
+            venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
+            subprocess.run(venv, check=True)  # noqa: S603
+            subprocess.run([*pip, "install", *flags, str(file)], check=True)  # noqa: S603
+            made.write_text(wanted, "utf-8")
+    return folder / "bin"
 
 
 @contextlib.contextmanager

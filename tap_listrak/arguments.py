@@ -46,7 +46,16 @@ def _written(default: object) -> str:
     return default if isinstance(default, str) else json.dumps(default)
 
 
-_HELP = f"""\
+class _Parser(argparse.ArgumentParser):
+    """Lays out the long part of its help only when help is asked for."""
+
+    def format_help(self) -> str:
+        self.epilog = _epilog()
+        return super().format_help()
+
+
+def _epilog() -> str:
+    return f"""\
 how it is used:
   tap-listrak --config config.json --discover > catalog.json
   tap-listrak --config config.json --catalog catalog.json | target-... > states
@@ -71,11 +80,10 @@ exit codes:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; SystemExit where that is all there is to do."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tap-listrak",
         description="Copies a Listrak account (lists, messages, and what every contact did with\n"
         "every message) to stdout as Singer messages. Logs go to stderr.",
-        epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-c", "--config", metavar="FILE", help="the config, in JSON; see below")

@@ -111,7 +111,6 @@ class Progress:
             LOGGER.warning(
                 "timezone has changed: the unfinished range of %s begins anew.", self.stream.name
             )
-            self.offset = None
         elif self.offset:
             # From here on no more is walked than the config says, so no more may be claimed.
             self.offset.start_date = max(self.offset.start_date, start_date)

@@ -51,7 +51,7 @@ class Stream:
 
     def key(self, config: Config) -> tuple[str, ...]:
         """Give the key's columns."""
-        return self.published_key + (self.event_key if config.keep_every_event else ())
+        return (*self.published_key, *self.where_absent(config))
 
     def schema(self, config: Config) -> dict[str, Any]:
         """Give the JSON schema, with all columns."""
