@@ -1,14 +1,14 @@
 # `make` lists the targets. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 
-CODE := benchmarks compat demo examples listrak_service tap_listrak tests
+CODE := benchmarks examples fake_listrak tap_listrak tests
 PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
 
 # An environment is made anew when what it installs, or the Python it is made with, changes.
 MADE := made-with-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 DEV := .venv/$(MADE)
-DEMO_TAP := demo/out/tap/$(MADE)
-DEMO_TARGET := demo/out/target/$(MADE)
+DEMO_TAP := examples/demo/out/tap/$(MADE)
+DEMO_TARGET := examples/demo/out/target/$(MADE)
 
 .PHONY: help demo test compat airflow bench clean
 .DELETE_ON_ERROR:
@@ -17,7 +17,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: $(DEMO_TAP) $(DEMO_TARGET) ## Sync a made-up account on this machine into a DuckDB file
-	@demo/out/target/bin/python demo/demo.py
+	@examples/demo/out/target/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff check
@@ -29,16 +29,16 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/coverage report
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest compat --ignore=compat/test_airflow.py -n 2 --dist loadfile
+	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
-	.venv/bin/pytest compat/test_airflow.py
+	.venv/bin/pytest tests/integration/test_airflow.py
 
 bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks
 
 clean: ## Remove the environments and everything else that was made
-	rm -rf .venv .environments demo/out build dist *.egg-info .coverage* .hypothesis
+	rm -rf .venv .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -49,12 +49,12 @@ $(DEV): setup.py
 
 # As users install it: from a wheel.
 $(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/schemas/*)
-	$(PYTHON) -m venv --clear demo/out/tap
+	$(PYTHON) -m venv --clear examples/demo/out/tap
 	rm -rf build
-	demo/out/tap/$(PIP_INSTALL) .
+	examples/demo/out/tap/$(PIP_INSTALL) .
 	@touch $@
 
-$(DEMO_TARGET): demo/requirements.txt
-	$(PYTHON) -m venv --clear demo/out/target
-	demo/out/target/$(PIP_INSTALL) -r demo/requirements.txt
+$(DEMO_TARGET): examples/demo/requirements.txt
+	$(PYTHON) -m venv --clear examples/demo/out/target
+	examples/demo/out/target/$(PIP_INSTALL) -r examples/demo/requirements.txt
 	@touch $@

@@ -1,6 +1,6 @@
 """What a run costs, measured side by side: `python -m benchmarks`.
 
-Everything runs against `python -m listrak_service`, a process of its own. Figures of two machines
+Everything runs against `python -m fake_listrak`, a process of its own. Figures of two machines
 cannot be compared, nor those of a busy and an idle one, so that ratios between things that ran in
 turns are what the table shows first.
 

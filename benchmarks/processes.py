@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from listrak_service import Account
+from fake_listrak import Account
 
 USERNAME, PASSWORD = "bench@example.com", "a password"
 # Every account lies in this year, and every run asks for just this year: see `Tap.command`.
@@ -75,11 +75,11 @@ def digest(path: Path) -> str:
 
 
 class Service:
-    """`python -m listrak_service` over an account of these arguments, as a context manager."""
+    """`python -m fake_listrak` over an account of these arguments, as a context manager."""
 
     def __init__(self, latency: float = 0.0, **shape: Any) -> None:
         self.account = Account(**shape)
-        self._command = [sys.executable, "-m", "listrak_service", "--latency", str(latency)]
+        self._command = [sys.executable, "-m", "fake_listrak", "--latency", str(latency)]
         self._command += ["--username", USERNAME, "--password", PASSWORD]
         self._command += ["--start", START, "--end", END]
         for name, value in shape.items():

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Account, ListrakService
-from tests.tap import PASSWORD, USERNAME, Tap
+from fake_listrak import Account, ListrakService
+from tests.support.tap import PASSWORD, USERNAME, Tap
 
 MakeTap = Callable[..., Tap]
 

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from listrak_service import Ask, Reply, fault, html, with_exception
+from fake_listrak import Ask, Reply, fault, html, with_exception
 from tap_listrak.streams import STREAMS, Stream
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap
+from tests.support.tap import Run, Tap
 
 NAMES = [stream.name for stream in STREAMS]
 

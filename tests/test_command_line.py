@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft4Validator
 from singer import metrics
 
-from listrak_service import Ask, Reply, html
+from fake_listrak import Ask, Reply, html
 from tap_listrak import __version__
 from tap_listrak.__main__ import main as entry_point
 from tap_listrak.arguments import EXIT_CODES
@@ -24,7 +24,7 @@ from tap_listrak.cli import main
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, Run, Tap, selecting
+from tests.support.tap import PASSWORD, Run, Tap, selecting
 from tests.test_full_sync import all_due, all_emitted, now, small
 
 Call = Callable[..., Run]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import pytz
 
-from listrak_service import Ask, Reply
+from fake_listrak import Ask, Reply
 from tap_listrak import __version__
 from tap_listrak.config import LISTRAK_WSDL, Config, parse
 from tap_listrak.errors import UsageError
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME, Tap
+from tests.support.tap import PASSWORD, USERNAME, Tap
 from tests.test_full_sync import NOW, now, serving, small
 
 SECRET = "hunter2"

@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft4Validator
 from singer.catalog import Catalog
 
-from listrak_service import Account, Ask, ListrakService, Reply, fault
+from fake_listrak import Account, Ask, ListrakService, Reply, fault
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME, Tap
+from tests.support.tap import PASSWORD, USERNAME, Tap
 
 # The tables of the published integration: by type, their columns.
 REFERENCE = {

@@ -14,13 +14,13 @@ from typing import IO, Any
 
 import pytest
 
-from listrak_service import Ask, Reply, html
+from fake_listrak import Ask, Reply, html
 from tap_listrak.client import Client
 from tap_listrak.output import Output
 from tap_listrak.records import Reader
 from tap_listrak.state import Progress
 from tests.conftest import MakeTap
-from tests.tap import Process, Run, Tap
+from tests.support.tap import Process, Run, Tap
 from tests.test_resume import CONCURRENCIES, OPEN, rows, tiny_tap
 
 SIGNALS = pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.conftest import MakeTap
-from tests.tap import Run, keys_emitted, selecting
+from tests.support.tap import Run, keys_emitted, selecting
 from tests.test_full_sync import NOW, assert_valid, now, small
 from tests.test_incremental import LATER, later, message_ids
 from tests.test_rows import EMAIL, NIL, rows_of

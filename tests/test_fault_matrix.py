@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import pytest
 
-from listrak_service import Ask, ListrakService, Reply
+from fake_listrak import Ask, ListrakService, Reply
 from tap_listrak.errors import FAULTS, Passing
 from tap_listrak.streams import STREAMS
-from tests.tap import PASSWORD, USERNAME, Run, Tap, selecting
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting
 from tests.test_fault_table import ANSWERS, NOW, START, tiny_account, workers_ended
 
 FULL = bool(os.environ.get("FULL_MATRIX"))

@@ -25,7 +25,7 @@ import zeep
 import zeep.exceptions
 from requests.adapters import HTTPAdapter
 
-from listrak_service import (
+from fake_listrak import (
     OPERATIONS,
     Account,
     Ask,
@@ -36,14 +36,14 @@ from listrak_service import (
     redirect,
     with_exception,
 )
-from listrak_service.contract import MESSAGE_OPERATIONS
+from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak import client, config, reply
 from tap_listrak.errors import FAULTS, Lasting, ListrakError, Passing, Unreadable
 from tap_listrak.pipeline import Workers
 from tap_listrak.records import Reader
 from tap_listrak.streams import LISTS
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME
+from tests.support.tap import PASSWORD, USERNAME
 
 Answer = Callable[[Ask], Reply]
 

@@ -17,10 +17,10 @@ import pytest
 import singer
 from jsonschema import Draft4Validator, FormatChecker
 
-from listrak_service import Account, ListrakService, Row
+from fake_listrak import Account, ListrakService, Row
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME, Run, Tap, keys_emitted, keys_held
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, keys_emitted, keys_held
 from tests.test_discovery import COLUMNS
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=timezone.utc)

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from listrak_service import OPERATIONS, Ask, ListrakService, Reply
+from fake_listrak import OPERATIONS, Ask, ListrakService, Reply
 from tap_listrak.errors import FAULTS
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS
-from tests.tap import PASSWORD, USERNAME, Run, Tap, selecting
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting
 from tests.test_fault_table import NOW, START, tiny_account, workers_ended
 
 Change = Callable[[bytes, str], bytes]

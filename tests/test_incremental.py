@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Account
+from fake_listrak import Account
 from tap_listrak.streams import STREAMS
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, keys_emitted
+from tests.support.tap import Run, Tap, keys_emitted
 from tests.test_full_sync import NOW, all_due, all_emitted, now, serving, small
 
 LATER = NOW + timedelta(days=3, hours=4, minutes=5, seconds=6)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from listrak_service import Ask, Reply, fault
+from fake_listrak import Ask, Reply, fault
 from tap_listrak.errors import FAULTS
 from tap_listrak.streams import STREAMS
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, keys_emitted, keys_held
+from tests.support.tap import Run, Tap, keys_emitted, keys_held
 from tests.test_fault_table import NOW, START, tiny_account, workers_ended
 
 PAGED = [stream.operation for stream in STREAMS if "Page" in stream.arguments]

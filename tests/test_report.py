@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from listrak_service import Ask, Reply, html
+from fake_listrak import Ask, Reply, html
 from tap_listrak import report
-from tests.tap import Tap, keys_emitted
+from tests.support.tap import Tap, keys_emitted
 
 
 def test_progress_names_the_list_and_the_message_and_the_time_left(

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Account, Ask
+from fake_listrak import Account, Ask
 from tap_listrak import sync
 from tap_listrak.cli import main
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, keys_emitted, selecting
+from tests.support.tap import Run, Tap, keys_emitted, selecting
 
 BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
 OPEN = BY_NAME["message_opens"].operation

@@ -12,14 +12,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from listrak_service import Ask, Reply, Rule, fault, html
-from listrak_service.wire import raw
+from fake_listrak import Ask, Reply, Rule, fault, html
+from fake_listrak.wire import raw
 from tap_listrak import client, config
 from tap_listrak.errors import FAULTS, Passing
 from tap_listrak.records import Reader
 from tap_listrak.streams import LISTS
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME, Run, Tap
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap
 from tests.test_fault_table import (
     ANSWERS,
     LOGON,

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Ask, Reply, raw
+from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap
+from tests.support.tap import Run, Tap
 from tests.test_discovery import COLUMNS
 from tests.test_full_sync import assert_valid, exactly, now, small
 

@@ -16,11 +16,11 @@ from urllib.parse import quote
 import pytest
 
 import tap_listrak
-from listrak_service import Ask, Reply, Rule, fault, html, raw, redirect, with_exception
+from fake_listrak import Ask, Reply, Rule, fault, html, raw, redirect, with_exception
 from tap_listrak import client, config
 from tap_listrak.errors import FAULTS
 from tests.conftest import MakeTap
-from tests.tap import PASSWORD, USERNAME, Run, Tap
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap
 from tests.test_fault_table import (
     ANSWERS,
     LOGON,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Row
+from fake_listrak import Row
 from tap_listrak.streams import BY_NAME
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, selecting
+from tests.support.tap import Run, Tap, selecting
 from tests.test_discovery import COLUMNS, KEYS
 from tests.test_full_sync import all_due, all_emitted, assert_valid, exactly, now, small
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from listrak_service import Ask, Reply, fault, html, with_exception
+from fake_listrak import Ask, Reply, fault, html, with_exception
 from tap_listrak.streams import BY_NAME
 from tests.conftest import MakeTap
-from tests.tap import Run, Tap, selecting
+from tests.support.tap import Run, Tap, selecting
 from tests.test_resume import (
     BOOKMARKS,
     CLICK,

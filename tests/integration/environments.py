@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".environments"
 NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output")
 
@@ -23,7 +23,7 @@ def environment(name: str) -> Path:
     It is made anew when that file or the Python changes. Raises CalledProcessError where something
     cannot be installed.
     """
-    return _with(name, ROOT / f"compat/requirements/{name}.txt", "-r")
+    return _with(name, ROOT / f"tests/integration/requirements/{name}.txt", "-r")
 
 
 def tap_environment() -> Path:
@@ -45,7 +45,7 @@ def distributions() -> Path:
         if not made.exists() or made.read_text("utf-8") != wanted:
             shutil.rmtree(out, ignore_errors=True)
             build = [str(python), "-m", "build", "--outdir", str(out), str(source)]
-            subprocess.run(build, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+            subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
             made.write_text(wanted, "utf-8")
     return out
 
@@ -58,8 +58,8 @@ def _with(name: str, file: Path, *flags: str) -> Path:
         if not made.exists() or made.read_text("utf-8") != wanted:
             pip = [str(folder / "bin/pip"), "-qq", "--disable-pip-version-check"]
             venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
-            subprocess.run(venv, check=True)  # noqa: S603
-            subprocess.run([*pip, "install", *flags, str(file)], check=True)  # noqa: S603
+            subprocess.run(venv, check=True)
+            subprocess.run([*pip, "install", *flags, str(file)], check=True)
             made.write_text(wanted, "utf-8")
     return folder / "bin"
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 from jsonschema import Draft4Validator
 
-from compat.pipe import Piped, pipe
-from compat.postgres import Postgres
-from compat.rows import START, Tables, due_of, grow, hard_account, sent_in_two
-from compat.targets import Stitch
 from tap_listrak.config import OPTIONS
-from tests.tap import PASSWORD, USERNAME
+from tests.integration.pipe import Piped, pipe
+from tests.integration.postgres import Postgres
+from tests.integration.rows import START, Tables, due_of, grow, hard_account, sent_in_two
+from tests.integration.targets import Stitch
+from tests.support.tap import PASSWORD, USERNAME
 from tests.test_discovery import COLUMNS
 from tests.test_full_sync import serving
 

@@ -1,4 +1,4 @@
-"""Run the service on its own: `python -m listrak_service`.
+"""Run the service on its own: `python -m fake_listrak`.
 
 Prints the address of the WSDL as the one line on stdout once it listens, and runs until SIGTERM
 or SIGINT. GET /asked tells how often each operation was called, GET /rows how many rows there are.
@@ -12,8 +12,8 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from listrak_service.account import Account
-from listrak_service.server import CREDENTIALS, ListrakService
+from fake_listrak.account import Account
+from fake_listrak.server import CREDENTIALS, ListrakService
 
 
 def _count(text: str) -> tuple[str, int]:
@@ -25,7 +25,7 @@ def _count(text: str) -> tuple[str, int]:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m listrak_service",
+        prog="python -m fake_listrak",
         description="Listrak's SOAP service on loopback, over a seeded account.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

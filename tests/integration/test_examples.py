@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from compat.environments import ROOT, environment
-from listrak_service import Account, Ask, ListrakService, Reply, html
-from tests.tap import PASSWORD, USERNAME, keys_held
+from fake_listrak import Account, Ask, ListrakService, Reply, html
+from tests.integration.environments import ROOT, environment
+from tests.support.tap import PASSWORD, USERNAME, keys_held
 from tests.test_discovery import KEYS
 
 EXAMPLES = ROOT / "examples"

@@ -22,10 +22,10 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, TypeAlias
 
-from listrak_service.account import Account
-from listrak_service.clock import Range
-from listrak_service.contract import NAMESPACE, OPERATIONS, WSDL, Operation
-from listrak_service.wire import (
+from fake_listrak.account import Account
+from fake_listrak.clock import Range
+from fake_listrak.contract import NAMESPACE, OPERATIONS, WSDL, Operation
+from fake_listrak.wire import (
     UNREADABLE,
     Ask,
     BadRequest,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compat import postgres as database
-from compat.environments import tap_environment
-from compat.postgres import Postgres
+from tests.integration import postgres as database
+from tests.integration.environments import tap_environment
+from tests.integration.postgres import Postgres
 
 
 @pytest.fixture(scope="session")

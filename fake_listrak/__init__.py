@@ -1,7 +1,7 @@
 """A Listrak SOAP service on loopback, answering from a seeded account.
 
 It speaks the v31 contract in `listrak_v31.wsdl` over real HTTP, for tests (in a thread of the
-test, scripted with faults), demonstrations and benchmarks (`python -m listrak_service`).
+test, scripted with faults), demonstrations and benchmarks (`python -m fake_listrak`).
 
 The modules, each using only those above it:
 
@@ -12,10 +12,10 @@ The modules, each using only those above it:
     server     HTTP, logon, scripted faults
 """
 
-from listrak_service.account import Account
-from listrak_service.contract import OPERATIONS, Operation, Row, Value
-from listrak_service.server import ListrakService, Rule
-from listrak_service.wire import Ask, Reply, fault, html, raw, redirect, with_exception
+from fake_listrak.account import Account
+from fake_listrak.contract import OPERATIONS, Operation, Row, Value
+from fake_listrak.server import ListrakService, Rule
+from fake_listrak.wire import Ask, Reply, fault, html, raw, redirect, with_exception
 
 __all__ = [
     "OPERATIONS",

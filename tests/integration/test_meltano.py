@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from compat.environments import ROOT, environment
-from listrak_service import OPERATIONS, Account, ListrakService
-from listrak_service.contract import MESSAGE_OPERATIONS
+from fake_listrak import OPERATIONS, Account, ListrakService
+from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak import __version__
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import BY_NAME, STREAMS
-from tests.tap import keys_held
+from tests.integration.environments import ROOT, environment
+from tests.support.tap import keys_held
 
 # What environments and YAML could garble.
 PASSWORD = "correct $HOME & <battery> \"$$\" 'é'"
@@ -124,8 +124,14 @@ class Project:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout in which `meltano install` has run."""
     folder = tmp_path_factory.mktemp("meltano")
-    for name in ("meltano.yml", "setup.py", "README.md", "LICENSE", "demo/requirements.txt"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "meltano.yml",
+        "setup.py",
+        "README.md",
+        "LICENSE",
+        "examples/demo/requirements.txt",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "tap_listrak", folder / "tap_listrak")
     meltano = environment("meltano") / "meltano"

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from compat.environments import environment
-from compat.postgres import Postgres
-from compat.rows import START, due_of, grow, hard_account, keys
-from compat.targets import MeltanoPostgres
-from compat.test_examples import EXAMPLES, once_at_page, pages
-from listrak_service import Ask, ListrakService
-from tests.tap import PASSWORD, USERNAME, keys_held
+from fake_listrak import Ask, ListrakService
+from tests.integration.environments import environment
+from tests.integration.postgres import Postgres
+from tests.integration.rows import START, due_of, grow, hard_account, keys
+from tests.integration.targets import MeltanoPostgres
+from tests.integration.test_examples import EXAMPLES, once_at_page, pages
+from tests.support.tap import PASSWORD, USERNAME, keys_held
 from tests.test_discovery import COLUMNS, KEYS
 
 COME_WHOLE = {"lists", "messages"}

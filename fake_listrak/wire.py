@@ -8,7 +8,7 @@ from typing import Final
 
 from lxml import etree
 
-from listrak_service.contract import NAMESPACE, OPERATIONS, Row
+from fake_listrak.contract import NAMESPACE, OPERATIONS, Row
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP12: Final = "http://www.w3.org/2003/05/soap-envelope"

@@ -1,7 +1,7 @@
 """A whole sync to watch: a Listrak on this machine, the tap, a real target, a database.
 
 `make demo` runs this with the Python of the target's environment, which has DuckDB. Every command
-is shown as it runs, and everything that is written is in demo/out.
+is shown as it runs, and everything that is written is in examples/demo/out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urllib.parse import urljoin
 
 import duckdb  # type: ignore[import-not-found, unused-ignore] # only in the target's environment
 
-OUT = Path("demo/out")
-TAP = "demo/out/tap/bin"
-TARGET = "demo/out/target/bin"
+OUT = Path("examples/demo/out")
+TAP = "examples/demo/out/tap/bin"
+TARGET = "examples/demo/out/target/bin"
 
 # The dates lie in the past, so that every row is there whenever the demo runs.
-SERVICE = [f"{TAP}/python", "-m", "listrak_service", "--start", "2025-01-01", "--end", "2025-12-31"]
+SERVICE = [f"{TAP}/python", "-m", "fake_listrak", "--start", "2025-01-01", "--end", "2025-12-31"]
 QUERY = """\
 SELECT lists.ListName AS list, messages.Subject AS subject, messages.SendDate AS sent,
        count(*) AS clickers
@@ -47,7 +47,7 @@ To sync your own account:
 def main() -> None:
     """Run the demo; SystemExit with a reason where anything is not as it should be."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.chdir(Path(__file__).parent.parent)
+    os.chdir(Path(__file__).parents[2])
     for old in OUT.glob("*.*"):
         old.unlink()
     with service() as url:
@@ -94,7 +94,7 @@ def main() -> None:
 def service() -> Iterator[str]:
     """Keep a Listrak running on this machine; give the address of its WSDL."""
     print(f"# A Listrak to sync from: made-up rows, on this machine.\n$ {shlex.join(SERVICE)} &")
-    with subprocess.Popen(SERVICE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(SERVICE, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""
             if not url:
@@ -125,7 +125,7 @@ def run(*stages: list[str], to: str) -> None:
         for stage, log in zip(stages, logs, strict=True):
             last = len(processes) == len(stages) - 1
             before = processes[-1].stdout if processes else None
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 stage,
                 stdin=before or subprocess.DEVNULL,
                 stdout=out if last else subprocess.PIPE,

@@ -26,7 +26,7 @@ class Postgres:
     port: int
     host: str = "127.0.0.1"
     user: str = "tester"
-    password: str = "not-needed-here"  # noqa: S105 - the server trusts whoever is on this machine
+    password: str = "not-needed-here"
     database: str = "postgres"
 
     @property
@@ -37,11 +37,11 @@ class Postgres:
     def run(self, statement: str) -> str:
         """Run a statement; give what it prints."""
         command = [_program("psql"), self.url, "--no-psqlrc", "-qAtc", statement]
-        return subprocess.check_output(command, encoding="utf-8")  # noqa: S603
+        return subprocess.check_output(command, encoding="utf-8")
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Give the rows of a query, their numbers with the digits that are stored."""
-        as_json = f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) AS found"  # noqa: S608
+        as_json = f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) AS found"
         rows: list[dict[str, Any]] = json.loads(self.run(as_json), parse_float=Decimal)
         return rows
 
@@ -62,7 +62,7 @@ def server() -> Iterator[Postgres]:
 
         def run(program: str, *arguments: str) -> None:
             command = [*runner, _program(program), "-D", str(data), *arguments]
-            subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)  # noqa: S603
+            subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
 
         run("initdb", "--username", there.user, "--auth", "trust", "--no-sync", "-E", "UTF8")
         options = f"-h {there.host} -p {there.port} -k {folder} -c fsync=off"

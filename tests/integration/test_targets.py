@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from compat.environments import environment
-from compat.pipe import Piped, pipe
-from compat.postgres import Postgres
-from compat.rows import (
+from tests.integration.environments import environment
+from tests.integration.pipe import Piped, pipe
+from tests.integration.postgres import Postgres
+from tests.integration.rows import (
     LATE_READER,
     START,
     Columns,
@@ -24,7 +24,7 @@ from compat.rows import (
     keys,
     sent_in_two,
 )
-from compat.targets import DATABASES, FILES, Database, Target
+from tests.integration.targets import DATABASES, FILES, Database, Target
 from tests.test_discovery import COLUMNS, KEYS
 from tests.test_full_sync import serving
 

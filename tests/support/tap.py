@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from listrak_service import Account, ListrakService
+from fake_listrak import Account, ListrakService
 from tap_listrak.cli import main
 from tap_listrak.streams import STREAMS, Stream
 

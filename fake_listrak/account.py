@@ -17,7 +17,7 @@ from math import gcd
 from types import EllipsisType
 from typing import Final, Literal, TypeAlias
 
-from listrak_service.clock import (
+from fake_listrak.clock import (
     DAY,
     NEVER,
     SECOND,
@@ -28,7 +28,7 @@ from listrak_service.clock import (
     write_us,
     zone,
 )
-from listrak_service.contract import MESSAGE_OPERATIONS, OPERATIONS, Row, Value
+from fake_listrak.contract import MESSAGE_OPERATIONS, OPERATIONS, Row, Value
 
 Field: TypeAlias = Value | EllipsisType
 """A value given for an element; `...` leaves the element out."""

@@ -15,9 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
-from compat.environments import environment
-from compat.postgres import Postgres
-from compat.rows import Columns, Keeps, Tables, comparable
+from tests.integration.environments import environment
+from tests.integration.postgres import Postgres
+from tests.integration.rows import Columns, Keeps, Tables, comparable
 
 Stored = dict[str, Any]
 """A row as it was read back."""
@@ -87,7 +87,7 @@ class Database(Target):
         """Give the rows of a query."""
 
     def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        return self.ask(f"SELECT * FROM {self.schema}.{table}")  # noqa: S608
+        return self.ask(f"SELECT * FROM {self.schema}.{table}")
 
     def column_types(self, table: str) -> dict[str, str]:
         """Give the types of a table's columns."""
@@ -140,7 +140,7 @@ class DuckDB(Database):
         )
         python = str(environment(self.package) / "python")
         arguments = [python, "-c", script, self.config()["path"], query]
-        return _from_json(subprocess.check_output(arguments, encoding="ascii"))  # noqa: S603
+        return _from_json(subprocess.check_output(arguments, encoding="ascii"))
 
 
 class _Postgres(Database):

@@ -46,7 +46,7 @@ def pipe(
         f"{shlex.join(target)} 2> target.log",
     )
     shell = ["/bin/bash", "-o", "pipefail", "-c", " | ".join(stages)]
-    run = subprocess.run(  # noqa: S603
+    run = subprocess.run(
         shell,
         cwd=folder,
         env={**os.environ, **(variables or {})},

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from compat.environments import ROOT, distributions, environment
 from tap_listrak import __version__
 from tap_listrak.streams import STREAMS
+from tests.integration.environments import ROOT, distributions, environment
 
 
 @pytest.fixture(scope="module")
