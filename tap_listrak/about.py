@@ -47,7 +47,7 @@ def _setting(name: str, option: Option) -> dict[str, Any]:
     return {
         **setting,
         "title": label(name),
-        "description": option.meaning,
+        "description": option.description,
     }
 
 

@@ -35,12 +35,14 @@ def _table(rows: Iterable[tuple[str, str]], width: int) -> str:
     return "\n".join(wrapped)
 
 
-def _told(option: Option) -> str:
-    default = "required" if option.default is REQUIRED else f"default: {_written(option.default)}"
-    return f"{option.meaning} ({option.kind.takes}; {default})"
+def _describe(option: Option) -> str:
+    default = (
+        "required" if option.default is REQUIRED else f"default: {_default_text(option.default)}"
+    )
+    return f"{option.description} ({option.kind.expected}; {default})"
 
 
-def _written(default: object) -> str:
+def _default_text(default: object) -> str:
     if default is None:
         return "none"
     return default if isinstance(default, str) else json.dumps(default)
@@ -67,7 +69,7 @@ how it is used:
   target, which prints one as soon as its rows are stored.
 
 config:
-{_table(((name, _told(option)) for name, option in OPTIONS.items()), 22)}
+{_table(((name, _describe(option)) for name, option in OPTIONS.items()), 22)}
 
 environment:
   TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
@@ -78,8 +80,8 @@ exit codes:
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; SystemExit where that is all there is to do."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. Raises SystemExit where that is all there is to do."""
     parser = _Parser(
         prog="tap-listrak",
         description="Copies a Listrak account (lists, messages, and what every contact did with\n"

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tap_listrak.config import Config
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, STREAMS, Stream, Table
+
+Tables = Mapping[Stream, Table]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -17,22 +18,22 @@ LOGGER = logging.getLogger(__name__)
 Selection = dict[Stream, tuple[str, ...]]
 
 
-def discover(streams: Iterable[Stream], config: Config) -> dict[str, Any]:
-    """Make the Singer catalog of these streams."""
-    return {"streams": [_entry(stream, config) for stream in streams]}
+def build_catalog(tables: Iterable[Table]) -> dict[str, Any]:
+    """Return the Singer catalog of these tables."""
+    return {"streams": [_entry(table) for table in tables]}
 
 
-def _entry(stream: Stream, config: Config) -> dict[str, Any]:
-    schema, key = stream.schema(config), stream.key(config)
-    table: dict[str, Any] = {
+def _entry(table: Table) -> dict[str, Any]:
+    stream, key = table.stream, table.key_properties
+    of_stream: dict[str, Any] = {
         "table-key-properties": list(key),
         "forced-replication-method": "FULL_TABLE",
         "inclusion": "available",
     }
     if stream.parent:
-        table["parent-tap-stream-id"] = stream.parent.name
-    metadata: list[dict[str, Any]] = [{"breadcrumb": [], "metadata": table}]
-    for column in schema["properties"]:
+        of_stream["parent-tap-stream-id"] = stream.parent.name
+    metadata: list[dict[str, Any]] = [{"breadcrumb": [], "metadata": of_stream}]
+    for column in table.columns:
         field: dict[str, Any] = (
             {"inclusion": "automatic"}
             if column in key
@@ -42,18 +43,18 @@ def _entry(stream: Stream, config: Config) -> dict[str, Any]:
     return {
         "tap_stream_id": stream.name,
         "stream": stream.name,
-        "schema": schema,
+        "schema": table.schema,
         "key_properties": list(key),
         "metadata": metadata,
     }
 
 
-def everything(config: Config) -> Selection:
+def select_all(tables: Tables) -> Selection:
     """Select every stream with every column: what a run without a catalog syncs."""
-    return {stream: tuple(stream.schema(config)["properties"]) for stream in STREAMS}
+    return {stream: table.columns for stream, table in tables.items()}
 
 
-def select(catalog: object, config: Config) -> Selection:
+def select(catalog: object, tables: Tables) -> Selection:
     """Read which streams and columns a catalog selects. Raises UsageError where it is no catalog.
 
     Schemas and keys are the tap's own, whatever the catalog holds. A stream whose inclusion is
@@ -77,7 +78,7 @@ def select(catalog: object, config: Config) -> Selection:
             raise UsageError(f"The catalog has the stream {name} twice.")
         seen.add(name)
         metadata = _metadata(name, entry)
-        columns = BY_NAME[name].schema(config)["properties"]
+        columns = tables[BY_NAME[name]].columns
         for breadcrumb in metadata:
             if breadcrumb[1:2] and breadcrumb[1] not in columns:
                 LOGGER.warning(
@@ -90,8 +91,8 @@ def select(catalog: object, config: Config) -> Selection:
     return {
         stream: tuple(
             column
-            for column in stream.schema(config)["properties"]
-            if column in stream.key(config)
+            for column in tables[stream].columns
+            if column in tables[stream].key_properties
             or _is_selected(
                 f"{stream.name}.{column}",
                 selected[stream.name].get(("properties", column), {}),
@@ -118,16 +119,16 @@ def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapp
                 }
     metadata = entry.get("metadata") or []
     try:
-        for each in metadata:
-            if not isinstance(each["breadcrumb"], (list, tuple)):
+        for item in metadata:
+            if not isinstance(item["breadcrumb"], (list, tuple)):
                 raise TypeError
-            breadcrumb = tuple(each["breadcrumb"])
-            found[breadcrumb] = {**found.get(breadcrumb, {}), **each["metadata"]}
-    except (TypeError, KeyError, AttributeError) as wrong:
+            breadcrumb = tuple(item["breadcrumb"])
+            found[breadcrumb] = {**found.get(breadcrumb, {}), **item["metadata"]}
+    except (TypeError, KeyError, AttributeError) as exc:
         raise UsageError(
             f"The catalog's metadata of {name} must be an array of objects with a breadcrumb and "
             "metadata; see --discover."
-        ) from wrong
+        ) from exc
     return found
 
 

@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -17,25 +16,28 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
-from xml.sax.saxutils import escape
 
-from tap_listrak import catalog, discovery, state
-from tap_listrak import config as configuration
 from tap_listrak.about import about
-from tap_listrak.arguments import parse
-from tap_listrak.client import Client
+from tap_listrak.arguments import parse_arguments
+from tap_listrak.catalog import build_catalog, select, select_all
+from tap_listrak.config import Config, parse_config
 from tap_listrak.dates import UTC
+from tap_listrak.discovery import find_readable_streams
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
-from tap_listrak.output import Output
-from tap_listrak.pipeline import Workers
-from tap_listrak.sync import Sync
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.singer_output import SingerOutput
+from tap_listrak.streams import resolve_tables
+from tap_listrak.sync.report import CallMetrics, Report
+from tap_listrak.sync.runner import Runner
+from tap_listrak.sync.state_file import parse_state
+from tap_listrak.sync.walk import build_readers
+from tap_listrak.sync.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")
 
 # A signal that finds stdout blocked (a target that reads no more) ends the run after so long.
 SECONDS_TO_END = 1.0
-
-LONGEST_LINE = 1000
 
 
 def _load(path: str, what: str) -> object:
@@ -46,65 +48,19 @@ def _load(path: str, what: str) -> object:
             LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
             return {}
         return json.loads(text)
-    except OSError as wrong:
-        raise UsageError(f"The {what} file {path} cannot be read: {wrong.strerror}.") from wrong
-    except UnicodeDecodeError as wrong:
-        raise UsageError(f"The {what} file {path} is not text in UTF-8.") from wrong
-    except RecursionError as wrong:
-        raise UsageError(f"The {what} file {path} is nested too deeply.") from wrong
-    except json.JSONDecodeError as wrong:
+    except OSError as exc:
+        raise UsageError(f"The {what} file {path} cannot be read: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"The {what} file {path} is not text in UTF-8.") from exc
+    except RecursionError as exc:
+        raise UsageError(f"The {what} file {path} is nested too deeply.") from exc
+    except json.JSONDecodeError as exc:
         raise UsageError(
-            f"The {what} file {path} is not JSON: {wrong.msg} (line {wrong.lineno}, column "
-            f"{wrong.colno})."
+            f"The {what} file {path} is not JSON: {exc.msg} (line {exc.lineno}, column "
+            f"{exc.colno})."
         ) from None  # its text is the file, secrets and all
     except ValueError:
         raise UsageError(f"The {what} file {path} holds a number that is too long.") from None
-
-
-class _SecretsHidden(logging.Formatter):
-    """singer-python's format, with the secrets taken out of whatever anybody logs."""
-
-    def __init__(self) -> None:
-        super().__init__("%(levelname)s %(message)s")
-        self._secrets: re.Pattern[str] | None = None
-
-    def hide(self, *secrets: str) -> None:
-        """Take these out of every line from now on, also as XML or Python would write them."""
-        forms = {form for each in secrets for form in (each, escape(each), repr(each)[1:-1])}
-        # A short secret is hidden as a word only, or it would turn up in half of all words.
-        patterns = [
-            re.escape(form) if len(form) > 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
-            for form in sorted(forms, key=len, reverse=True)
-        ]
-        self._secrets = re.compile("|".join(patterns))
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if self._secrets:
-            text = self._secrets.sub("***", text)
-        if record.exc_info:
-            return text
-        # One line an event, and what others said may be long; cut only what holds no secrets.
-        line = " ".join(text.splitlines())
-        return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
-
-
-def _set_up_logging() -> _SecretsHidden:
-    """Log to stderr as singer-python does, at the level that the environment names."""
-    name = os.environ.get("TAP_LISTRAK_LOGLEVEL") or os.environ.get("LOGLEVEL") or "INFO"
-    level = logging.getLevelName(name.strip().upper())
-    known = isinstance(level, int)
-    # Under some daemons there is no stderr; a null one keeps the run from failing for its log.
-    handler = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
-    formatter = _SecretsHidden()
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
-    logging.captureWarnings(True)
-    # Line upon line on every type of the WSDL, at each start.
-    logging.getLogger("zeep").setLevel(logging.INFO)
-    if not known:
-        LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")
-    return formatter
 
 
 def _end_on_signals(workers: Workers) -> None:
@@ -123,13 +79,13 @@ def _end_on_signals(workers: Workers) -> None:
         signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_END)
         workers.interrupt(reason)
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, end)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, end)
 
 
 def _run(
     arguments: Namespace,
-    log: _SecretsHidden,
+    log: SecretsHidden,
     sleep: Callable[[float], None],
     clock: Callable[[], datetime],
 ) -> None:
@@ -137,23 +93,39 @@ def _run(
         _print(about())
         return
     now = clock().replace(microsecond=0)
-    config = configuration.parse(_load(arguments.config, "config"), now)
+    config = parse_config(_load(arguments.config, "config"), now)
     log.hide(config.username, config.password)
-    selected_by = arguments.catalog or arguments.properties
     if arguments.discover:
-        workers, client = Workers(1), Client(config, sleep, clock)
-        _end_on_signals(workers)
-        check = workers.submit(lambda: discovery.readable_streams(config, client, now))
-        readable = workers.result(check)
-        _print(catalog.discover(readable, config))
-        return
-    selection = (
-        catalog.select(_load(selected_by, "catalog"), config)
-        if selected_by
-        else catalog.everything(config)
-    )
-    raw = _load(arguments.state, "state") if arguments.state else {}
-    known = state.parse(raw, now, timedelta(days=config.lookback_days))
+        _discover(config, sleep, clock, now)
+    else:
+        _sync(arguments, config, sleep, clock, now)
+
+
+def _discover(
+    config: Config, sleep: Callable[[float], None], clock: Callable[[], datetime], now: datetime
+) -> None:
+    tables = resolve_tables(config)
+    keys = {stream: table.key_properties for stream, table in tables.items()}
+    readers = build_readers(tables, keys, config.timezone)
+    client = ListrakClient(config, readers, CallMetrics(), sleep, clock)
+    workers = Workers(1)
+    _end_on_signals(workers)
+    check = workers.submit(lambda: find_readable_streams(config, client, now))
+    _print(build_catalog(tables[stream] for stream in workers.result(check)))
+
+
+def _sync(
+    arguments: Namespace,
+    config: Config,
+    sleep: Callable[[float], None],
+    clock: Callable[[], datetime],
+    now: datetime,
+) -> None:
+    tables = resolve_tables(config)
+    catalog = arguments.catalog or arguments.properties
+    selection = select(_load(catalog, "catalog"), tables) if catalog else select_all(tables)
+    raw_state = _load(arguments.state, "state") if arguments.state else {}
+    state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
         LOGGER.warning(
             'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
@@ -162,21 +134,25 @@ def _run(
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)
-    client, output = Client(config, sleep, clock), _output()
-    Sync(config, selection, known, client, output, workers, now).run()
+    calls = CallMetrics()
+    readers = build_readers(tables, selection, config.timezone)
+    client = ListrakClient(config, readers, calls, sleep, clock)
+    report = Report(calls, selection, config.start_date, now, time.monotonic())
+    runner = Runner(config, tables, selection, state, client, _output(), workers, report, now)
+    runner.run()
 
 
-def _output() -> Output:
+def _output() -> SingerOutput:
     if sys.stdout is None:
         raise OutputError("Stdout is closed, so there is nowhere to write to.")
-    out = sys.stdout.buffer
+    stdout = sys.stdout.buffer
     with contextlib.suppress(OSError):  # what tests put in its place has no descriptor
-        os.set_blocking(out.fileno(), True)
-    return Output(out)
+        os.set_blocking(stdout.fileno(), True)
+    return SingerOutput(stdout)
 
 
-def _print(found: dict[str, Any]) -> None:
-    _output().write(json.dumps(found, indent=2).encode() + b"\n")
+def _print(document: dict[str, Any]) -> None:
+    _output().write(json.dumps(document, indent=2).encode() + b"\n")
 
 
 def main(
@@ -186,24 +162,24 @@ def main(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
     """Run the tap; give the exit code, one of EXIT_CODES."""
-    arguments = parse(argv)
-    log = _set_up_logging()
+    arguments = parse_arguments(argv)
+    log = set_up_logging()
     # What was imported stays, so that the garbage collector need not look at it again and again.
     gc.freeze()
     try:
         _run(arguments, log, sleep, clock)
-    except TapError as failed:
+    except TapError as exc:
         LOGGER.debug("Where it failed:", exc_info=True)
-        LOGGER.critical("%s", failed)
-        if isinstance(failed, OutputError):
+        LOGGER.critical("%s", exc)
+        if isinstance(exc, OutputError):
             _close_stdout()
-        return failed.exit_code
-    except Exception as bug:
+        return exc.exit_code
+    except Exception as exc:
         LOGGER.debug("Where it failed:", exc_info=True)
         LOGGER.critical(
             "The tap has a defect (%s). Please report it with the log of a run at "
             "TAP_LISTRAK_LOGLEVEL=DEBUG. The last STATE, if there is one, is where to go on.",
-            type(bug).__name__,
+            type(exc).__name__,
         )
         return 1
     return 0

@@ -143,7 +143,7 @@ class Kind(NamedTuple):
     """What a value may be: how it is read (or ValueError), in words, and as JSON Schema."""
 
     read: Callable[[Any], Any]
-    takes: str
+    expected: str
     schema: dict[str, Any]
 
 
@@ -168,7 +168,7 @@ class Option(NamedTuple):
 
     kind: Kind
     default: Any
-    meaning: str
+    description: str
 
 
 REQUIRED = object()
@@ -245,7 +245,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-def parse(raw: object, now: datetime) -> Config:
+def parse_config(raw: object, now: datetime) -> Config:
     """Read the config file's JSON; `now` is an instant. Raises UsageError naming the key.
 
     Values may be strings, as Stitch passes all of them. Unknown keys are ignored, and an optional
@@ -261,12 +261,12 @@ def parse(raw: object, now: datetime) -> Config:
         given = raw.get(key)
         if given is None or given == "":
             if option.default is REQUIRED:
-                raise UsageError(f"The config lacks `{key}`: it takes {option.kind.takes}.")
+                raise UsageError(f"The config lacks `{key}`: it takes {option.kind.expected}.")
             given = option.default
         try:
             values[key] = None if given is None else option.kind.read(given)
-        except ValueError as wrong:
-            raise UsageError(f"The config's `{key}` takes {option.kind.takes}.") from wrong
+        except ValueError as exc:
+            raise UsageError(f"The config's `{key}` takes {option.kind.expected}.") from exc
     if values["start_date"] > now:
-        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].kind.takes}.")
+        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].kind.expected}.")
     return Config(**{each.name: values[each.name] for each in fields(Config)})

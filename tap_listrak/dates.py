@@ -15,17 +15,19 @@ import pytz
 from pytz import BaseTzInfo
 
 UTC = timezone.utc
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 # How .NET writes a date that was never set.
 _UNSET = "0001-01-01T00:00:00"
-# A date that lacks nothing but a Z to be what `format_instant` writes; most dates are so.
-_PLAIN = re.compile(
+# Dates as `format_instant` writes them, but for the Z; most dates are so.
+_LACKS_ONLY_Z = re.compile(
     f"(?!{_UNSET})"
     "[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
     r"(?:\.[0-9]{0,5}[1-9])?"
 )
 # The other form in which Listrak is said to write the dates of events.
-_US = re.compile(
+_US_FORM = re.compile(
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
 )
 
@@ -33,30 +35,38 @@ _US = re.compile(
 def parse_instant(text: str) -> datetime:
     """Read an ISO 8601 date or date-time; without an offset it is UTC. Raises ValueError."""
     moment: datetime = ciso8601.parse_datetime(text)
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as overflow:
-        raise ValueError("beyond the years 1 to 9999") from overflow
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else _to_utc(moment)
 
 
 def format_instant(instant: datetime) -> str:
-    """RFC 3339 in UTC ending in Z, with a fraction only where there is one."""
+    """Return RFC 3339 in UTC ending in Z, with a fraction only where there is one."""
     text = instant.replace(tzinfo=None).isoformat()
     return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
-def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
+def _to_utc(moment: datetime, zone: BaseTzInfo | None = None) -> datetime:
+    """Convert to UTC; what lies beyond the years 1 to 9999 there is held at their first or last.
+
+    A `moment` without an offset is of `zone`.
+    """
+    try:
+        if zone is not None:
+            moment = zone.localize(moment, is_dst=False)
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return FIRST_INSTANT if moment.year < 5000 else LAST_INSTANT
+
+
+def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
     """Return the function that turns an xs:dateTime of Listrak's into RFC 3339 in UTC.
 
-    Times without an offset are of `zone` (a pytz one); those that daylight saving makes ambiguous
-    or skips are read as standard time. The unset date becomes None. Raises ValueError.
+    Times without an offset are of `zone`; those that daylight saving makes ambiguous or skips are
+    read as standard time. The unset date becomes None. The function raises ValueError.
     """
-    is_utc, is_plain, parse = zone is pytz.utc, _PLAIN.fullmatch, ciso8601.parse_datetime
+    is_utc, lacks_only_z, parse = zone is pytz.utc, _LACKS_ONLY_Z.fullmatch, ciso8601.parse_datetime
 
-    def read(text: str) -> str | None:
-        if is_utc and is_plain(text):
+    def convert(text: str) -> str | None:
+        if is_utc and lacks_only_z(text):
             parse(text)  # raises ValueError for a day that there is not
             return text + "Z"
         text = text.strip()
@@ -65,40 +75,39 @@ def reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
         if len(text) < 19 or text[10] != "T":
             raise ValueError("not an xs:dateTime")
         moment: datetime = parse(text)
-        try:
-            if moment.tzinfo is not None:
-                moment = moment.astimezone(UTC)
-            elif zone is not pytz.utc:
-                moment = zone.localize(moment, is_dst=False).astimezone(UTC)
-        except OverflowError as overflow:
-            raise ValueError("beyond the years 1 to 9999") from overflow
+        if moment.tzinfo is not None:
+            moment = _to_utc(moment)
+        elif not is_utc:
+            moment = _to_utc(moment, zone)
         return format_instant(moment)
 
-    return read
+    return convert
 
 
-def event_reader(zone: BaseTzInfo) -> Callable[[str], str | None]:
-    """Do as `reader` does, for the dates of events, which may be `M/D/YYYY h:mm:ss AM`, too."""
-    read_iso = reader(zone)
+def event_date_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
+    """Do as `datetime_converter`, for the dates of events, which may be `M/D/YYYY h:mm:ss AM`."""
+    convert_iso = datetime_converter(zone)
 
-    def read(text: str) -> str | None:
-        found = _US.fullmatch(text.strip())
+    def convert(text: str) -> str | None:
+        found = _US_FORM.fullmatch(text.strip())
         if found:
             month, day, year, hour, rest, half = found.groups()
             hours = int(hour) % 12 + (12 if half == "P" else 0)
             text = f"{year}-{month:0>2}-{day:0>2}T{hours:02}:{rest}"
-        return read_iso(text)
+        return convert_iso(text)
 
-    return read
+    return convert
 
 
 def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:
-    """Give a window's bound as a naive wall-clock time of `zone`, in whole seconds, never narrower.
+    """Return a window's bound as a naive wall-clock time of `zone`, in whole seconds.
 
-    A start is rounded down and an end up. Within the hour that a clock set back repeats, one
-    wall-clock time means two instants; there a start goes back to before that hour and an end on
-    to its end, since those mean one, however they are read.
+    It makes no window narrower: a start is rounded down and an end up. Within the hour that a clock
+    set back repeats, one wall-clock time means two instants; there a start goes back to before that
+    hour and an end on to its end, since those mean one, however they are read.
     """
+    if instant - FIRST_INSTANT < timedelta(days=2):
+        return datetime.min  # in zones behind UTC there is no earlier time to name
     if end and instant.microsecond:
         instant += timedelta(seconds=1)
     instant = instant.replace(microsecond=0)

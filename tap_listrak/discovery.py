@@ -6,18 +6,17 @@ import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from tap_listrak.client import Client
 from tap_listrak.config import Config
-from tap_listrak.errors import ListrakError, NoAccess, Refused
-from tap_listrak.parts import Part
-from tap_listrak.records import Reader
-from tap_listrak.streams import LISTS, MESSAGES, STREAMS, Stream
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.errors import AuthenticationError, ListrakError, PermissionDeniedError
+from tap_listrak.streams import LISTS, MESSAGES, PARENTS, STREAMS, Stream
+from tap_listrak.sync.tasks import FetchTask
 
 LOGGER = logging.getLogger(__name__)
 
 
-def readable_streams(config: Config, client: Client, now: datetime) -> list[Stream]:
-    """Give the streams that Listrak does not refuse to this user.
+def find_readable_streams(config: Config, client: ListrakClient, now: datetime) -> list[Stream]:
+    """Return the streams that Listrak does not refuse to this user.
 
     The first call checks the credentials, and is retried as in a sync; each stream is then asked
     for once, for one real parent. Only a refusal leaves a stream out: what may pass, and a parent
@@ -36,40 +35,36 @@ def readable_streams(config: Config, client: Client, now: datetime) -> list[Stre
     return readable
 
 
-def _readable(config: Config, client: Client, now: datetime) -> Iterator[Stream]:
+def _readable(config: Config, client: ListrakClient, now: datetime) -> Iterator[Stream]:
     # A key of each parent; where there is none, its children cannot be asked for.
-    found: dict[Stream, int] = {}
+    keys: dict[Stream, int] = {}
     newest = max(config.start_date, now - timedelta(days=config.interval_days))
     for stream in STREAMS:
-        if stream.parent and stream.parent not in found:
+        if stream.parent and stream.parent not in keys:
             yield stream
             continue
-        part = Part(
+        task = FetchTask(
             stream,
-            found.get(LISTS, 0),
+            keys.get(LISTS, 0),
             newest if stream is MESSAGES else config.start_date,
             now,
-            found[MESSAGES] if stream.of_message else None,
+            msg_id=keys[MESSAGES] if stream.is_by_message else None,
         )
-        what = str(part) if stream.parent else "of the account"
-        arguments = part.arguments(config, 1)
-        reader = Reader(stream, stream.key(config), config)
+        request = task.request(config, 1)._replace(retry=stream is LISTS)
         try:
-            parent = part.MsgID or part.ListID
-            records = client.call(reader, arguments, what, parent, retry=stream is LISTS).records
-        except NoAccess as refused:
-            LOGGER.warning("%s is left out of the catalog. %s", stream.name, refused)
+            parents = client.fetch(request).parents
+        except PermissionDeniedError as exc:
+            LOGGER.warning("%s is left out of the catalog. %s", stream.name, exc)
             continue
-        except Refused:
+        except AuthenticationError:
             raise
-        except ListrakError as failed:
+        except ListrakError as exc:
             if stream is LISTS:
                 raise
-            LOGGER.warning(
-                "%s could not be checked and stays in the catalog. %s", stream.name, failed
-            )
+            LOGGER.warning("%s could not be checked and stays in the catalog. %s", stream.name, exc)
             yield stream
             continue
         yield stream
-        if stream in (LISTS, MESSAGES) and records:
-            found[stream] = min(getattr(record, stream.published_key[0]) for record in records)
+        if stream in PARENTS and parents:
+            key = stream.key_properties[0]
+            keys[stream] = min(getattr(parent.record, key) for parent in parents)

@@ -1,0 +1,1 @@
+"""All that knows Listrak's SOAP service: calls, replies, faults. Nothing here knows Singer."""

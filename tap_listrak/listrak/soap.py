@@ -1,0 +1,117 @@
+"""Listrak's WSDL, as zeep understands it: an operation and its arguments become a request.
+
+The only user of zeep.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import zeep
+import zeep.exceptions
+import zeep.wsdl.bindings
+from lxml import etree
+
+from tap_listrak.config import Config
+from tap_listrak.listrak.faults import Condition, make_error
+from tap_listrak.listrak.response import looks_like_html
+
+# What zeep raises, besides its own exceptions, for XML that is no sound WSDL.
+_INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
+
+# Stands for the page in an envelope that zeep has built, of which so many are kept.
+_ANY_PAGE = 2**31 - 1
+_MAX_ENVELOPES = 64
+
+
+class _OneDocument(zeep.Transport):
+    """Gives zeep the WSDL that was fetched already, and nothing else that it may refer to."""
+
+    url = "file:contract.wsdl"
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._body = body
+
+    def load(self, url: str) -> bytes:
+        if url != self.url:
+            raise make_error(Condition.CONTRACT, f"it refers to {url}")
+        return self._body
+
+
+class Contract:
+    """The service's operations; builds requests, from several threads at once."""
+
+    def __init__(self, wsdl: bytes, operations: Iterable[str], config: Config) -> None:
+        """Read the WSDL. Raises ListrakError where it is none, or lacks one of `operations`."""
+        self._user = {"UserName": config.username, "Password": config.password}
+        self._envelope = functools.lru_cache(_MAX_ENVELOPES)(self._build)
+        # zeep resolves its types at first use, which is not safe in several threads at once.
+        self._lock = threading.Lock()
+        if looks_like_html(wsdl):
+            raise make_error(Condition.NOT_SOAP, "HTML in place of the WSDL")
+        if b"<!DOCTYPE" in wsdl:
+            raise make_error(Condition.CONTRACT, "a document type")
+        try:
+            self._client = zeep.Client(
+                _OneDocument.url,
+                transport=_OneDocument(wsdl),
+                settings=zeep.Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True),
+            )
+            self._service = self._bind()
+            known = self._service._binding._operations
+        except zeep.exceptions.XMLSyntaxError as exc:
+            raise make_error(Condition.NOT_XML, str(exc)) from exc
+        except (zeep.exceptions.Error, etree.LxmlError, *_INVALID_WSDL) as exc:
+            raise make_error(Condition.CONTRACT, str(exc)) from exc
+        missing = [operation for operation in operations if operation not in known]
+        if missing:
+            raise make_error(Condition.CONTRACT, f"it lacks {', '.join(missing)}")
+
+    def _bind(self) -> Any:
+        for service in self._client.wsdl.services.values():
+            for port in service.ports.values():
+                if isinstance(port.binding, zeep.wsdl.bindings.Soap11Binding):
+                    return self._client.bind(service.name, port.name)
+        raise ValueError("it has no SOAP 1.1 port")
+
+    def build_request(
+        self, operation: str, arguments: dict[str, Any]
+    ) -> tuple[bytes, dict[str, str]]:
+        """Return the envelope and the HTTP headers of one call.
+
+        The pages of one task differ in nothing but their number, so zeep builds one envelope for
+        all of them, in which the number is then replaced. `_build` checks that it stands there
+        once. Raises ListrakError.
+        """
+        others = tuple((name, value) for name, value in arguments.items() if name != "Page")
+        with self._lock:
+            envelope, headers = self._envelope(operation, others, "Page" in arguments)
+        if "Page" not in arguments:
+            return envelope, headers
+        return envelope.replace(b">%d<" % _ANY_PAGE, b">%d<" % arguments["Page"]), headers
+
+    def _build(
+        self, operation: str, arguments: tuple[tuple[str, Any], ...], paged: bool
+    ) -> tuple[bytes, dict[str, str]]:
+        """Let zeep build an envelope, with _ANY_PAGE for its page."""
+        values = dict(arguments)
+        if paged:
+            values["Page"] = _ANY_PAGE
+        try:
+            message = self._client.create_message(
+                self._service, operation, _soapheaders={"WSUser": self._user}, **values
+            )
+            action = self._service._binding._operations[operation].soapaction
+        except (zeep.exceptions.Error, TypeError, ValueError) as exc:
+            raise make_error(Condition.CONTRACT, f"{operation} takes other arguments") from exc
+        envelope = etree.tostring(message, xml_declaration=True, encoding="utf-8")
+        if paged and envelope.count(b">%d<" % _ANY_PAGE) != 1:
+            raise make_error(Condition.CONTRACT, f"{operation} takes no page number")
+        return envelope, {
+            "Content-Type": "text/xml; charset=utf-8",
+            "SOAPAction": f'"{action}"',
+        }

@@ -1,0 +1,168 @@
+"""One HTTP exchange, bounded in time and size. The only user of requests."""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPResponse
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
+
+from tap_listrak.config import Config
+from tap_listrak.listrak.faults import Condition, error_from_exception, make_error
+
+# Seconds for connecting and the TLS handshake; a host that is there takes few.
+MAX_CONNECT_SECONDS = 30
+# A Retry-After beyond this many seconds is not obeyed in full.
+MAX_RETRY_AFTER = 300.0
+# The largest honest replies, a year's messages of a busy list, stay below a tenth of this.
+MAX_REPLY_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class HttpReply:
+    """The reply to one request; `retry_after` is in seconds from now, 0 where none was named."""
+
+    status: int
+    body: bytes
+    retry_after: float
+
+
+class Transport:
+    """Sends requests to the host of `wsdl_url`; safe to use from several threads at once."""
+
+    def __init__(self, config: Config, clock: Callable[[], datetime]) -> None:
+        self._timeout = config.request_timeout
+        self._clock = clock
+        session = requests.Session()
+        # Plain http is for this machine alone (see config), so no proxy may come between.
+        session.trust_env = urlsplit(config.wsdl_url).scheme == "https"
+        session.headers["User-Agent"] = config.user_agent
+        # A session's own send would follow redirects, or read them whole to be able to.
+        self._send = functools.partial(
+            _Adapter(config.concurrency).send,
+            **session.merge_environment_settings(  # type: ignore[arg-type] # None becomes True
+                config.wsdl_url, {}, stream=True, verify=None, cert=None
+            ),
+        )
+        self._prepared = session.prepare_request(requests.Request("GET", config.wsdl_url))
+
+    def exchange(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> HttpReply:
+        """Send one request and return its reply, whatever the status.
+
+        `request_timeout` bounds it as a whole, and MAX_REPLY_BYTES bounds the body before any of it
+        is parsed. Redirects are not followed. Raises ListrakError.
+        """
+        try:
+            # Prepared from one that is whole already: half the work of a small request.
+            request = self._prepared.copy()
+            request.prepare_method(method)
+            request.url = url
+            request.headers.update(headers)
+            request.prepare_body(body, None)
+            connect = min(self._timeout, MAX_CONNECT_SECONDS)
+            timeout = Timeout(total=self._timeout, connect=connect)
+            with self._send(request, timeout=timeout) as answer:  # type: ignore[arg-type] # requests takes it, its types do not know
+                chunks = io.BytesIO()
+                for chunk in answer.iter_content(2**20):
+                    if chunks.write(chunk) and chunks.tell() > MAX_REPLY_BYTES:
+                        raise make_error(Condition.TOO_LARGE, f"over {MAX_REPLY_BYTES} bytes")
+                return HttpReply(answer.status_code, chunks.getvalue(), self._retry_after(answer))
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as exc:
+            # requests lets some of urllib3's and Python's through, such as LocationParseError.
+            raise error_from_exception(exc) from exc
+
+    def _retry_after(self, answer: requests.Response) -> float:
+        """Read Retry-After, which is seconds or a date, into seconds from now."""
+        text = answer.headers.get("Retry-After", "").strip()
+        if not text:
+            return 0.0
+        try:
+            seconds = float(text) if text.isdecimal() else self._seconds_until(text)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return 0.0
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+    def _seconds_until(self, date: str) -> float:
+        return (email.utils.parsedate_to_datetime(date) - self._clock()).total_seconds()
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket until a deadline that holds for the reply as a whole.
+
+    A socket's own timeout starts anew with every byte, so that a server that sends one byte a
+    second would never meet it.
+    """
+
+    def __init__(self, sock: Any, original: io.BufferedIOBase) -> None:
+        self._sock = sock
+        self._original = original
+        self._deadline = time.monotonic() + (sock.gettimeout() or MAX_RETRY_AFTER)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the reply came too slowly")
+        self._sock.settimeout(remaining)
+        count: int = self._sock.recv_into(buffer)
+        return count
+
+    def close(self) -> None:
+        # http.client's own file holds the socket open until it is closed.
+        self._original.close()
+        super().close()
+
+
+class _DeadlineResponse(HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp), 2**16)
+
+
+class _Connection(HTTPConnection):
+    response_class = _DeadlineResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _DeadlineResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps a connection for each request under way, and a deadline for each reply."""
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager

@@ -1,0 +1,61 @@
+"""The only writer of stdout: Singer messages, in whole lines, with singer-python's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import msgspec
+
+from tap_listrak.errors import OutputError
+from tap_listrak.streams import Table
+
+
+class SingerOutput:
+    """Writes SCHEMA, RECORD and STATE; what was written is with the target when a call returns."""
+
+    def __init__(self, stdout: BinaryIO) -> None:
+        self._stdout = stdout
+
+    def write_schema(self, table: Table, columns: Iterable[str]) -> None:
+        """Write the SCHEMA of a stream, with these of its columns."""
+        chosen = {column: table.schema["properties"][column] for column in columns}
+        self._write_message(
+            {
+                "type": "SCHEMA",
+                "stream": table.stream.name,
+                "schema": {**table.schema, "properties": chosen},
+                "key_properties": list(table.key_properties),
+            }
+        )
+
+    def write_records(self, stream: str, lines: bytes, received_at: datetime) -> None:
+        """Write a RECORD for each line of a reply's records (see records.encode_lines)."""
+        if not lines:
+            return
+        head = b'{"type":"RECORD","stream":"%b","record":' % stream.encode()
+        tail = b',"time_extracted":"%b"}\n' % f"{received_at:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
+        self.write(head, lines[:-1].replace(b"\n", tail + head), tail)
+
+    def write_state(self, value: dict[str, Any]) -> None:
+        """Write a STATE."""
+        self._write_message({"type": "STATE", "value": value})
+
+    def _write_message(self, message: dict[str, Any]) -> None:
+        self.write(msgspec.json.encode(message) + b"\n")
+
+    def write(self, *pieces: bytes) -> None:
+        """Write all of this. Raises OutputError."""
+        try:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    # With PYTHONUNBUFFERED stdout is raw, and may take less than it is given.
+                    rest = rest[self._stdout.write(rest) :]
+            self._stdout.flush()
+        except (OSError, ValueError) as exc:
+            raise OutputError(
+                "Stdout takes no more: the target has ended, or the disk is full "
+                f"({getattr(exc, 'strerror', None) or exc})."
+            ) from exc

@@ -1,0 +1,312 @@
+"""One run: pages are written as they come in their turn, and the state moves behind them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from tap_listrak import __version__
+from tap_listrak.catalog import Selection
+from tap_listrak.config import Config
+from tap_listrak.dates import format_instant
+from tap_listrak.errors import OutputError, TapError
+from tap_listrak.listrak.client import ListrakClient, Page
+from tap_listrak.listrak.errors import ListrakError
+from tap_listrak.singer_output import SingerOutput
+from tap_listrak.streams import LISTS, Stream, Table
+from tap_listrak.sync.failures import FailurePolicy, can_defer
+from tap_listrak.sync.fetcher import Fetcher, Step
+from tap_listrak.sync.ranges import RangeReason, plan_range
+from tap_listrak.sync.report import Report
+from tap_listrak.sync.state import DeferredFetch, StreamState
+from tap_listrak.sync.state_file import SyncState
+from tap_listrak.sync.tasks import (
+    FetchTask,
+    ListFinished,
+    MessagesListed,
+    Outcome,
+    PageFetched,
+    TaskFinished,
+    TaskSkipped,
+    WindowStarted,
+)
+from tap_listrak.sync.walk import Walk, owed_tasks
+from tap_listrak.sync.workers import Workers
+
+LOGGER = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_STATES = 1.0
+
+# What the user is told of a range that is not simply the next one.
+_REASONS = {
+    RangeReason.EARLIER_START_DATE: "start_date is earlier than before: %s is walked again from "
+    "there.",
+    RangeReason.TEST_MESSAGES_ADDED: "include_test_messages is on now: %s is walked again from "
+    "start_date.",
+    RangeReason.TIMEZONE_CHANGED: "timezone has changed: the unfinished range of %s begins anew.",
+}
+
+
+class Runner:
+    """Emits everything selected, from the state's bookmarks to the run's end."""
+
+    def __init__(
+        self,
+        config: Config,
+        tables: Mapping[Stream, Table],
+        selection: Selection,
+        state: SyncState,
+        client: ListrakClient,
+        output: SingerOutput,
+        workers: Workers,
+        report: Report,
+        now: datetime,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._tables = tables
+        self._selection = selection
+        self._state = state
+        self._client = client
+        self._output = output
+        self._workers = workers
+        self._report = report
+        self._now = now
+        self._monotonic = monotonic
+        self._policy = FailurePolicy()
+        # The streams that have something to do, once it is known that there are lists.
+        self._active: dict[Stream, StreamState] = {}
+        self._last_state_at = float("-inf")
+        self._state_is_due = False
+
+    def run(self) -> None:
+        """Emit everything. Raises TapError; then a last STATE stands behind what was emitted."""
+        try:
+            lists = self._fetch_lists()
+            list_ids = self._chosen_lists(lists)
+            end = self._begin(frozenset(list_ids))
+            self._write_lists(lists, list_ids)
+            owed_before = {
+                stream: state.progress.deferred_parts for stream, state in self._active.items()
+            }
+            self._retry_deferred(frozenset(list_ids), self._all_lists(lists))
+            progress = {stream: state.progress for stream, state in self._active.items()}
+            walk = Walk(self._config, progress, owed_before, list_ids, end)
+            self._report.set_lists(len(walk.list_ids))
+            self._handle_all(walk.steps(), walk.upcoming())
+            for state in self._active.values():
+                state.range_finished()
+            self._write_state()
+        except OutputError:
+            raise
+        except BaseException:
+            # A state that knows nothing must not take the place of one that is kept somewhere.
+            if self._state.is_known:
+                self._write_state()
+            raise
+        finally:
+            self._report.close(self._state.deferred_counts())
+        error = self._policy.error_at_the_end()
+        if error:
+            raise error
+
+    # Lists, which all else hangs on.
+
+    def _fetch_lists(self) -> Page:
+        task = FetchTask(LISTS, 0, self._config.start_date, self._now, moves_checkpoint=False)
+        for outcome in self._outcomes(_steps([task])):
+            if isinstance(outcome, PageFetched):
+                return outcome.page
+            if isinstance(outcome, TaskFinished) and outcome.error:
+                raise outcome.error
+            self._tick(is_waiting=outcome is None)
+        raise AssertionError("a task gives a page or an error")
+
+    def _all_lists(self, lists: Page) -> frozenset[int]:
+        return frozenset(parent.record.ListID for parent in lists.parents)
+
+    def _chosen_lists(self, lists: Page) -> tuple[int, ...]:
+        """Return the ListIDs that this run is about, in order. Raises TapError for none."""
+        shown, wanted = self._all_lists(lists), self._config.list_ids
+        if not shown:
+            raise TapError(
+                "Listrak shows this user no lists. Grant it the lists to sync under Manage, "
+                "Accounts, User Manager."
+            )
+        if wanted is None:
+            return tuple(sorted(shown))
+        if wanted - shown:
+            unknown = ", ".join(map(str, sorted(wanted - shown)))
+            LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", unknown)
+        if not wanted & shown:
+            raise TapError(
+                "None of the config's `list_ids` is a list that Listrak shows this user."
+            )
+        return tuple(sorted(wanted & shown))
+
+    def _write_lists(self, lists: Page, list_ids: tuple[int, ...]) -> None:
+        state = self._active.get(LISTS)
+        if state and not state.progress.active_range.finished_lists.issuperset(list_ids):
+            rows = {parent.record.ListID: parent for parent in lists.parents}
+            self._write(LISTS, lists.with_parents(tuple(rows[list_id] for list_id in list_ids)))
+            state.lists_finished(frozenset(list_ids))
+            self._tick(is_waiting=False)
+
+    # The beginning.
+
+    def _begin(self, list_ids: frozenset[int]) -> datetime:
+        """Plan the range of each stream, and write what stands before the first RECORD.
+
+        Return the run's end: that of a range that was left unfinished, or now.
+        """
+        for state in self._state.streams.values():
+            state.scope_pinned(list_ids, self._config.start_date)
+        self._state.drop_passed_ranges()
+        for stream, columns in self._selection.items():
+            self._output.write_schema(self._tables[stream], columns)
+        self._write_state()
+        unfinished_end = self._state.unfinished_end(self._selection)
+        end = unfinished_end or self._now
+        for stream in self._selection:
+            state = self._state.streams[stream]
+            is_resuming = unfinished_end is not None
+            plan = plan_range(state.progress, self._config, end, is_resuming=is_resuming)
+            if plan.reason in _REASONS:
+                LOGGER.warning(_REASONS[plan.reason], stream.name)
+            if plan.range:
+                state.range_planned(plan.range, plan.scope)
+                self._active[stream] = state
+        LOGGER.info(
+            "tap-listrak %s at %s: %d streams, up to %s%s.",
+            __version__,
+            urlsplit(self._config.wsdl_url).hostname,
+            len(self._active),
+            format_instant(end),
+            ", where an earlier run was to end" if unfinished_end else "",
+        )
+        return end
+
+    def _retry_deferred(self, chosen: frozenset[int], shown: frozenset[int]) -> None:
+        """Ask for what earlier runs set aside; a list that `list_ids` leaves out keeps its own."""
+        progress = {stream: state.progress for stream, state in self._active.items()}
+        of = None if self._config.list_ids is None else chosen
+        self._handle_all(_steps(owed_tasks(progress, of)))
+        for stream, state in self._active.items():
+            # Of a list that is shown, the list of its messages will tell.
+            gone = state.parts_seen(
+                lambda owed: (
+                    False if owed.list_id not in shown else (True if owed.msg_id is None else None)
+                ),
+                self._now,
+            )
+            self._warn_of_gone(stream, gone)
+
+    # What comes, in its turn.
+
+    def _outcomes(
+        self, steps: Generator[Step, PageFetched, None], upcoming: Iterable[FetchTask] = ()
+    ) -> Iterator[Outcome | None]:
+        self._fetcher = Fetcher(self._fetch, self._workers, steps, iter(upcoming))
+        return self._fetcher.outcomes()
+
+    def _fetch(self, task: FetchTask, page: int) -> Page:
+        return self._client.fetch(task.request(self._config, page))
+
+    def _handle_all(
+        self, steps: Generator[Step, PageFetched, None], upcoming: Iterable[FetchTask] = ()
+    ) -> None:
+        for outcome in self._outcomes(steps, upcoming):
+            if outcome is not None:
+                self._handle(outcome)
+                self._state_is_due = True
+            self._tick(is_waiting=outcome is None)
+
+    def _handle(self, outcome: Outcome) -> None:
+        if isinstance(outcome, PageFetched):
+            self._page_fetched(outcome)
+        elif isinstance(outcome, TaskFinished):
+            if outcome.error is None:
+                self._policy.succeeded(outcome.task)
+                self._state.streams[outcome.task.stream].task_finished(outcome.task)
+            else:
+                self._task_failed(outcome.task, outcome.error)
+        elif isinstance(outcome, TaskSkipped):
+            self._active[outcome.task.stream].task_skipped(outcome.task)
+        elif isinstance(outcome, WindowStarted):
+            self._report.set_window(outcome.window, outcome.msg_ids)
+        elif isinstance(outcome, MessagesListed):
+            self._messages_listed(outcome)
+        else:
+            self._list_finished(outcome)
+
+    def _page_fetched(self, fetched: PageFetched) -> None:
+        task, number, page = fetched
+        self._policy.succeeded(task)
+        self._write(task.stream, page)
+        self._report.set_position(task)
+        self._state.streams[task.stream].page_written(task, number, page.digest)
+
+    def _task_failed(self, task: FetchTask, error: BaseException) -> None:
+        """Set a task's part aside and go on, or end the run."""
+        if not (isinstance(error, ListrakError) and can_defer(task, error)):
+            raise error
+        LOGGER.warning("Set aside, to be asked for first in the next run: %s", error)
+        self._fetcher.abandon(task.part)
+        self._state.streams[task.stream].task_deferred(task, self._now)
+        deferred = sum(self._state.deferred_counts().values())
+        last_error = self._policy.failed(task, error, deferred)
+        if last_error:
+            raise last_error
+
+    def _messages_listed(self, listed: MessagesListed) -> None:
+        for stream, state in self._active.items():
+            gone = state.parts_seen(
+                lambda owed: (
+                    owed.msg_id in listed.msg_ids
+                    if owed.list_id == listed.list_id and owed.msg_id is not None
+                    else None
+                ),
+                self._now,
+            )
+            self._warn_of_gone(stream, gone)
+
+    def _list_finished(self, finished: ListFinished) -> None:
+        for state in self._active.values():
+            state.lists_finished(frozenset([finished.list_id]))
+        self._report.list_finished()
+        self._write_state()
+
+    def _warn_of_gone(self, stream: Stream, gone: Iterable[DeferredFetch]) -> None:
+        for owed in gone:
+            LOGGER.warning(
+                "%s of %s, which was set aside, is given up: Listrak has neither shown nor "
+                "answered for it since %s.",
+                stream.name,
+                f"list {owed.list_id}" if owed.msg_id is None else f"message {owed.msg_id}",
+                owed.absent_since and format_instant(owed.absent_since),
+            )
+
+    # What is written.
+
+    def _write(self, stream: Stream, page: Page) -> None:
+        self._output.write_records(stream.name, page.lines, page.received_at)
+        self._report.count_records(stream, page.record_count, page.issues)
+        self._state_is_due = True
+
+    def _tick(self, *, is_waiting: bool) -> None:
+        now = self._monotonic()
+        is_time = now - self._last_state_at >= SECONDS_BETWEEN_STATES
+        if self._state_is_due and self._report.has_records and is_time:
+            self._write_state()
+        self._report.tick(now, is_waiting=is_waiting)
+
+    def _write_state(self) -> None:
+        self._last_state_at, self._state_is_due = self._monotonic(), False
+        self._output.write_state(self._state.as_dict())
+
+
+def _steps(tasks: Iterable[FetchTask]) -> Generator[Step, PageFetched, None]:
+    yield from tasks

@@ -1,0 +1,272 @@
+"""What has been emitted of each stream, and what is still owed. Pure: events in, snapshots out.
+
+One notion carries it: a part of the account owes a range of time. A stream owes what lies between
+its bookmark and the run's end; a list that the bookmark does not speak for owes everything since
+`start_date`; what was set aside owes its own range. See docs/state.md for an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
+
+from tap_listrak.streams import Stream
+from tap_listrak.sync.tasks import FetchTask, WrittenPage
+
+# What Listrak neither shows nor answers for so long is gone.
+DAYS_TO_FORGET = 30
+
+
+class BookmarkScope(NamedTuple):
+    """What a bookmark speaks for: these lists since `start_date`, with test messages or without."""
+
+    start_date: datetime
+    list_ids: frozenset[int]
+    include_test_messages: bool = True
+
+
+class Checkpoint(NamedTuple):
+    """How far the walk of one list has come: all before it was emitted.
+
+    For the streams of a message it is a message, of which `date` is the SendDate; for the others
+    the window that starts at `date`. `written` is the last page written of it; None when all of it
+    was (then `date` of a window is its end).
+    """
+
+    list_id: int
+    date: datetime | None
+    msg_id: int | None
+    written: WrittenPage | None
+
+
+class RangeProgress(NamedTuple):
+    """A stream's range in this run, the config that it is asked under, and how far it has come."""
+
+    start_date: datetime
+    start: datetime
+    end: datetime
+    include_test_messages: bool
+    timezone: str | None
+    finished_lists: frozenset[int] = frozenset()
+    checkpoint: Checkpoint | None = None
+
+
+class DeferredFetch(NamedTuple):
+    """A part that failed and was set aside, with the range that it still owes.
+
+    `written` is the last page written of it (of its first window, for a list's contacts); None
+    where none was. `failed_since` and `absent_since` are when its calls began to fail, and when
+    Listrak's lists or messages began to lack it.
+    """
+
+    list_id: int
+    msg_id: int | None
+    start: datetime
+    end: datetime
+    written: WrittenPage | None = None
+    failed_since: datetime | None = None
+    absent_since: datetime | None = None
+
+    @property
+    def part(self) -> tuple[int, int | None]:
+        """What tells it from the stream's other deferred fetches."""
+        return self.list_id, self.msg_id
+
+    def is_gone(self, now: datetime) -> bool:
+        """Tell whether Listrak has neither shown it nor answered for it for DAYS_TO_FORGET."""
+        days = timedelta(days=DAYS_TO_FORGET)
+        dates = self.failed_since, self.absent_since
+        return all(date is not None and now - date >= days for date in dates)
+
+
+@dataclass(frozen=True)
+class StreamProgress:
+    """All that is known of one stream: a snapshot that does not change."""
+
+    stream: Stream
+    bookmark: datetime | None = None
+    scope: BookmarkScope | None = None
+    range: RangeProgress | None = None
+    deferred: tuple[DeferredFetch, ...] = ()
+
+    @property
+    def active_range(self) -> RangeProgress:
+        """The range of this run, once it has begun."""
+        if self.range is None:
+            raise ValueError(f"{self.stream.name} has no range")
+        return self.range
+
+    def bookmark_of(self, list_id: int) -> datetime | None:
+        """Return the bookmark, where it speaks for this list."""
+        is_covered = self.scope is None or list_id in self.scope.list_ids
+        return self.bookmark if is_covered else None
+
+    def window_start(self, list_id: int) -> datetime:
+        """Return where this run's range starts in one list."""
+        progress = self.active_range
+        return progress.start if self.bookmark_of(list_id) else progress.start_date
+
+    @cached_property
+    def deferred_parts(self) -> frozenset[tuple[int, int | None]]:
+        """The parts that are set aside."""
+        return frozenset(deferred.part for deferred in self.deferred)
+
+
+class StreamState:
+    """The progress of one stream. Nothing else changes it; its methods are what can happen."""
+
+    def __init__(self, progress: StreamProgress, *, is_known: bool) -> None:
+        """Begin with what the state says; `is_known` is whether it says anything."""
+        self._progress = progress
+        self._is_known = is_known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the state has something to say of this stream, be it that nothing is owed."""
+        return self._is_known
+
+    @property
+    def progress(self) -> StreamProgress:
+        """The snapshot of this moment."""
+        return self._progress
+
+    def _update(self, **changes: object) -> None:
+        self._progress = replace(self._progress, **changes)  # type: ignore[arg-type] # any field's
+
+    def _update_range(self, **changes: object) -> None:
+        self._update(range=self._progress.active_range._replace(**changes))  # type: ignore[arg-type] # any field's
+
+    # The range.
+
+    def scope_pinned(self, list_ids: frozenset[int], start_date: datetime) -> None:
+        """Let a bookmark without a scope (the published tap's) speak for the lists seen first."""
+        if self._progress.bookmark and self._progress.scope is None:
+            self._update(scope=BookmarkScope(start_date, list_ids))
+
+    def range_dropped(self) -> None:
+        """Forget an unfinished range that a bookmark has passed."""
+        self._update(range=None)
+
+    def range_planned(self, progress: RangeProgress, scope: BookmarkScope | None) -> None:
+        """Begin the range of this run."""
+        self._is_known = True
+        self._update(range=progress, scope=scope)
+
+    def lists_finished(self, list_ids: frozenset[int]) -> None:
+        """Note that all that this stream has of some lists was emitted or set aside."""
+        finished = self._progress.active_range.finished_lists | list_ids
+        self._update_range(finished_lists=finished, checkpoint=None)
+
+    def range_finished(self) -> None:
+        """Move the bookmark to the end of the range, all of which was emitted or set aside."""
+        progress = self._progress.active_range
+        if self._progress.stream.replication_key:
+            scope = BookmarkScope(
+                progress.start_date, progress.finished_lists, progress.include_test_messages
+            )
+            bookmark = max(self._progress.bookmark or progress.end, progress.end)
+            self._update(bookmark=bookmark, scope=scope)
+        self._update(range=None)
+
+    # Its tasks.
+
+    def page_written(self, task: FetchTask, number: int, digest: str) -> None:
+        """Note that the rows of a page were emitted."""
+        written = WrittenPage(number, digest)
+        if task.is_owed:
+            self._change_deferred(task, start=task.start, written=written, failed_since=None)
+        elif task.moves_checkpoint:
+            self._update_range(checkpoint=_checkpoint(task, written))
+
+    def task_finished(self, task: FetchTask) -> None:
+        """Note that all rows of a task were emitted."""
+        if not task.is_owed:
+            self._pass(task, task.end)
+            return
+        owed = self._deferred(task)
+        if task.end < owed.end:
+            self._change_deferred(task, start=task.end, written=None, failed_since=None)
+        else:
+            kept = (each for each in self._progress.deferred if each is not owed)
+            self._update(deferred=tuple(kept))
+
+    def task_deferred(self, task: FetchTask, now: datetime) -> None:
+        """Set aside what a task, and the windows behind it, could not give."""
+        if task.is_owed:
+            owed = self._deferred(task)
+            self._change_deferred(task, failed_since=owed.failed_since or now)
+            return
+        checkpoint = self._progress.active_range.checkpoint
+        written = task.resume_at
+        # The checkpoint is within this task only if a page of it was written.
+        if (
+            checkpoint
+            and checkpoint.written
+            and checkpoint == _checkpoint(task, checkpoint.written)
+        ):
+            written = checkpoint.written
+        self._defer(task, written, now)
+
+    def task_skipped(self, task: FetchTask) -> None:
+        """Let what was set aside, and is not asked again in this run, owe this range as well."""
+        self._defer(task, None, None)
+
+    def parts_seen(
+        self, is_present: Callable[[DeferredFetch], bool | None], now: datetime
+    ) -> list[DeferredFetch]:
+        """Note which of the parts set aside Listrak still shows (None: that was not asked).
+
+        What it neither shows nor answers for DAYS_TO_FORGET is dropped, and returned.
+        """
+        kept: list[DeferredFetch] = []
+        dropped: list[DeferredFetch] = []
+        for owed in self._progress.deferred:
+            present = is_present(owed)
+            if present is not None:
+                owed = owed._replace(absent_since=None if present else owed.absent_since or now)
+            (dropped if present is False and owed.is_gone(now) else kept).append(owed)
+        self._update(deferred=tuple(kept))
+        return dropped
+
+    def _pass(self, task: FetchTask, end: datetime) -> None:
+        """Move the checkpoint behind a task, or behind all windows up to `end`."""
+        if task.moves_checkpoint:
+            self._update_range(checkpoint=_checkpoint(replace(task, start=end), None))
+
+    def _defer(
+        self, task: FetchTask, written: WrittenPage | None, failed_since: datetime | None
+    ) -> None:
+        start, end = task.start, self._progress.active_range.end
+        new = DeferredFetch(task.list_id, task.msg_id, start, end, written, failed_since)
+        known = [each for each in self._progress.deferred if each.part == new.part]
+        if not known:
+            self._update(deferred=(*self._progress.deferred, new))
+        for owed in known:
+            wider = owed._replace(start=min(owed.start, start), end=max(owed.end, end))
+            if (wider.start, wider.end) != (owed.start, owed.end):
+                # The pages of another range are other pages.
+                wider = wider._replace(written=None)
+            self._replace_deferred(owed, wider)
+        self._pass(task, end)
+
+    def _deferred(self, task: FetchTask) -> DeferredFetch:
+        return next(
+            each for each in self._progress.deferred if each.part == (task.list_id, task.msg_id)
+        )
+
+    def _change_deferred(self, task: FetchTask, **changes: object) -> None:
+        owed = self._deferred(task)
+        self._replace_deferred(owed, owed._replace(**changes))  # type: ignore[arg-type] # any field's
+
+    def _replace_deferred(self, old: DeferredFetch, new: DeferredFetch) -> None:
+        deferred = tuple(new if each is old else each for each in self._progress.deferred)
+        self._update(deferred=deferred)
+
+
+def _checkpoint(task: FetchTask, written: WrittenPage | None) -> Checkpoint:
+    """Return the checkpoint behind a page of a task; without a page, behind all of it."""
+    date = task.start if task.msg_id is None else task.send_date
+    return Checkpoint(task.list_id, date, task.msg_id, written)
