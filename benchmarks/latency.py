@@ -38,7 +38,7 @@ class Held:
             "messages": self.messages,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in STREAMS if each.of_message},
+            "counts": {each.operation: self.rows for each in STREAMS if each.is_by_message},
             "page_size": self.page_size,
         }
 

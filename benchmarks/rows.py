@@ -32,7 +32,7 @@ from benchmarks.processes import (
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.parts import CONTACT_DAYS
+from tap_listrak.sync.tasks import CONTACT_WINDOW_DAYS
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ class Table:
 
     def shape(self) -> dict[str, Any]:
         """What makes an account of these rows."""
-        if not self.stream.of_message:
+        if not self.stream.is_by_message:
             return {
                 "lists": self.parents,
                 "messages": 0,
@@ -67,7 +67,7 @@ class Table:
             "messages": self.parents,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in STREAMS if each.of_message},
+            "counts": {each.operation: self.rows for each in STREAMS if each.is_by_message},
             "page_size": self.page_size,
         }
 
@@ -78,7 +78,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
     account = service.account
     lists = [int(str(row["ListID"])) for row in account.lists()]
     asks: list[dict[str, Any]] = []
-    if stream.of_message:
+    if stream.is_by_message:
         messages = [row for ListID in lists for row in account.messages(ListID)]
         messages.sort(key=lambda row: str(row["SendDate"]))
         asks = [
@@ -91,7 +91,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
             {"ListID": ListID, "StartDate": start.isoformat(), "EndDate": end.isoformat()}
             for ListID in sorted(lists)
             for start, end in windows(
-                datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_DAYS
+                datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_WINDOW_DAYS
             )
         ]
     properties = json.loads((SCHEMAS / f"{stream.name}.json").read_text("utf-8"))["properties"]

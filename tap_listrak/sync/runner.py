@@ -262,11 +262,12 @@ class Runner:
             raise last_error
 
     def _messages_listed(self, listed: MessagesListed) -> None:
+        known = listed.shown | listed.absent
         for stream, state in self._active.items():
             gone = state.parts_seen(
                 lambda owed: (
-                    owed.msg_id in listed.msg_ids
-                    if owed.list_id == listed.list_id and owed.msg_id is not None
+                    owed.msg_id in listed.shown
+                    if owed.list_id == listed.list_id and owed.msg_id in known
                     else None
                 ),
                 self._now,

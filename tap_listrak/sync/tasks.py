@@ -133,10 +133,11 @@ class WindowStarted(NamedTuple):
 
 
 class MessagesListed(NamedTuple):
-    """All messages of a list have been seen; `msg_ids` are those among them that are owed."""
+    """All messages of a list have been seen, among them these of those that earlier runs owed."""
 
     list_id: int
-    msg_ids: frozenset[int]
+    shown: frozenset[int]
+    absent: frozenset[int]
 
 
 class ListFinished(NamedTuple):

@@ -174,9 +174,10 @@ class Walk:
             last = frozenset(row.record.MsgID for row in fetched.page.parents)
             seen |= last & self._owed_messages(list_id)
             yield from self._of_window(fetched, messages)
-        if first_start == self._config.start_date:
-            yield MessagesListed(list_id, frozenset(seen))
         yield from self._unseen(list_id, seen)
+        if first_start == self._config.start_date:
+            absent = self._owed_messages(list_id) - seen
+            yield MessagesListed(list_id, frozenset(seen), frozenset(absent))
 
     def _owed_messages(self, list_id: int) -> set[int]:
         """Return the messages of a list of which an earlier run set something aside."""

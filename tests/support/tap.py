@@ -164,7 +164,7 @@ def keys_held(account: Account) -> dict[str, Counter[tuple[Any, ...]]]:
             MsgID = int(str(message["MsgID"]))
             held["messages"][MsgID,] += 1
             for stream in STREAMS:
-                if stream.of_message:
+                if stream.is_by_message:
                     for event in account.events(stream.operation, MsgID):
                         held[stream.name][MsgID, event["EmailAddress"]] += 1
     return held
@@ -176,6 +176,6 @@ def keys_emitted(*runs: Run) -> dict[str, Counter[tuple[Any, ...]]]:
     emitted: dict[str, Counter[tuple[Any, ...]]] = {name: Counter() for name in by_name}
     for run in runs:
         for each in run.of_type("RECORD"):
-            key = by_name[each["stream"]].published_key
+            key = by_name[each["stream"]].key_properties
             emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
     return emitted
