@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fake_listrak import Account, ListrakService
-from tests.support.tap import PASSWORD, USERNAME, Tap
-
-MakeTap = Callable[..., Tap]
+from tap_listrak import sync
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 
 @pytest.fixture
@@ -38,3 +37,9 @@ def make_tap(tmp_path: Path) -> Iterator[MakeTap]:
 def tap(make_tap: MakeTap) -> Tap:
     """A tap for a small account: 3 lists of 8 messages and 40 contacts, pages of 10 rows."""
     return make_tap()
+
+
+@pytest.fixture
+def state_behind_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tap write a STATE behind every page, however soon one follows the other."""
+    monkeypatch.setattr(sync, "SECONDS_BETWEEN_STATES", 0.0)

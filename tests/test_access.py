@@ -9,8 +9,7 @@ import pytest
 
 from fake_listrak import Ask, Reply, fault, html, with_exception
 from tap_listrak.streams import STREAMS, Stream
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap
+from tests.support.tap import MakeTap, Run, Tap
 
 NAMES = [stream.name for stream in STREAMS]
 

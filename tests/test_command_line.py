@@ -23,9 +23,9 @@ from tap_listrak.arguments import EXIT_CODES
 from tap_listrak.cli import main
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, Run, Tap, selecting
-from tests.test_full_sync import all_due, all_emitted, now, small
+from tests.support.accounts import now, small
+from tests.support.records import all_due, all_emitted
+from tests.support.tap import PASSWORD, MakeTap, Run, Tap, selecting
 
 Call = Callable[..., Run]
 SAMPLE = Path(__file__).parent.parent / "sample_config.json"

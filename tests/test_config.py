@@ -15,9 +15,8 @@ from fake_listrak import Ask, Reply
 from tap_listrak import __version__
 from tap_listrak.config import LISTRAK_WSDL, Config, parse
 from tap_listrak.errors import UsageError
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, USERNAME, Tap
-from tests.test_full_sync import NOW, now, serving, small
+from tests.support.accounts import NOW, now, serving, small
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 SECRET = "hunter2"
 REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}

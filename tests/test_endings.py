@@ -19,18 +19,13 @@ from tap_listrak.client import Client
 from tap_listrak.output import Output
 from tap_listrak.records import Reader
 from tap_listrak.state import Progress
-from tests.conftest import MakeTap
-from tests.support.tap import Process, Run, Tap
-from tests.test_resume import CONCURRENCIES, OPEN, rows, tiny_tap
+from tests.support.runs import CONCURRENCIES, OPEN, is_page, rows, tiny_tap
+from tests.support.tap import MakeTap, Process, Run, Tap
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )
 HANGS = Reply(hang=True)
-
-
-def is_page(ask: Ask) -> bool:
-    return "Page" in ask.arguments
 
 
 def from_the(

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import Run, keys_emitted, selecting
-from tests.test_full_sync import NOW, assert_valid, now, small
-from tests.test_incremental import LATER, later, message_ids
-from tests.test_rows import EMAIL, NIL, rows_of
+from tests.support.accounts import LATER, NOW, later, message_ids, now, small
+from tests.support.records import assert_valid
+from tests.support.replies import EMAIL, NIL, rows_of
+from tests.support.tap import MakeTap, Run, keys_emitted, selecting
 
 # What an event is told by, besides its message and contact.
 EVENT_KEYS = {

@@ -19,10 +19,9 @@ from typing import Any, Literal
 import pytest
 
 from fake_listrak import Ask, ListrakService, Reply
-from tap_listrak.errors import FAULTS, Passing
 from tap_listrak.streams import STREAMS
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting
-from tests.test_fault_table import ANSWERS, NOW, START, tiny_account, workers_ended
+from tests.support.faults import ANSWERS, FAULTS, NOW, START, Passing, tiny_account
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting, workers_ended
 
 FULL = bool(os.environ.get("FULL_MATRIX"))
 Kind = Literal["passing", "lasting", "everywhere"]

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import inspect
-import queue
-import re
 import socket
-import ssl
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -25,128 +17,22 @@ import zeep
 import zeep.exceptions
 from requests.adapters import HTTPAdapter
 
-from fake_listrak import (
-    OPERATIONS,
-    Account,
-    Ask,
-    Reply,
-    fault,
-    html,
-    raw,
-    redirect,
-    with_exception,
-)
-from fake_listrak.contract import MESSAGE_OPERATIONS
-from tap_listrak import client, config, reply
+from fake_listrak import Ask, Reply, fault, html, raw, redirect
+from tap_listrak import client, reply
 from tap_listrak.errors import FAULTS, Lasting, ListrakError, Passing, Unreadable
-from tap_listrak.pipeline import Workers
-from tap_listrak.records import Reader
-from tap_listrak.streams import LISTS
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, USERNAME
+from tests.support.faults import (
+    ANSWERS,
+    Answer,
+    ask_for_lists,
+    changed,
+    cut_body,
+    tiny_account,
+)
+from tests.support.listener import Listener
+from tests.support.tap import MakeTap, workers_ended
 
-Answer = Callable[[Ask], Reply]
-
-NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)
-START = "2026-06-10T00:00:00Z"
-LOGON = "[Logon] [InvalidLogonAttempt] Invalid Credentials Provided"
 LOCKED = "[Logon] [LoginAttemptsExceeded] Login Attempts Exceeded"
 PROHIBITED = "[Logon] [ProhibitedIPAddress] The IP address is not allowed"
-UNREADABLE = "Server was unable to read request. ---> There is an error in the XML document."
-
-
-def tiny_account() -> Account:
-    """Two lists of two messages; whatever is paged has pages of 2, 2 and 1 rows."""
-    return Account(
-        lists=2,
-        messages=2,
-        contacts=5,
-        page_size=2,
-        start=datetime(2026, 6, 10),
-        end=datetime(2026, 6, 30),
-        counts=dict.fromkeys(MESSAGE_OPERATIONS, 5),
-    )
-
-
-def changed(ask: Ask, pattern: str, by: str) -> Reply:
-    """The honest reply, with the first place that fits a pattern replaced."""
-    honest = ask.honest()
-    return replace(honest, body=re.sub(pattern.encode(), by.encode(), honest.body, count=1))
-
-
-def cut_body(ask: Ask) -> Reply:
-    honest = ask.honest()
-    return replace(honest, cut=len(honest.body) // 2)
-
-
-def truncated_xml(ask: Ask) -> Reply:
-    honest = ask.honest()
-    return replace(honest, body=honest.body[: len(honest.body) // 2])
-
-
-def wrong_gzip(ask: Ask) -> Reply:
-    return replace(ask.honest(), headers={"Content-Encoding": "gzip"})
-
-
-def cut_gzip(ask: Ask) -> Reply:
-    body = gzip.compress(ask.honest().body)
-    return Reply(body[: len(body) // 2], headers={"Content-Encoding": "gzip"})
-
-
-def of_another_operation(ask: Ask) -> Reply:
-    other = "ReportListMessageActivity"
-    if ask.operation == other:
-        other = "GetContactListCollection"
-    honest = ask.honest()
-    return replace(honest, body=honest.body.replace(ask.operation.encode(), other.encode()))
-
-
-def wrong_value(ask: Ask) -> Reply:
-    """A value that cannot be read, in the first typed field of the reply; else a nested element."""
-    honest = ask.honest()
-    if f"<{OPERATIONS[ask.operation].row}>".encode() not in honest.body:
-        return truncated_xml(ask)
-    for name in ("MsgID", "ListID", "BounceCount", "RemovalDate", "AdditionDate"):
-        if f"<{name}>".encode() in honest.body:
-            return changed(ask, rf"<{name}>[^<]*<", f"<{name}>twelve<")
-    return changed(ask, "<EmailAddress>", "<EmailAddress><b>x</b>")
-
-
-# What a call can be answered with, and the row of FAULTS that it is.
-ANSWERS: dict[str, tuple[str, Answer]] = {
-    "404 HTML": ("404", lambda ask: html(404)),
-    "408": ("429", lambda ask: html(408)),
-    "429": ("429", lambda ask: html(429)),
-    "500 HTML": ("5xx", lambda ask: html(500)),
-    "502 HTML": ("5xx", lambda ask: html(502)),
-    "503": ("5xx", lambda ask: raw(b"", 503)),
-    "401": ("401", lambda ask: html(401)),
-    "403": ("401", lambda ask: html(403)),
-    "400": ("4xx", lambda ask: html(400)),
-    "redirect": ("redirect", lambda ask: redirect("http://127.0.0.1:9/")),
-    "reset": ("connection", lambda ask: Reply(reset=True)),
-    "cut body": ("cut short", cut_body),
-    "truncated XML": ("not xml", truncated_xml),
-    "HTML with 200": ("not soap", lambda ask: html(200)),
-    "empty body": ("not xml", lambda ask: raw(b"")),
-    "WSException": ("exception", lambda ask: with_exception(ask, "It broke.")),
-    "WSException and rows": ("exception", lambda ask: with_exception(ask, "It broke.", rows=True)),
-    "WSException with code": ("code", lambda ask: with_exception(ask, "[User] [Denied] No.")),
-    "WSException with code at 500": (
-        "code",
-        lambda ask: replace(with_exception(ask, "[User] [Denied] No."), status=500),
-    ),
-    "fault at 500": ("5xx", lambda ask: fault("It broke.")),
-    "fault at 200": ("fault", lambda ask: fault("It broke.", 200)),
-    "fault with code": ("code", lambda ask: fault(f"{ask.operation}(): [User] [Denied] No.")),
-    "fault with code at 200": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 200)),
-    "fault with code at 404": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 404)),
-    "unreadable request": ("unreadable request", lambda ask: fault(UNREADABLE)),
-    "wrong gzip": ("cut short", wrong_gzip),
-    "cut gzip": ("not xml", cut_gzip),
-    "other operation": ("not soap", of_another_operation),
-    "unreadable value": ("value", wrong_value),
-}
 
 
 @dataclass(frozen=True)
@@ -158,71 +44,6 @@ class Case:
     contract: Answer | None = None
     config: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
-
-
-@contextlib.contextmanager
-def workers_ended() -> Iterator[None]:
-    """End the threads of the runs within, as the end of the tap's own process would."""
-    made: list[Workers] = []
-    before = threading.enumerate()
-
-    class Noted(Workers):
-        def __init__(self, count: int) -> None:
-            super().__init__(count)
-            made.append(self)
-
-        def _work(self) -> None:
-            with contextlib.suppress(SystemExit):
-                super()._work()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tap_listrak.cli.Workers", Noted)
-        try:
-            yield
-        finally:
-            for each in made:
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        each._todo.get_nowait()
-                for _ in range(each.count):
-                    each._todo.put(sys.exit)
-            for thread in threading.enumerate():
-                if thread.name.startswith("worker-") and thread not in before:
-                    thread.join(10)
-
-
-class Listener:
-    """A second service, which must not be asked: notes what came, and may answer with bytes."""
-
-    def __init__(self, answer: bytes = b"", context: ssl.SSLContext | None = None) -> None:
-        self._answer = answer
-        self._context = context
-        self.connections = 0
-        self.received = b""
-
-    def __enter__(self) -> Listener:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._socket.close()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                self.connections += 1
-                with contextlib.suppress(OSError):
-                    self._meet(connection)
-
-    def _meet(self, plain: socket.socket) -> None:
-        plain.settimeout(5)
-        secure = self._context and self._context.wrap_socket(plain, server_side=True)
-        with secure or plain as connection:
-            self.received += connection.recv(65536)
-            connection.sendall(self._answer)
 
 
 def closed_port() -> int:
@@ -352,19 +173,6 @@ def made(kind: type[BaseException]) -> BaseException:
         if each.kind is each.POSITIONAL_OR_KEYWORD and each.default is each.empty
     ]
     return kind(*([1] * len(wanted)))
-
-
-def ask_for_lists(url: str = "http://127.0.0.1:9/?wsdl") -> None:
-    """Make one call."""
-    raw_config = {
-        "username": USERNAME,
-        "password": PASSWORD,
-        "start_date": START,
-        "wsdl_url": url,
-    }
-    given = config.parse(raw_config, NOW)
-    asking = client.Client(given, sleep=lambda seconds: None)
-    asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")
 
 
 BELOW_A_REQUEST = [

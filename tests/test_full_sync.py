@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 import singer
-from jsonschema import Draft4Validator, FormatChecker
 
-from fake_listrak import Account, ListrakService, Row
-from tap_listrak.streams import BY_NAME, STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap, keys_emitted, keys_held
-from tests.test_discovery import COLUMNS
-
-NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=timezone.utc)
-NEVER = "0001-01-01T00:00:00"
-Record = dict[str, Any]
-Frozen = tuple[tuple[str, Any], ...]
-
-# Three months of an account that has every kind of row.
-SMALL: dict[str, Any] = {
-    "lists": 2,
-    "messages": 4,
-    "contacts": 9,
-    "sends": 20,
-    "page_size": 7,
-    "start": datetime(2026, 4, 1),
-    "end": datetime(2026, 6, 29),
-}
-
-
-def now() -> datetime:
-    """The clock of these tests' runs."""
-    return NOW
-
-
-def small(**shape: Any) -> Account:
-    """A small account, of this shape."""
-    return Account(**{**SMALL, **shape})
-
-
-@contextlib.contextmanager
-def serving(account: Account, folder: Path, **config: Any) -> Iterator[Tap]:
-    """A tap for an account that several tests share."""
-    with ListrakService(account, username=USERNAME, password=PASSWORD) as service:
-        yield Tap(service, folder, config)
+from fake_listrak import Account
+from tap_listrak.streams import BY_NAME
+from tests.support.accounts import NOW, now, serving, small
+from tests.support.published import COLUMNS
+from tests.support.records import NEVER, all_due, all_emitted, assert_valid
+from tests.support.tap import MakeTap, Run, keys_emitted, keys_held
 
 
 @pytest.fixture(scope="module")
@@ -70,120 +32,6 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("small")
     with serving(small(), folder, start_date="2026-04-01") as tap:
         return tap.run(clock=now)
-
-
-# What is due, worked out from the rows on the wire and nothing of the tap's.
-
-
-def in_utc(text: str, zone: str = "UTC") -> str | None:
-    """An xs:dateTime as it is due in a record; a repeated hour is read as standard time."""
-    if text == NEVER:
-        return None
-    whole, fraction, offset = re.fullmatch(r"(.{19})(\.\d+)?(.*)", text).groups("")  # type: ignore[union-attr]
-    if offset:
-        moment = datetime.fromisoformat(whole + offset.replace("Z", "+00:00"))
-    else:
-        moment = datetime.fromisoformat(whole).replace(tzinfo=ZoneInfo(zone), fold=1)
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}{fraction}Z"
-
-
-def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
-    """The record that a row on the wire is to become."""
-    record: Record = {}
-    for column, kind in COLUMNS[stream].items():
-        value: Any = row.get(column)
-        if not value:
-            record[column] = None
-        elif kind == "object":
-            record[column] = {
-                "VmtaID": int(value["VmtaID"]),
-                "Description": value.get("Description"),
-            }
-        elif kind == "integer":
-            record[column] = int(value)
-        elif kind == "number":
-            record[column] = Decimal(value)
-        elif kind == "boolean":
-            record[column] = {"true": True, "false": False}[value]
-        elif kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
-            record[column] = in_utc(value, zone)
-        else:
-            record[column] = value
-    if parent is not None:
-        record["ListID" if stream in ("messages", "subscribed_contacts") else "MsgID"] = parent
-    return record
-
-
-def all_due(account: Account, zone: str = "UTC") -> dict[str, Counter[Frozen]]:
-    """By stream, every record that the account's rows are to become."""
-    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
-
-    def add(stream: str, row: Row, parent: int | None = None) -> None:
-        every[stream][frozen(due(stream, row, parent, zone))] += 1
-
-    for each in account.lists():
-        add("lists", each)
-        ListID = int(str(each["ListID"]))
-        for contact in account.contacts(ListID):
-            add("subscribed_contacts", contact, ListID)
-        for message in account.messages(ListID):
-            add("messages", message, ListID)
-            MsgID = int(str(message["MsgID"]))
-            for stream in STREAMS:
-                if stream.of_message:
-                    for event in account.events(stream.operation, MsgID):
-                        add(stream.name, event, MsgID)
-    return every
-
-
-def frozen(value: Any) -> Any:
-    """A JSON value that can be counted; numbers are equal when they are so numerically."""
-    if isinstance(value, dict):
-        return tuple((key, frozen(value[key])) for key in sorted(value))
-    return tuple(map(frozen, value)) if isinstance(value, list) else value
-
-
-def exactly(run: Run) -> list[dict[str, Any]]:
-    """The messages on stdout with their numbers as the digits that stand there."""
-    return [json.loads(line, parse_float=Decimal) for line in run.out.split("\n")[:-1]]
-
-
-def all_emitted(run: Run) -> dict[str, Counter[Frozen]]:
-    """By stream, every record that a run emitted."""
-    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
-    for message in exactly(run):
-        if message["type"] == "RECORD":
-            every[message["stream"]][frozen(message["record"])] += 1
-    return every
-
-
-def formats() -> FormatChecker:
-    """A checker that takes a date-time only as RFC 3339 has it."""
-
-    def is_date_time(text: object) -> bool:
-        if not isinstance(text, str):
-            return True
-        found = re.fullmatch(
-            r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text, re.ASCII
-        )
-        return bool(found and datetime.fromisoformat(f"{found[1]}T{found[2]}"))
-
-    checker = FormatChecker(formats=())
-    checker.checks("date-time", raises=ValueError)(is_date_time)
-    return checker
-
-
-def assert_valid(run: Run) -> None:
-    """Every record is valid against the SCHEMA before it."""
-    validators: dict[str, Any] = {}
-    for message in exactly(run):
-        if message["type"] == "SCHEMA":
-            Draft4Validator.check_schema(message["schema"])
-            validators[message["stream"]] = Draft4Validator(
-                message["schema"], format_checker=formats()
-            )
-        elif message["type"] == "RECORD":
-            validators[message["stream"]].validate(message["record"])
 
 
 def test_every_row_of_the_account_is_emitted_once(default_run: Run) -> None:

@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_listrak import OPERATIONS, Ask, ListrakService, Reply
-from tap_listrak.errors import FAULTS
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting
-from tests.test_fault_table import NOW, START, tiny_account, workers_ended
+from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting, workers_ended
 
 Change = Callable[[bytes, str], bytes]
 

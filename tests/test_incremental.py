@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Account
 from tap_listrak.streams import STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, keys_emitted
-from tests.test_full_sync import NOW, all_due, all_emitted, now, serving, small
+from tests.support.accounts import LATER, NOW, later, list_ids, message_ids, now, serving, small
+from tests.support.records import all_due, all_emitted
+from tests.support.tap import MakeTap, Run, Tap, keys_emitted
 
-LATER = NOW + timedelta(days=3, hours=4, minutes=5, seconds=6)
 BOOKMARKS = {
     "message_sends": "SendDate",
     "message_opens": "OpenDate",
@@ -31,10 +29,6 @@ CONTACTS = "ReportRangeSubscribedContacts"
 RANGED = {each.operation: each.name for each in STREAMS if each.bookmark and each.operation != SENT}
 
 
-def later() -> datetime:
-    return LATER
-
-
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
     """A tap for an account of two lists and three months, the last event two days old."""
@@ -47,19 +41,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("first")
     with serving(small(), folder, start_date="2026-04-01") as tap:
         return tap.run(clock=now)
-
-
-def list_ids(account: Account) -> list[int]:
-    return sorted(int(str(row["ListID"])) for row in account.lists())
-
-
-def message_ids(account: Account, *, since: str = "") -> set[int]:
-    return {
-        int(str(row["MsgID"]))
-        for ListID in list_ids(account)
-        for row in account.messages(ListID)
-        if str(row["SendDate"]) >= since
-    }
 
 
 def ranges(tap: Tap) -> dict[str, set[tuple[str, str]]]:

@@ -7,11 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fake_listrak import Ask, Reply, fault
-from tap_listrak.errors import FAULTS
 from tap_listrak.streams import STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, keys_emitted, keys_held
-from tests.test_fault_table import NOW, START, tiny_account, workers_ended
+from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held, workers_ended
 
 PAGED = [stream.operation for stream in STREAMS if "Page" in stream.arguments]
 NAME = {stream.operation: stream.name for stream in STREAMS}

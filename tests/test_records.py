@@ -19,7 +19,7 @@ from tap_listrak.errors import Unreadable
 from tap_listrak.records import Oddities, Reader, boolean, encode, integer, number
 from tap_listrak.reply import LISTRAK
 from tap_listrak.streams import BY_NAME
-from tests.test_discovery import COLUMNS, KEYS
+from tests.support.published import COLUMNS, KEYS
 
 CONFIG = parse(
     {"username": "robot", "password": "hunter2", "start_date": "2025-01-01"},

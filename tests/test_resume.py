@@ -8,7 +8,7 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
@@ -19,86 +19,28 @@ import pytest
 from fake_listrak import Account, Ask
 from tap_listrak import sync
 from tap_listrak.cli import main
-from tap_listrak.streams import BY_NAME, STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, keys_emitted, selecting
-
-BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
-OPEN = BY_NAME["message_opens"].operation
-CLICK = BY_NAME["message_clicks"].operation
-CONTACTS = BY_NAME["subscribed_contacts"].operation
-CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
-
-START = datetime(2026, 2, 1)
-END = datetime(2026, 3, 15)
-NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
-TINY = {"lists": 2, "messages": 2, "contacts": 8, "sends": 8, "page_size": 3}
-
-
-def at(moment: datetime) -> Callable[[], datetime]:
-    return lambda: moment
-
-
-def text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def wire(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S}"
-
-
-def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
-    """A tap for an account of a few pages, all of it in February and March of 2026."""
-    config = {"start_date": "2026-02-01", "concurrency": concurrency}
-    return make_tap(config=config, **{**TINY, "start": START, "end": END, **more})
-
-
-def rows(*runs: Run) -> Counter[tuple[str, str]]:
-    """The records of these runs, whole, with how often they came."""
-    return Counter(
-        (each["stream"], json.dumps(each["record"], sort_keys=True))
-        for run in runs
-        for each in run.of_type("RECORD")
-    )
-
-
-def bookmarks(run: Run) -> dict[str, str]:
-    """The bookmarks that a run ended with; there may be no offset beside them."""
-    entries = run.states[-1]["bookmarks"]
-    assert not [name for name, entry in entries.items() if "offset" in entry]
-    return {name: entries[name][field] for name, field in BOOKMARKS.items() if name in entries}
-
-
-def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
-    """The calls for pages of events and contacts, in order."""
-    return [
-        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
-        for ask in asked
-        if "Page" in ask.arguments
-    ]
-
-
-def prefixes(run: Run) -> list[Run]:
-    """The outputs that this run would have left, had it ended behind each of its STATEs."""
-    found, lines, last = [], [], None
-    for line in run.out.split("\n"):
-        lines.append(line)
-        if line.startswith('{"type":"STATE"') and line != last:
-            last = line
-            found.append(Run(0, "\n".join([*lines, ""]), ""))
-    return found
-
-
-@pytest.fixture
-def state_behind_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "SECONDS_BETWEEN_STATES", 0.0)
-
-
-def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
-    """Run the tap; give the run and what was asked in it."""
-    before = len(tap.service.asked)
-    run = tap.run(**given)
-    return run, tap.service.asked[before:]
+from tap_listrak.streams import STREAMS
+from tests.support.runs import (
+    BOOKMARKS,
+    CLICK,
+    CONCURRENCIES,
+    CONTACTS,
+    END,
+    NOW,
+    OPEN,
+    START,
+    TINY,
+    asked_in,
+    at,
+    bookmarks,
+    pages,
+    prefixes,
+    rows,
+    text,
+    tiny_tap,
+    wire,
+)
+from tests.support.tap import MakeTap, Run, Tap, keys_emitted, selecting
 
 
 def starts(asked: Iterable[Ask], operation: str) -> set[str]:
@@ -301,7 +243,7 @@ def test_going_on_from_any_state_gives_just_the_rest(make_tap: MakeTap, concurre
 
 
 def merged(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What some keepers make of several states: objects are merged, and all else is replaced."""
+    """What some state backends make of several states: objects merged, all else replaced."""
 
     def merge(into: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         for key, value in state.items():
@@ -316,7 +258,7 @@ def merged(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("state_behind_every_page")
-def test_a_keeper_that_merges_states_loses_nothing(make_tap: MakeTap) -> None:
+def test_a_state_backend_that_merges_states_loses_nothing(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, contacts=30)
     whole = tap.run(clock=at(NOW))
     later = NOW + timedelta(days=3)

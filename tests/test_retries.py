@@ -14,21 +14,19 @@ import pytest
 
 from fake_listrak import Ask, Reply, Rule, fault, html
 from fake_listrak.wire import raw
-from tap_listrak import client, config
-from tap_listrak.errors import FAULTS, Passing
-from tap_listrak.records import Reader
-from tap_listrak.streams import LISTS
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap
-from tests.test_fault_table import (
+from tap_listrak import client
+from tests.support.faults import (
     ANSWERS,
+    FAULTS,
     LOGON,
     NOW,
     START,
     Answer,
+    Passing,
+    ask_for_lists,
     tiny_account,
-    workers_ended,
 )
+from tests.support.tap import MakeTap, Run, Tap, workers_ended
 
 OPENS = "ReportRangeMessageContactOpen"
 LISTS_OF_ACCOUNT = "GetContactListCollection"
@@ -317,18 +315,9 @@ def test_request_timeout_bounds_connecting() -> None:
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(("127.0.0.1", port))
-        raw_config = {
-            "username": USERNAME,
-            "password": PASSWORD,
-            "start_date": START,
-            "wsdl_url": f"http://127.0.0.1:{port}/?wsdl",
-            "request_timeout": 1,
-        }
-        given = config.parse(raw_config, NOW)
-        asking = client.Client(given, sleep=no_more)
         started = time.monotonic()
         with pytest.raises(Enough) as ended:
-            asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")
+            ask_for_lists(f"http://127.0.0.1:{port}/?wsdl", sleep=no_more, request_timeout=1)
         for each in waiting:
             each.close()
     assert time.monotonic() - started < 10

@@ -12,34 +12,13 @@ import pytest
 
 from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap
-from tests.test_discovery import COLUMNS
-from tests.test_full_sync import assert_valid, exactly, now, small
+from tests.support.accounts import now, small
+from tests.support.published import COLUMNS
+from tests.support.records import assert_valid, exactly
+from tests.support.replies import EMAIL, NIL, body, rows_of
+from tests.support.tap import MakeTap, Run, Tap
 
 Answer = Callable[..., Run]
-
-EMAIL = "<EmailAddress>ana@example.com</EmailAddress>"
-NIL = 'xsi:nil="true"'
-
-
-def body(operation: str, result: str) -> bytes:
-    """A reply of the operation with this XML in the place of its Result."""
-    return (
-        '<?xml version="1.0" encoding="utf-8"?>'
-        '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" '
-        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soap:Body>'
-        f'<{operation}Response xmlns="http://webservices.listrak.com/v31/">{result}'
-        f"</{operation}Response></soap:Body></soap:Envelope>"
-    ).encode()
-
-
-def rows_of(stream: str, *rows: str) -> Reply:
-    """A reply with these rows, each the XML within the row element."""
-    each = BY_NAME[stream]
-    xml = "".join(f"<{each.row}>{row}</{each.row}>" for row in rows)
-    result = f"{each.operation}Result"
-    return raw(body(each.operation, f"<{result}>{xml}</{result}>"))
 
 
 def emitted(run: Run, stream: str) -> list[dict[str, Any]]:

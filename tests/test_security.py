@@ -18,19 +18,9 @@ import pytest
 import tap_listrak
 from fake_listrak import Ask, Reply, Rule, fault, html, raw, redirect, with_exception
 from tap_listrak import client, config
-from tap_listrak.errors import FAULTS
-from tests.conftest import MakeTap
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap
-from tests.test_fault_table import (
-    ANSWERS,
-    LOGON,
-    NOW,
-    START,
-    Answer,
-    Listener,
-    tiny_account,
-    workers_ended,
-)
+from tests.support.faults import ANSWERS, FAULTS, LOGON, NOW, START, Answer, tiny_account
+from tests.support.listener import Listener
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, workers_ended
 
 LISTS = "GetContactListCollection"
 BOUNCES = "ReportRangeMessageContactBounces"

@@ -14,10 +14,10 @@ import pytest
 
 from fake_listrak import Row
 from tap_listrak.streams import BY_NAME
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, selecting
-from tests.test_discovery import COLUMNS, KEYS
-from tests.test_full_sync import all_due, all_emitted, assert_valid, exactly, now, small
+from tests.support.accounts import now, small
+from tests.support.published import COLUMNS, KEYS
+from tests.support.records import all_due, all_emitted, assert_valid, exactly
+from tests.support.tap import MakeTap, Run, Tap, selecting
 
 Catalog = dict[str, Any]
 LISTS = "GetContactListCollection"

@@ -11,9 +11,7 @@ import pytest
 
 from fake_listrak import Ask, Reply, fault, html, with_exception
 from tap_listrak.streams import BY_NAME
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, selecting
-from tests.test_resume import (
+from tests.support.runs import (
     BOOKMARKS,
     CLICK,
     CONCURRENCIES,
@@ -26,13 +24,11 @@ from tests.test_resume import (
     pages,
     prefixes,
     rows,
-    state_behind_every_page,
     text,
     tiny_tap,
     wire,
 )
-
-__all__ = ["state_behind_every_page"]
+from tests.support.tap import MakeTap, Run, Tap, selecting
 
 SENT = BY_NAME["message_sends"].operation
 REMOVAL = BY_NAME["message_unsubs"].operation

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS
-from tests.conftest import MakeTap
-from tests.support.tap import Run, Tap, keys_emitted, keys_held
+from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MakeTap
-from tests.support.tap import Tap, keys_held
+from tests.support.tap import MakeTap, Tap, keys_held
 
 BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 

@@ -11,7 +11,7 @@ from typing import Any
 import ciso8601
 
 from fake_listrak import OPERATIONS, Account
-from tests.test_full_sync import Record, due, frozen
+from tests.support.records import Record, due, frozen
 
 START = "2025-01-01T00:00:00Z"
 

@@ -19,12 +19,13 @@ import pytest
 
 from fake_listrak import Ask, ListrakService
 from tests.integration.environments import environment
+from tests.integration.examples import EXAMPLES, once_at_page
 from tests.integration.postgres import Postgres
 from tests.integration.rows import START, due_of, grow, hard_account, keys
 from tests.integration.targets import MeltanoPostgres
-from tests.integration.test_examples import EXAMPLES, once_at_page, pages
+from tests.support.published import COLUMNS, KEYS
+from tests.support.runs import pages
 from tests.support.tap import PASSWORD, USERNAME, keys_held
-from tests.test_discovery import COLUMNS, KEYS
 
 COME_WHOLE = {"lists", "messages"}
 SECONDS = 300  # more than anything here takes

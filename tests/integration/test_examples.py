@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, ListrakService, Reply, html
-from tests.integration.environments import ROOT, environment
+from fake_listrak import Account, Ask, ListrakService
+from tests.integration.environments import environment
+from tests.integration.examples import EXAMPLES, once_at_page
+from tests.support.published import KEYS
+from tests.support.runs import is_page, pages
 from tests.support.tap import PASSWORD, USERNAME, keys_held
-from tests.test_discovery import KEYS
 
-EXAMPLES = ROOT / "examples"
 SECONDS = 60  # more than anything here takes
 # Prints a state as soon as it comes, and stores nothing.
 STATES_ONLY = """\
@@ -41,7 +42,6 @@ os.execv("{target}", ["{target}", *sys.argv[1:]])
 """
 
 Keys = dict[str, Counter[tuple[Any, ...]]]
-Page = tuple[str, ...]
 Process = subprocess.Popen[str]
 
 
@@ -140,31 +140,9 @@ def finish(process: Process) -> int:
     return process.returncode
 
 
-def pages(asked: Iterable[Ask]) -> list[Page]:
-    """The calls for pages of events and contacts, in order."""
-    return [
-        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
-        for ask in asked
-        if is_page(ask)
-    ]
-
-
 def is_unfinished(state: dict[str, Any]) -> bool:
     """Whether a run that was cut off left this state."""
     return any("offset" in entry for entry in state["bookmarks"].values())
-
-
-def is_page(ask: Ask) -> bool:
-    """Whether a call is for events or contacts."""
-    return "Page" in ask.arguments
-
-
-def once_at_page(
-    number: int, which: Callable[[Ask], bool] = is_page
-) -> Callable[[Ask], Reply | None]:
-    """A rule by which the n-th of these calls fails, so that the run ends, and then no more."""
-    seen = count(1)
-    return lambda ask: html(405) if which(ask) and next(seen) == number else None
 
 
 @dataclass

@@ -15,9 +15,9 @@ from tests.integration.pipe import Piped, pipe
 from tests.integration.postgres import Postgres
 from tests.integration.rows import START, Tables, due_of, grow, hard_account, sent_in_two
 from tests.integration.targets import Stitch
+from tests.support.accounts import serving
+from tests.support.published import COLUMNS
 from tests.support.tap import PASSWORD, USERNAME
-from tests.test_discovery import COLUMNS
-from tests.test_full_sync import serving
 
 CONFIG = {
     "start_date": START,

@@ -25,8 +25,8 @@ from tests.integration.rows import (
     sent_in_two,
 )
 from tests.integration.targets import DATABASES, FILES, Database, Target
-from tests.test_discovery import COLUMNS, KEYS
-from tests.test_full_sync import serving
+from tests.support.accounts import serving
+from tests.support.published import COLUMNS, KEYS
 
 
 class Case(NamedTuple):

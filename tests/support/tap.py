@@ -7,9 +7,11 @@ import io
 import json
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +19,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fake_listrak import Account, ListrakService
 from tap_listrak.cli import main
+from tap_listrak.pipeline import Workers
 from tap_listrak.streams import STREAMS, Stream
 
 PASSWORD = "correct horse & <battery>"
@@ -131,6 +136,8 @@ class Tap:
 
 
 Process = subprocess.Popen[str]
+MakeTap = Callable[..., Tap]
+"""The fixture `make_tap`."""
 
 
 @contextlib.contextmanager
@@ -179,3 +186,34 @@ def keys_emitted(*runs: Run) -> dict[str, Counter[tuple[Any, ...]]]:
             key = by_name[each["stream"]].key_properties
             emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
     return emitted
+
+
+@contextlib.contextmanager
+def workers_ended() -> Iterator[None]:
+    """End the threads of the runs within, as the end of the tap's own process would."""
+    made: list[Workers] = []
+    before = threading.enumerate()
+
+    class Noted(Workers):
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            made.append(self)
+
+        def _work(self) -> None:
+            with contextlib.suppress(SystemExit):
+                super()._work()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tap_listrak.cli.Workers", Noted)
+        try:
+            yield
+        finally:
+            for each in made:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        each._todo.get_nowait()
+                for _ in range(each.count):
+                    each._todo.put(sys.exit)
+            for thread in threading.enumerate():
+                if thread.name.startswith("worker-") and thread not in before:
+                    thread.join(10)

@@ -1,0 +1,138 @@
+"""Answers with faults, and a tiny account in which each operation can meet one."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
+from fake_listrak.contract import MESSAGE_OPERATIONS
+from tap_listrak import client, config
+from tap_listrak.errors import FAULTS as FAULTS  # for tests that look up rows of ANSWERS
+from tap_listrak.errors import Passing as Passing
+from tap_listrak.records import Reader
+from tap_listrak.streams import LISTS
+from tests.support.tap import PASSWORD, USERNAME
+
+Answer = Callable[[Ask], Reply]
+
+NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)
+START = "2026-06-10T00:00:00Z"
+LOGON = "[Logon] [InvalidLogonAttempt] Invalid Credentials Provided"
+UNREADABLE = "Server was unable to read request. ---> There is an error in the XML document."
+
+
+def tiny_account() -> Account:
+    """Two lists of two messages; whatever is paged has pages of 2, 2 and 1 rows."""
+    return Account(
+        lists=2,
+        messages=2,
+        contacts=5,
+        page_size=2,
+        start=datetime(2026, 6, 10),
+        end=datetime(2026, 6, 30),
+        counts=dict.fromkeys(MESSAGE_OPERATIONS, 5),
+    )
+
+
+def changed(ask: Ask, pattern: str, by: str) -> Reply:
+    """The honest reply, with the first place that fits a pattern replaced."""
+    honest = ask.honest()
+    return replace(honest, body=re.sub(pattern.encode(), by.encode(), honest.body, count=1))
+
+
+def cut_body(ask: Ask) -> Reply:
+    honest = ask.honest()
+    return replace(honest, cut=len(honest.body) // 2)
+
+
+def truncated_xml(ask: Ask) -> Reply:
+    honest = ask.honest()
+    return replace(honest, body=honest.body[: len(honest.body) // 2])
+
+
+def wrong_gzip(ask: Ask) -> Reply:
+    return replace(ask.honest(), headers={"Content-Encoding": "gzip"})
+
+
+def cut_gzip(ask: Ask) -> Reply:
+    body = gzip.compress(ask.honest().body)
+    return Reply(body[: len(body) // 2], headers={"Content-Encoding": "gzip"})
+
+
+def of_another_operation(ask: Ask) -> Reply:
+    other = "ReportListMessageActivity"
+    if ask.operation == other:
+        other = "GetContactListCollection"
+    honest = ask.honest()
+    return replace(honest, body=honest.body.replace(ask.operation.encode(), other.encode()))
+
+
+def wrong_value(ask: Ask) -> Reply:
+    """A value that cannot be read, in the first typed field of the reply; else a nested element."""
+    honest = ask.honest()
+    if f"<{OPERATIONS[ask.operation].row}>".encode() not in honest.body:
+        return truncated_xml(ask)
+    for name in ("MsgID", "ListID", "BounceCount", "RemovalDate", "AdditionDate"):
+        if f"<{name}>".encode() in honest.body:
+            return changed(ask, rf"<{name}>[^<]*<", f"<{name}>twelve<")
+    return changed(ask, "<EmailAddress>", "<EmailAddress><b>x</b>")
+
+
+# What a call can be answered with, and the row of FAULTS that it is.
+ANSWERS: dict[str, tuple[str, Answer]] = {
+    "404 HTML": ("404", lambda ask: html(404)),
+    "408": ("429", lambda ask: html(408)),
+    "429": ("429", lambda ask: html(429)),
+    "500 HTML": ("5xx", lambda ask: html(500)),
+    "502 HTML": ("5xx", lambda ask: html(502)),
+    "503": ("5xx", lambda ask: raw(b"", 503)),
+    "401": ("401", lambda ask: html(401)),
+    "403": ("401", lambda ask: html(403)),
+    "400": ("4xx", lambda ask: html(400)),
+    "redirect": ("redirect", lambda ask: redirect("http://127.0.0.1:9/")),
+    "reset": ("connection", lambda ask: Reply(reset=True)),
+    "cut body": ("cut short", cut_body),
+    "truncated XML": ("not xml", truncated_xml),
+    "HTML with 200": ("not soap", lambda ask: html(200)),
+    "empty body": ("not xml", lambda ask: raw(b"")),
+    "WSException": ("exception", lambda ask: with_exception(ask, "It broke.")),
+    "WSException and rows": ("exception", lambda ask: with_exception(ask, "It broke.", rows=True)),
+    "WSException with code": ("code", lambda ask: with_exception(ask, "[User] [Denied] No.")),
+    "WSException with code at 500": (
+        "code",
+        lambda ask: replace(with_exception(ask, "[User] [Denied] No."), status=500),
+    ),
+    "fault at 500": ("5xx", lambda ask: fault("It broke.")),
+    "fault at 200": ("fault", lambda ask: fault("It broke.", 200)),
+    "fault with code": ("code", lambda ask: fault(f"{ask.operation}(): [User] [Denied] No.")),
+    "fault with code at 200": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 200)),
+    "fault with code at 404": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 404)),
+    "unreadable request": ("unreadable request", lambda ask: fault(UNREADABLE)),
+    "wrong gzip": ("cut short", wrong_gzip),
+    "cut gzip": ("not xml", cut_gzip),
+    "other operation": ("not soap", of_another_operation),
+    "unreadable value": ("value", wrong_value),
+}
+
+
+def ask_for_lists(
+    url: str = "http://127.0.0.1:9/?wsdl",
+    sleep: Callable[[float], None] = lambda seconds: None,
+    **options: Any,
+) -> None:
+    """Make one call, as the tap's client does."""
+    raw_config = {
+        "username": USERNAME,
+        "password": PASSWORD,
+        "start_date": START,
+        "wsdl_url": url,
+        **options,
+    }
+    given = config.parse(raw_config, NOW)
+    asking = client.Client(given, sleep=sleep)
+    asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")

@@ -1,0 +1,139 @@
+"""The records that are due of an account's rows, and those that a run emitted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jsonschema import Draft4Validator, FormatChecker
+
+from fake_listrak import Account, Row
+from tap_listrak.streams import STREAMS
+from tests.support.published import COLUMNS
+from tests.support.tap import Run
+
+NEVER = "0001-01-01T00:00:00"
+Record = dict[str, Any]
+Frozen = tuple[tuple[str, Any], ...]
+
+
+# What is due, worked out from the rows on the wire and nothing of the tap's.
+
+
+def in_utc(text: str, zone: str = "UTC") -> str | None:
+    """An xs:dateTime as it is due in a record; a repeated hour is read as standard time."""
+    if text == NEVER:
+        return None
+    whole, fraction, offset = re.fullmatch(r"(.{19})(\.\d+)?(.*)", text).groups("")  # type: ignore[union-attr]
+    if offset:
+        moment = datetime.fromisoformat(whole + offset.replace("Z", "+00:00"))
+    else:
+        moment = datetime.fromisoformat(whole).replace(tzinfo=ZoneInfo(zone), fold=1)
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
+    """The record that a row on the wire is to become."""
+    record: Record = {}
+    for column, kind in COLUMNS[stream].items():
+        value: Any = row.get(column)
+        if not value:
+            record[column] = None
+        elif kind == "object":
+            record[column] = {
+                "VmtaID": int(value["VmtaID"]),
+                "Description": value.get("Description"),
+            }
+        elif kind == "integer":
+            record[column] = int(value)
+        elif kind == "number":
+            record[column] = Decimal(value)
+        elif kind == "boolean":
+            record[column] = {"true": True, "false": False}[value]
+        elif kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
+            record[column] = in_utc(value, zone)
+        else:
+            record[column] = value
+    if parent is not None:
+        record["ListID" if stream in ("messages", "subscribed_contacts") else "MsgID"] = parent
+    return record
+
+
+def all_due(account: Account, zone: str = "UTC") -> dict[str, Counter[Frozen]]:
+    """By stream, every record that the account's rows are to become."""
+    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
+
+    def add(stream: str, row: Row, parent: int | None = None) -> None:
+        every[stream][frozen(due(stream, row, parent, zone))] += 1
+
+    for each in account.lists():
+        add("lists", each)
+        ListID = int(str(each["ListID"]))
+        for contact in account.contacts(ListID):
+            add("subscribed_contacts", contact, ListID)
+        for message in account.messages(ListID):
+            add("messages", message, ListID)
+            MsgID = int(str(message["MsgID"]))
+            for stream in STREAMS:
+                if stream.of_message:
+                    for event in account.events(stream.operation, MsgID):
+                        add(stream.name, event, MsgID)
+    return every
+
+
+def frozen(value: Any) -> Any:
+    """A JSON value that can be counted; numbers are equal when they are so numerically."""
+    if isinstance(value, dict):
+        return tuple((key, frozen(value[key])) for key in sorted(value))
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+
+# What was emitted.
+
+
+def exactly(run: Run) -> list[dict[str, Any]]:
+    """The messages on stdout with their numbers as the digits that stand there."""
+    return [json.loads(line, parse_float=Decimal) for line in run.out.split("\n")[:-1]]
+
+
+def all_emitted(run: Run) -> dict[str, Counter[Frozen]]:
+    """By stream, every record that a run emitted."""
+    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
+    for message in exactly(run):
+        if message["type"] == "RECORD":
+            every[message["stream"]][frozen(message["record"])] += 1
+    return every
+
+
+def formats() -> FormatChecker:
+    """A checker that takes a date-time only as RFC 3339 has it."""
+
+    def is_date_time(text: object) -> bool:
+        if not isinstance(text, str):
+            return True
+        found = re.fullmatch(
+            r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text, re.ASCII
+        )
+        return bool(found and datetime.fromisoformat(f"{found[1]}T{found[2]}"))
+
+    checker = FormatChecker(formats=())
+    checker.checks("date-time", raises=ValueError)(is_date_time)
+    return checker
+
+
+def assert_valid(run: Run) -> None:
+    """Every record is valid against the SCHEMA before it."""
+    validators: dict[str, Any] = {}
+    for message in exactly(run):
+        if message["type"] == "SCHEMA":
+            Draft4Validator.check_schema(message["schema"])
+            validators[message["stream"]] = Draft4Validator(
+                message["schema"], format_checker=formats()
+            )
+        elif message["type"] == "RECORD":
+            validators[message["stream"]].validate(message["record"])

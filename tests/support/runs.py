@@ -1,0 +1,95 @@
+"""Runs that are cut off or follow one another, of an account of a few pages."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from fake_listrak import Ask
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.support.tap import MakeTap, Run, Tap
+
+BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
+OPEN = BY_NAME["message_opens"].operation
+CLICK = BY_NAME["message_clicks"].operation
+CONTACTS = BY_NAME["subscribed_contacts"].operation
+CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
+
+START = datetime(2026, 2, 1)
+END = datetime(2026, 3, 15)
+NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
+TINY = {"lists": 2, "messages": 2, "contacts": 8, "sends": 8, "page_size": 3}
+
+
+def at(moment: datetime) -> Callable[[], datetime]:
+    """A clock that stands at this moment."""
+    return lambda: moment
+
+
+def text(moment: datetime) -> str:
+    """A moment as bookmarks have it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def wire(moment: datetime) -> str:
+    """A moment as calls have it, in UTC."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}"
+
+
+def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
+    """A tap for an account of a few pages, all of it in February and March of 2026."""
+    config = {"start_date": "2026-02-01", "concurrency": concurrency}
+    return make_tap(config=config, **{**TINY, "start": START, "end": END, **more})
+
+
+def rows(*runs: Run) -> Counter[tuple[str, str]]:
+    """The records of these runs, whole, with how often they came."""
+    return Counter(
+        (each["stream"], json.dumps(each["record"], sort_keys=True))
+        for run in runs
+        for each in run.of_type("RECORD")
+    )
+
+
+def bookmarks(run: Run) -> dict[str, str]:
+    """The bookmarks that a run ended with; there may be no offset beside them."""
+    entries = run.states[-1]["bookmarks"]
+    assert not [name for name, entry in entries.items() if "offset" in entry]
+    return {name: entries[name][field] for name, field in BOOKMARKS.items() if name in entries}
+
+
+def is_page(ask: Ask) -> bool:
+    """Whether a call is for a page of events or contacts."""
+    return "Page" in ask.arguments
+
+
+def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
+    """The calls for pages of events and contacts, in order."""
+    return [
+        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
+        for ask in asked
+        if is_page(ask)
+    ]
+
+
+def prefixes(run: Run) -> list[Run]:
+    """The outputs that this run would have left, had it ended behind each of its STATEs."""
+    found, lines, last = [], [], None
+    for line in run.out.split("\n"):
+        lines.append(line)
+        if line.startswith('{"type":"STATE"') and line != last:
+            last = line
+            found.append(Run(0, "\n".join([*lines, ""]), ""))
+    return found
+
+
+def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
+    """Run the tap; give the run and what was asked in it."""
+    before = len(tap.service.asked)
+    run = tap.run(**given)
+    return run, tap.service.asked[before:]
