@@ -7,10 +7,13 @@ import contextlib
 import io
 import json
 import re
+import runpy
+import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -265,6 +268,21 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
 def test_the_readme_leads_to_every_page_of_the_docs_in_one_table() -> None:
     told = [row[0] for row in rows(section("## Where to read on", README))]
     assert sorted(told) == [f"[{page}]({page})" for page in PAGES]
+
+
+def test_on_pypi_the_readme_has_the_names_of_files_in_place_of_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=told.update))
+    runpy.run_path(str(ROOT / "setup.py"))
+    assert relative_links(README)
+    assert not relative_links(told["long_description"])
+    for link in relative_links(README):
+        assert f"[{link}]({link})" in README
+        assert link in told["long_description"]
+    https = r"\]\(https://[^)]*\)"
+    assert re.findall(https, told["long_description"]) == re.findall(https, README)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
