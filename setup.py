@@ -8,12 +8,15 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tap_listrak/__init__.py").read_text("utf-8"))
 assert VERSION is not None
+# On PyPI a relative link leads nowhere. Its text stays, which names the file.
+README = (HERE / "README.md").read_text("utf-8")
+DESCRIPTION = re.sub(r"\[([^]]+)\]\((?!https:)[^)]*\)", r"\1", README)
 
 setup(
     name="tap-listrak",
     version=VERSION[1],
     description="Singer tap for Listrak: lists, messages and what every contact did with them",
-    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description=DESCRIPTION,
     long_description_content_type="text/markdown",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],

@@ -7,10 +7,13 @@ import contextlib
 import io
 import json
 import re
+import runpy
+import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,15 +24,21 @@ from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
-README = (ROOT / "README.md").read_text("utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-DOCUMENTS = {"README.md": README, "CONTRIBUTING.md": CONTRIBUTING}
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+AROUND = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
+DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in [*AROUND, *PAGES]}
+README = DOCUMENTS["README.md"]
+CONTRIBUTING = DOCUMENTS["CONTRIBUTING.md"]
+CONFIGURATION = DOCUMENTS["docs/configuration.md"]
+LIMITS = DOCUMENTS["docs/limits.md"]
+TABLES = DOCUMENTS["docs/tables.md"]
+TROUBLESHOOTING = DOCUMENTS["docs/troubleshooting.md"]
 NAMES = [stream.name for stream in STREAMS]
 SAMPLE = json.loads((ROOT / "sample_config.json").read_text("utf-8"))
 CONFIG = config.parse(SAMPLE, datetime.now(timezone.utc))
 
 
-def section(heading: str, document: str = README) -> str:
+def section(heading: str, document: str) -> str:
     """What stands below a heading, down to the next of its level or above."""
     level = heading.split()[0]
     below = document.split(f"\n{heading}\n", 1)[1]
@@ -50,6 +59,18 @@ def commands(document: str) -> Iterator[str]:
     for block in re.findall(r"```sh\n(.*?)```", document, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             yield from (stage.strip() for stage in line.split(" | "))
+
+
+def relative_links(document: str) -> list[str]:
+    """Where a document's links lead, without those to other sites."""
+    return re.findall(r"\]\((?!https:)([^)]*)\)", document)
+
+
+def anchors(document: str) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    text = re.sub(r"^```.*?^```", "", document, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 def make_targets() -> set[str]:
@@ -74,7 +95,7 @@ def as_written(option: config.Option) -> str:
 
 
 def type_of(schema: dict[str, Any]) -> str:
-    """A column's type as the README writes it."""
+    """A column's type as docs/tables.md writes it."""
     types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     (kind,) = [each for each in types if each != "null"]
     if kind == "array":
@@ -110,10 +131,17 @@ def texts_of_the_code() -> str:
 
 
 def test_the_config_table_holds_every_option_with_its_default() -> None:
-    assert rows(section("## Configure")) == [
+    assert rows(section("## Options", CONFIGURATION)) == [
         [f"`{key}`", option.kind.takes, as_written(option), option.meaning]
         for key, option in config.OPTIONS.items()
     ]
+
+
+def test_the_readme_shows_a_config_of_the_required_keys() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", section("## Configure", README), re.DOTALL)
+    required = [key for key, option in config.OPTIONS.items() if option.default is config.REQUIRED]
+    assert list(json.loads(shown)) == required
+    config.parse(json.loads(shown), datetime.now(timezone.utc))
 
 
 def test_the_sample_config_holds_options_at_their_defaults() -> None:
@@ -123,18 +151,18 @@ def test_the_sample_config_holds_options_at_their_defaults() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_command_line() -> None:
-    assert rows(section("### Exit codes")) == [
+    assert rows(section("## Exit codes", README)) == [
         [str(code), meaning] for code, meaning in arguments.EXIT_CODES.items()
     ]
 
 
 def test_the_table_reference_holds_the_nine_tables_in_order() -> None:
-    assert re.findall(r"^### (\w+)$", section("## Tables"), re.MULTILINE) == NAMES
+    assert re.findall(r"^### (\w+)$", section("## Columns", TABLES), re.MULTILINE) == NAMES
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=NAMES)
 def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream: Stream) -> None:
-    text = section(f"### {stream.name}")
+    text = section(f"### {stream.name}", TABLES)
     columns = stream.schema(CONFIG)["properties"]
     assert f"Key: {' and '.join(f'`{column}`' for column in stream.published_key)}." in text
     assert f"From `{stream.operation}`." in text
@@ -148,13 +176,14 @@ def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream:
 def test_the_fields_within_objects_are_named() -> None:
     for stream in STREAMS:
         for column, schema in stream.schema(CONFIG)["properties"].items():
-            (row,) = [row for row in rows(section(f"### {stream.name}")) if row[0] == f"`{column}`"]
+            table = rows(section(f"### {stream.name}", TABLES))
+            (row,) = [row for row in table if row[0] == f"`{column}`"]
             for name, facts in schema.get("properties", {}).items():
                 assert f"`{name}` ({type_of(facts)})" in row[2]
 
 
 def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() -> None:
-    (diagram,) = re.findall(r"```mermaid\nerDiagram\n(.*?)```", README, re.DOTALL)
+    (diagram,) = re.findall(r"```mermaid\nerDiagram\n(.*?)```", TABLES, re.DOTALL)
     of_parents = [
         f"{stream.parent.name} ||--o{{ {stream.name} : {stream.parent_key}"
         for stream in STREAMS
@@ -169,7 +198,7 @@ def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() ->
 
 
 def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> None:
-    told = {row[0]: row for row in rows(section("## Tables").split("\n### ")[0])}
+    told = {row[0]: row for row in rows(section("## What each run asks for", TABLES))}
     assert list(told) == NAMES
     for stream in STREAMS:
         _, asked, _, bookmark = told[stream.name]
@@ -180,7 +209,7 @@ def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> No
 
 
 def test_troubleshooting_holds_every_fault_and_whether_it_is_tried_again() -> None:
-    told = {row[0]: row[1] for row in rows(section("## Troubleshooting"))}
+    told = {row[0]: row[1] for row in rows(TROUBLESHOOTING)}
     # Noticed between two calls that both succeeded, so neither is made again.
     once = {"repeated page"}
     for key, fault in FAULTS.items():
@@ -189,22 +218,22 @@ def test_troubleshooting_holds_every_fault_and_whether_it_is_tried_again() -> No
 
 
 def test_troubleshooting_holds_refusals_under_their_exit_code() -> None:
-    heading = f"### Login and permission (exit code {Refused.exit_code})"
-    assert {row[0] for row in rows(section(heading))} == {
+    heading = f"## Login and permission (exit code {Refused.exit_code})"
+    assert {row[0] for row in rows(section(heading, TROUBLESHOOTING))} == {
         fault.told for fault in FAULTS.values() if issubclass(fault.error, Refused)
     }
 
 
 def test_every_message_in_troubleshooting_is_one_that_the_tap_gives() -> None:
     texts = texts_of_the_code()
-    for message, *_ in rows(section("## Troubleshooting")):
+    for message, *_ in rows(TROUBLESHOOTING):
         assert f"\n{message.removesuffix('…')}" in texts
 
 
 def test_the_numbers_in_the_limits_are_those_of_the_code() -> None:
-    assert f"at most {client.LARGEST_REPLY // 2**20} MiB" in section("## Limits")
-    assert f"Windows of {parts.CONTACT_DAYS} days" in section("## Limits")
-    assert len(client.WAITS) + 1 == 5, "the README speaks of five tries"
+    assert f"at most {client.LARGEST_REPLY // 2**20} MiB" in LIMITS
+    assert f"Windows of {parts.CONTACT_DAYS} days" in LIMITS
+    assert len(client.WAITS) + 1 == 5, "the documents speak of five tries"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -228,18 +257,42 @@ def test_make_lists_every_target_that_is_for_people() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
-    document = DOCUMENTS[name]
-    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
-    for link in re.findall(r"\]\((?!https:)([^)]*)\)", document):
+    for link in relative_links(DOCUMENTS[name]):
         path, _, anchor = link.partition("#")
-        assert (ROOT / path).exists()
-        assert anchor in anchors or not anchor
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.resolve().is_relative_to(ROOT)
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text("utf-8")), link
+
+
+def test_the_readme_leads_to_every_page_of_the_docs_in_one_table() -> None:
+    told = [row[0] for row in rows(section("## Where to read on", README))]
+    assert sorted(told) == [f"[{page}]({page})" for page in PAGES]
+
+
+def test_on_pypi_the_readme_has_the_names_of_files_in_place_of_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=told.update))
+    runpy.run_path(str(ROOT / "setup.py"))
+    assert relative_links(README)
+    assert not relative_links(told["long_description"])
+    for link in relative_links(README):
+        assert f"[{link}]({link})" in README
+        assert link in told["long_description"]
+    https = r"\]\(https://[^)]*\)"
+    assert re.findall(https, told["long_description"]) == re.findall(https, README)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_is_shown_as_json_is_json(name: str) -> None:
+    for block in re.findall(r"```json\n(.*?)```", DOCUMENTS[name], re.DOTALL):
+        json.loads(block)
 
 
 def test_the_map_names_every_module_and_imports_point_upward_in_it() -> None:
-    architecture = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
-    table = section("## Modules, imports pointing only upward", architecture)
+    table = section("## Modules, imports pointing only upward", DOCUMENTS["ARCHITECTURE.md"])
     order = [row[0].strip("`") for row in rows(table)]
     assert sorted(order) == sorted(
         path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")
@@ -255,5 +308,4 @@ def test_the_stream_that_contributing_shows_is_the_real_one() -> None:
 
 
 def test_the_changelog_tells_of_this_version() -> None:
-    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert section(f"## [{__version__}]", changelog).strip()
+    assert section(f"## [{__version__}]", DOCUMENTS["CHANGELOG.md"]).strip()
