@@ -32,8 +32,8 @@ from benchmarks.processes import (
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.sync.tasks import CONTACT_WINDOW_DAYS
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
+from tap_listrak.sync.tasks import CONTACT_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, ListrakService
-from tap_listrak import sync
+from tap_listrak.sync import runner
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 
@@ -42,4 +42,4 @@ def tap(make_tap: MakeTap) -> Tap:
 @pytest.fixture
 def state_behind_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tap write a STATE behind every page, however soon one follows the other."""
-    monkeypatch.setattr(sync, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 0.0)

@@ -13,7 +13,7 @@ import pytz
 
 from fake_listrak import Ask, Reply
 from tap_listrak import __version__
-from tap_listrak.config import LISTRAK_WSDL, Config, parse
+from tap_listrak.config import LISTRAK_WSDL, Config, parse_config
 from tap_listrak.errors import UsageError
 from tests.support.accounts import NOW, now, serving, small
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
@@ -136,7 +136,7 @@ def test_a_mistake_is_refused_by_sync_and_discovery_alike(flags: tuple[str, ...]
 
 
 def read(**given: Any) -> Config:
-    return parse({**REQUIRED, **given}, NOW)
+    return parse_config({**REQUIRED, **given}, NOW)
 
 
 def test_the_defaults_are_as_documented() -> None:
@@ -257,7 +257,7 @@ def test_unknown_keys_are_named_in_the_log_without_their_values(tap: Tap) -> Non
 @pytest.mark.parametrize("raw", [None, [], "text", 5, True])
 def test_a_config_that_is_no_object_is_refused(raw: object) -> None:
     with pytest.raises(UsageError, match="JSON object"):
-        parse(raw, NOW)
+        parse_config(raw, NOW)
 
 
 def test_no_secret_is_in_the_words_for_a_config() -> None:
@@ -267,7 +267,7 @@ def test_no_secret_is_in_the_words_for_a_config() -> None:
 
 def test_the_sample_config_is_a_sound_one() -> None:
     sample = json.loads(Path(__file__).parents[1].joinpath("sample_config.json").read_text("utf-8"))
-    config = parse(sample, NOW)
+    config = parse_config(sample, NOW)
     assert config.wsdl_url == LISTRAK_WSDL
     assert set(sample) <= set(Config.__dataclass_fields__)
 

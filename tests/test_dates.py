@@ -12,7 +12,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pytz import BaseTzInfo
 
-from tap_listrak.dates import format_instant, parse_instant, reader, wall_clock, windows
+from tap_listrak.dates import (
+    datetime_converter,
+    format_instant,
+    parse_instant,
+    wall_clock,
+    windows,
+)
 
 UTC = timezone.utc
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d*[1-9])?Z", re.ASCII)
@@ -150,7 +156,7 @@ def test_a_wall_clock_time_is_read_as_its_instant_with_any_fraction(
     zone, instant = given_
     wall = instant.astimezone(zone).replace(tzinfo=None)
     assume(len(readings(wall, zone)) == 1)
-    text = reader(zone)(with_fraction(wall, digits))
+    text = datetime_converter(zone)(with_fraction(wall, digits))
     assert text is not None
     assert RFC_3339.fullmatch(text)
     assert parse_instant(text) == instant.replace(microsecond=micros(digits))
@@ -165,7 +171,7 @@ def test_a_time_that_comes_twice_is_read_as_standard_time_the_later(
 ) -> None:
     zone = pytz.timezone("America/New_York")
     wall = instant.astimezone(zone).replace(tzinfo=None, microsecond=micros(digits))
-    text = reader(zone)(with_fraction(wall, digits))
+    text = datetime_converter(zone)(with_fraction(wall, digits))
     assert text is not None
     assert parse_instant(text) == max(readings(wall, zone))
 
@@ -182,7 +188,7 @@ def test_a_time_that_comes_twice_is_read_as_standard_time_the_later(
     ],
 )
 def test_times_of_new_york_are_read_as_its_people_mean_them(sent: str, due: str) -> None:
-    assert reader(pytz.timezone("America/New_York"))(sent) == due
+    assert datetime_converter(pytz.timezone("America/New_York"))(sent) == due
 
 
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -197,14 +203,14 @@ def test_a_time_with_an_offset_is_converted_whatever_the_zone(
     zone: BaseTzInfo, moment: datetime, digits: str
 ) -> None:
     offset = f"{moment:%z}"
-    text = reader(zone)(f"{with_fraction(moment, digits)}{offset[:3]}:{offset[3:]}")
+    text = datetime_converter(zone)(f"{with_fraction(moment, digits)}{offset[:3]}:{offset[3:]}")
     assert text is not None
     assert parse_instant(text) == moment.replace(microsecond=micros(digits))
 
 
 @given(zones, st.from_regex(r"0001-01-01T00:00:00(\.0{1,7})?(Z|[+-]0\d:00)?", fullmatch=True))
 def test_the_unset_date_is_none(zone: BaseTzInfo, text: str) -> None:
-    assert reader(zone)(text) is None
+    assert datetime_converter(zone)(text) is None
 
 
 @given(zones, st.text(max_size=30) | st.from_regex(r"\d{4}-\d\d-\d\d[T ]?[\d:.Z+-]{0,14}"))
@@ -219,7 +225,7 @@ def test_a_text_becomes_rfc_3339_or_a_value_error_and_nothing_else(
     zone: BaseTzInfo, text: str
 ) -> None:
     try:
-        read = reader(zone)(text)
+        read = datetime_converter(zone)(text)
     except ValueError:
         return
     assert read is None or RFC_3339.fullmatch(read)

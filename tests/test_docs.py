@@ -11,16 +11,20 @@ import runpy
 import sys
 import textwrap
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tap_listrak import __version__, arguments, cli, client, config, parts
-from tap_listrak.errors import FAULTS, Passing, Refused
-from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream
+from tap_listrak import __version__, arguments, config
+from tap_listrak.cli import main
+from tap_listrak.listrak import client, transport
+from tap_listrak.listrak.errors import PermissionDeniedError
+from tap_listrak.listrak.faults import FAULTS
+from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream, resolve_tables
+from tap_listrak.sync import failures, state, state_file, tasks
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
@@ -35,7 +39,8 @@ TABLES = DOCUMENTS["docs/tables.md"]
 TROUBLESHOOTING = DOCUMENTS["docs/troubleshooting.md"]
 NAMES = [stream.name for stream in STREAMS]
 SAMPLE = json.loads((ROOT / "sample_config.json").read_text("utf-8"))
-CONFIG = config.parse(SAMPLE, datetime.now(timezone.utc))
+CONFIG = config.parse_config(SAMPLE, datetime.now(timezone.utc))
+RESOLVED = resolve_tables(CONFIG)
 
 
 def section(heading: str, document: str) -> str:
@@ -81,7 +86,7 @@ def make_targets() -> set[str]:
 def flags_of_the_tap() -> set[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        cli.main(["--help"])
+        main(["--help"])
     return set(re.findall(r"(?<!\w)--?[a-z]+", out.getvalue()))
 
 
@@ -103,24 +108,34 @@ def type_of(schema: dict[str, Any]) -> str:
     return str(schema.get("format", kind))
 
 
-def imports(module: Path) -> Iterator[str]:
-    """The tap's own modules that a module imports."""
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "tap_listrak":
-            names = [name.name for name in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [(node.module or "").removeprefix("tap_listrak.")]
+def module_path(name: str) -> str | None:
+    """The path in the package of a module of the tap's, as the map writes it."""
+    path = PACKAGE / f"{name.removeprefix('tap_listrak').strip('.').replace('.', '/')}.py"
+    return path.relative_to(PACKAGE).as_posix().removesuffix(".py") if path.exists() else None
+
+
+def imports(module: Path) -> set[str]:
+    """The tap's own modules that a module imports when it is run, not for its types alone."""
+    tree = ast.parse(module.read_text("utf-8"))
+    for_types = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE" in ast.dump(node.test)
+    ]
+    left_out = {id(inner) for node in for_types for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in left_out:
+            found |= {f"{node.module}.{name.name}" for name in node.names} | {str(node.module)}
         elif isinstance(node, ast.Import):
-            names = [name.name.removeprefix("tap_listrak.") for name in node.names]
-        else:
-            continue
-        yield from (name for name in names if (PACKAGE / f"{name}.py").exists())
+            found |= {name.name for name in node.names}
+    return {path for path in map(module_path, found) if path}
 
 
 def texts_of_the_code() -> str:
     """All string literals of the tap, one a line, with … for what is filled in."""
     found = []
-    for module in PACKAGE.glob("*.py"):
+    for module in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 pieces = [getattr(piece, "value", "") for piece in node.values]
@@ -132,7 +147,7 @@ def texts_of_the_code() -> str:
 
 def test_the_config_table_holds_every_option_with_its_default() -> None:
     assert rows(section("## Options", CONFIGURATION)) == [
-        [f"`{key}`", option.kind.takes, as_written(option), option.meaning]
+        [f"`{key}`", option.kind.expected, as_written(option), option.description]
         for key, option in config.OPTIONS.items()
     ]
 
@@ -141,7 +156,7 @@ def test_the_readme_shows_a_config_of_the_required_keys() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", section("## Configure", README), re.DOTALL)
     required = [key for key, option in config.OPTIONS.items() if option.default is config.REQUIRED]
     assert list(json.loads(shown)) == required
-    config.parse(json.loads(shown), datetime.now(timezone.utc))
+    config.parse_config(json.loads(shown), datetime.now(timezone.utc))
 
 
 def test_the_sample_config_holds_options_at_their_defaults() -> None:
@@ -163,19 +178,19 @@ def test_the_table_reference_holds_the_nine_tables_in_order() -> None:
 @pytest.mark.parametrize("stream", STREAMS, ids=NAMES)
 def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream: Stream) -> None:
     text = section(f"### {stream.name}", TABLES)
-    columns = stream.schema(CONFIG)["properties"]
-    assert f"Key: {' and '.join(f'`{column}`' for column in stream.published_key)}." in text
+    columns = RESOLVED[stream].schema["properties"]
+    assert f"Key: {' and '.join(f'`{column}`' for column in stream.key_properties)}." in text
     assert f"From `{stream.operation}`." in text
     assert [row[:2] for row in rows(text)] == [
         [f"`{column}`", type_of(schema)] for column, schema in columns.items()
     ]
-    key = {f"`{column}`" for column in stream.published_key}
+    key = {f"`{column}`" for column in stream.key_properties}
     assert {row[0] for row in rows(text) if row[2] == "key"} == key
 
 
 def test_the_fields_within_objects_are_named() -> None:
     for stream in STREAMS:
-        for column, schema in stream.schema(CONFIG)["properties"].items():
+        for column, schema in RESOLVED[stream].schema["properties"].items():
             table = rows(section(f"### {stream.name}", TABLES))
             (row,) = [row for row in table if row[0] == f"`{column}`"]
             for name, facts in schema.get("properties", {}).items():
@@ -192,7 +207,7 @@ def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() ->
     of_contacts = [
         f"subscribed_contacts |o..o{{ {stream.name} : ContactID"
         for stream in STREAMS
-        if stream.of_message and "ContactID" in stream.schema(CONFIG)["properties"]
+        if stream.is_by_message and "ContactID" in RESOLVED[stream].schema["properties"]
     ]
     assert sorted(map(str.strip, diagram.splitlines())) == sorted(of_parents + of_contacts)
 
@@ -202,25 +217,24 @@ def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> No
     assert list(told) == NAMES
     for stream in STREAMS:
         _, asked, _, bookmark = told[stream.name]
-        assert bookmark == (f"`{stream.bookmark}`" if stream.bookmark else "none")
-        assert ("by message" in asked) == stream.of_message
+        assert bookmark == (f"`{stream.replication_key}`" if stream.replication_key else "none")
+        assert ("by message" in asked) == stream.is_by_message
         assert ("by list" in asked) == (stream.parent is LISTS)
-    assert f"windows of {parts.CONTACT_DAYS} days" in told[SUBSCRIBED_CONTACTS.name][1]
+    assert f"windows of {tasks.CONTACT_WINDOW_DAYS} days" in told[SUBSCRIBED_CONTACTS.name][1]
 
 
 def test_troubleshooting_holds_every_fault_and_whether_it_is_tried_again() -> None:
     told = {row[0]: row[1] for row in rows(TROUBLESHOOTING)}
-    # Noticed between two calls that both succeeded, so neither is made again.
-    once = {"repeated page"}
-    for key, fault in FAULTS.items():
-        again = issubclass(fault.error, Passing) and key not in once
-        assert told[fault.told] == ("yes" if again else "no")
+    for fault in FAULTS:
+        assert told[fault.message] == ("yes" if fault.error.is_retryable else "no")
 
 
 def test_troubleshooting_holds_refusals_under_their_exit_code() -> None:
-    heading = f"## Login and permission (exit code {Refused.exit_code})"
+    heading = f"## Login and permission (exit code {PermissionDeniedError.exit_code})"
     assert {row[0] for row in rows(section(heading, TROUBLESHOOTING))} == {
-        fault.told for fault in FAULTS.values() if issubclass(fault.error, Refused)
+        fault.message
+        for fault in FAULTS
+        if fault.error.exit_code == PermissionDeniedError.exit_code
     }
 
 
@@ -230,10 +244,30 @@ def test_every_message_in_troubleshooting_is_one_that_the_tap_gives() -> None:
         assert f"\n{message.removesuffix('…')}" in texts
 
 
+def test_the_numbers_of_what_is_set_aside_are_those_of_the_code() -> None:
+    words = {5: "five"}
+    text = DOCUMENTS["docs/state.md"]
+    row = failures.MAX_FAILED_IN_A_ROW
+    assert f"- {words[row]} messages or lists in a row fail in one stream" in text
+    assert f"- more than {failures.MAX_DEFERRED_IN_A_RUN} are newly set aside in one run" in text
+    assert f"- {failures.MAX_DEFERRED:,} are set aside in all" in text
+    assert f"has failed, for {state.DAYS_TO_FORGET} days" in text
+
+
+def test_the_states_that_are_shown_are_read_and_written_as_they_stand() -> None:
+    now = datetime(2026, 11, 3, tzinfo=timezone.utc)
+    shown = re.findall(r"```json\n(.*?)```", DOCUMENTS["docs/state.md"], re.DOTALL)
+    for text in shown:
+        assert state_file.parse_state(json.loads(text), now, timedelta(1)).as_dict() == json.loads(
+            text
+        )
+    assert len(shown) == 2
+
+
 def test_the_numbers_in_the_limits_are_those_of_the_code() -> None:
-    assert f"at most {client.LARGEST_REPLY // 2**20} MiB" in LIMITS
-    assert f"Windows of {parts.CONTACT_DAYS} days" in LIMITS
-    assert len(client.WAITS) + 1 == 5, "the documents speak of five tries"
+    assert f"at most {transport.MAX_REPLY_BYTES // 2**20} MiB" in LIMITS
+    assert f"Windows of {tasks.CONTACT_WINDOW_DAYS} days" in LIMITS
+    assert len(client.MAX_WAITS) + 1 == 5, "the documents speak of five tries"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -295,10 +329,19 @@ def test_the_map_names_every_module_and_imports_point_upward_in_it() -> None:
     table = section("## Modules, imports pointing only upward", DOCUMENTS["ARCHITECTURE.md"])
     order = [row[0].strip("`") for row in rows(table)]
     assert sorted(order) == sorted(
-        path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")
+        path.relative_to(PACKAGE).as_posix().removesuffix(".py")
+        for path in PACKAGE.rglob("*.py")
+        if not path.stem.startswith("__")
     )
     for place, module in enumerate(order):
-        assert set(imports(PACKAGE / f"{module}.py")) <= set(order[:place])
+        assert imports(PACKAGE / f"{module}.py") <= set(order[:place])
+
+
+def test_what_knows_listrak_knows_nothing_of_singer_or_the_run() -> None:
+    for module in (PACKAGE / "listrak").glob("*.py"):
+        assert not {name for name in imports(module) if name.startswith(("sync/", "singer"))}
+        assert "import singer" not in module.read_text("utf-8")
+        assert "from singer" not in module.read_text("utf-8")
 
 
 def test_the_stream_that_contributing_shows_is_the_real_one() -> None:

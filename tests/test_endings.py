@@ -15,10 +15,10 @@ from typing import IO, Any
 import pytest
 
 from fake_listrak import Ask, Reply, html
-from tap_listrak.client import Client
-from tap_listrak.output import Output
-from tap_listrak.records import Reader
-from tap_listrak.state import Progress
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.records import RecordReader
+from tap_listrak.singer_output import SingerOutput
+from tap_listrak.sync.state import StreamProgress, StreamState
 from tests.support.runs import CONCURRENCIES, OPEN, is_page, rows, tiny_tap
 from tests.support.tap import MakeTap, Process, Run, Tap
 
@@ -290,12 +290,12 @@ def test_a_stdout_that_is_not_there_is_an_error_without_a_traceback(tap: Tap) ->
 @pytest.mark.parametrize(
     ("owner", "name", "first"),
     [
-        (Reader, "read", 20),
-        (Client, "call", 20),
-        (Client, "call", 1),
-        (Progress, "start_of", 10),
-        (Progress, "complete", 3),
-        (Output, "records", 10),
+        (RecordReader, "read", 20),
+        (ListrakClient, "fetch", 20),
+        (ListrakClient, "fetch", 1),
+        (StreamProgress, "window_start", 10),
+        (StreamState, "range_finished", 3),
+        (SingerOutput, "write_records", 10),
     ],
 )
 def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
@@ -318,7 +318,7 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, broken)
         run = tap.run()
-    began = (name, first) != ("call", 1)
+    began = (name, first) != ("fetch", 1)
     assert_ended_well(run, 1, began=began)
     assert raised.__name__ in run.lines("CRITICAL")[0]
     assert "secret" not in run.err

@@ -12,6 +12,7 @@ from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.accounts import LATER, NOW, later, message_ids, now, small
 from tests.support.records import assert_valid
 from tests.support.replies import EMAIL, NIL, rows_of
+from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, keys_emitted, selecting
 
 # What an event is told by, besides its message and contact.
@@ -72,7 +73,7 @@ def test_with_keep_every_event_its_date_and_link_join_the_key(
     assert_valid(run)
     for entry in catalog["streams"]:
         stream = entry["stream"]
-        key = [*BY_NAME[stream].published_key, *EVENT_KEYS.get(stream, [])]
+        key = [*BY_NAME[stream].key_properties, *EVENT_KEYS.get(stream, [])]
         assert schemas(run)[stream]["key_properties"] == key
         assert entry["key_properties"] == key
         table, *columns = entry["metadata"]
@@ -173,7 +174,7 @@ def test_a_date_that_cannot_be_read_is_set_aside_and_not_lost(sent: str, make_ta
     run = sync(
         make_tap, "message_opens", f"{EMAIL}<OpenDate>{sent}</OpenDate>", typed_event_dates=True
     )
-    (owed,) = run.states[-1]["set_aside"]
+    (owed,) = debts(run)
     assert owed["stream"] == "message_opens"
     assert "OpenDate" in run.err
     assert sent not in run.err
@@ -210,7 +211,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
     assert young < message_ids(tap.service.account)
     assert young
     for stream in STREAMS:
-        if "StartDate" in stream.arguments and stream.of_message:
+        if "StartDate" in stream.arguments and stream.is_by_message:
             assert young == {
                 int(ask.arguments["MsgID"])
                 for ask in tap.service.asked

@@ -20,7 +20,8 @@ import pytest
 
 from fake_listrak import Ask, ListrakService, Reply
 from tap_listrak.streams import STREAMS
-from tests.support.faults import ANSWERS, FAULTS, NOW, START, Passing, tiny_account
+from tests.support.faults import ANSWERS, FAULTS, NOW, START, TransientError, tiny_account
+from tests.support.runs import debts, debts_of, is_finished
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting, workers_ended
 
 FULL = bool(os.environ.get("FULL_MATRIX"))
@@ -197,27 +198,27 @@ def test_a_fault_loses_no_row(cell: Cell, bench: Bench) -> None:
     assert "Traceback" not in run.err
     assert "has a defect" not in run.err
     row = FAULTS["timeout" if cell.fault == HANG else ANSWERS[cell.fault][0]]
-    if issubclass(row.error, Passing):
+    if issubclass(row.error, TransientError):
         assert striking.struck % 5 == 0 or cell.kind == "passing"
     elif cell.kind == "passing":
         assert striking.struck == 1
 
     state = run.states[-1] if run.states else None
-    set_aside = state.get("set_aside", []) if state else []
+    set_aside = debts_of(state) if state else []
     if run.code == 0 and not set_aside:
         assert cell.kind == "passing"
         assert rows(run) == bench.expected(cell)
         outcome = "healed"
     else:
         outcome = "set aside" if run.code == 0 else "stopped"
-        assert issubclass(row.error, Passing) <= (cell.kind != "passing")
+        assert issubclass(row.error, TransientError) <= (cell.kind != "passing")
         if run.code:
             assert len(run.lines("CRITICAL")) == 1
         assert len([line for line in run.lines("WARNING") if "Set aside" in line]) >= len(set_aside)
         healed = bench.run(cell, state, days=1)
         assert healed.code == 0, healed.err
         assert not bench.expected(cell) - rows(run, healed)
-        assert "set_aside" not in healed.states[-1]
-        assert "offset" not in json.dumps(healed.states[-1])
+        assert debts(healed) == []
+        assert is_finished(healed.states[-1])
     bench.counts[outcome] += 1
     bench.counts["lost"] -= 1

@@ -18,10 +18,12 @@ import zeep.exceptions
 from requests.adapters import HTTPAdapter
 
 from fake_listrak import Ask, Reply, fault, html, raw, redirect
-from tap_listrak import client, reply
-from tap_listrak.errors import FAULTS, Lasting, ListrakError, Passing, Unreadable
+from tap_listrak.listrak import transport
+from tap_listrak.listrak.errors import ListrakError
+from tap_listrak.listrak.response import parse_xml
 from tests.support.faults import (
     ANSWERS,
+    FAULTS,
     Answer,
     ask_for_lists,
     changed,
@@ -94,7 +96,7 @@ def test_a_fault_of_the_first_call_does_what_its_row_says(
     case = CASES[name]
     row = FAULTS[case.row]
     tap = make_tap(tiny_account(), {"concurrency": 1, "request_timeout": 5, **case.config})
-    monkeypatch.setattr(client, "LARGEST_REPLY", 100_000)
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100_000)
     for variable, value in case.env.items():
         monkeypatch.setenv(variable, value)
 
@@ -106,10 +108,10 @@ def test_a_fault_of_the_first_call_does_what_its_row_says(
     with workers_ended(), Listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:
         tap.config["wsdl_url"] = tap.config["wsdl_url"].replace("{plain}", str(plain.port))
         run = tap.run()
-    assert len(tap.waits) == (4 if issubclass(row.error, Passing) else 0)
+    assert len(tap.waits) == (4 if row.error.is_retryable else 0)
     assert run.code == row.error.exit_code
     (critical,) = run.lines("CRITICAL")
-    assert row.told in critical
+    assert row.message in critical
     assert critical.startswith("CRITICAL lists")
     assert "Traceback" not in run.err
     assert not run.of_type("RECORD")
@@ -122,9 +124,10 @@ def test_every_row_is_met_in_a_test() -> None:
 
 def test_every_row_names_what_the_caller_does() -> None:
     for row in FAULTS.values():
-        assert issubclass(row.error, (Passing, Lasting, Unreadable))
-        assert row.seen
-        assert row.told.endswith(".")
+        assert issubclass(row.error, ListrakError)
+        assert row.error.is_deferrable or not row.error.is_retryable
+        assert row.description
+        assert row.message.endswith(".")
 
 
 def test_a_row_is_told_with_what_was_seen(make_tap: MakeTap) -> None:
@@ -250,7 +253,7 @@ def test_whatever_lxml_raises_of_a_reply_is_a_row(
     def fails(*args: Any, **kwargs: Any) -> None:
         raise kind(*arguments)
 
-    monkeypatch.setattr("tap_listrak.reply.etree.fromstring", fails)
+    monkeypatch.setattr("tap_listrak.listrak.response.etree.fromstring", fails)
     with pytest.raises(ListrakError) as caught:
-        reply.parse(b"<a/>")
+        parse_xml(b"<a/>")
     assert caught.value.fault is FAULTS["not xml"]

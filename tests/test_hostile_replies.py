@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fake_listrak import OPERATIONS, Ask, ListrakService, Reply
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS
 from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.runs import debts
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, selecting, workers_ended
 
 Change = Callable[[bytes, str], bytes]
@@ -92,7 +93,7 @@ def check(run: Run) -> None:
                 assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value)
     missing = missing_rows(run)
     if run.code == 0:
-        owed = Counter(each["stream"] for each in run.states[-1].get("set_aside", []))
+        owed = Counter(each["stream"] for each in debts(run))
         assert set(missing) <= set(owed) | keyless(run)
         assert len([line for line in run.lines("WARNING") if "Set aside" in line]) == owed.total()
     else:
@@ -154,7 +155,7 @@ def test_a_reply_with_other_bytes(bench: Bench, data: st.DataObject, operation: 
 @given(operation=st.sampled_from(list(OPERATIONS)), body=st.binary(max_size=200))
 def test_a_reply_of_any_bytes(bench: Bench, operation: str, body: bytes) -> None:
     run, _ = bench.run(operation, lambda honest, _: body)
-    assert run.code != 0 or run.states[-1]["set_aside"]
+    assert run.code != 0 or debts(run)
 
 
 def declared(encoding: str, real: str) -> Change:
@@ -245,7 +246,7 @@ def test_what_is_only_odd_costs_no_row(bench: Bench, name: str, operation: str) 
     run, _ = bench.run(operation, HARMLESS[name])
     assert run.code == 0
     assert not missing_rows(run)
-    assert "set_aside" not in run.states[-1]
+    assert debts(run) == []
 
 
 HARMFUL: dict[str, Change] = {
@@ -307,7 +308,7 @@ def test_what_is_no_page_is_not_taken_for_an_empty_one(
     if operation in PARENTS:
         assert run.code != 0
     else:
-        assert run.code != 0 or run.states[-1]["set_aside"]
+        assert run.code != 0 or debts(run)
 
 
 # Values.
@@ -372,7 +373,7 @@ def test_a_value_that_cannot_be_read_is_named_and_not_shown(
     bench: Bench, operation: str, field: str
 ) -> None:
     run, sent = bench.run(operation, one_wrong(field))
-    told = [line for line in run.err.splitlines() if FAULTS["value"].told in line]
+    told = [line for line in run.err.splitlines() if FAULTS["value"].message in line]
     assert told
     for line in told:
         assert NAME[operation] in line
@@ -385,7 +386,7 @@ def test_a_value_that_cannot_be_read_is_named_and_not_shown(
     else:
         assert run.code == 0
         of = "MsgID" if "MsgID" in OPERATIONS[operation].arguments else "ListID"
-        owed = run.states[-1]["set_aside"]
+        owed = debts(run)
         assert owed
         assert all(any(str(each[of]) in line for line in told) for each in owed)
 

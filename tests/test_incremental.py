@@ -26,7 +26,9 @@ MESSAGES = "ReportListMessageActivity"
 SENT = "ReportMessageContactSent"
 CONTACTS = "ReportRangeSubscribedContacts"
 # By operation, the streams whose calls name the range that their bookmark begins.
-RANGED = {each.operation: each.name for each in STREAMS if each.bookmark and each.operation != SENT}
+RANGED = {
+    each.operation: each.name for each in STREAMS if each.replication_key and each.operation != SENT
+}
 
 
 @pytest.fixture
@@ -160,7 +162,7 @@ def test_what_is_new_arrives_and_nothing_else(tap: Tap, first: Run) -> None:
     old = min(message_ids(account))
     account.add_message(ListID, 42, moment - timedelta(hours=1), Subject="New & <shiny> \U0001f389")
     for stream in STREAMS:
-        if stream.of_message:
+        if stream.is_by_message:
             account.add_event(stream.operation, 42, "ana@example.com", moment)
             if stream.operation != SENT:
                 account.add_event(stream.operation, old, "bo@example.com", moment)

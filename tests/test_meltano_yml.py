@@ -39,7 +39,7 @@ def test_a_setting_says_what_its_option_says(name: str) -> None:
         "name": name,
         "label": label(name),
         "kind": kind(option),
-        "description": option.meaning,
+        "description": option.description,
     }
     if option.kind.schema.get("secret"):
         expected["sensitive"] = True

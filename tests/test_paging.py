@@ -9,6 +9,7 @@ import pytest
 from fake_listrak import Ask, Reply, fault
 from tap_listrak.streams import STREAMS
 from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held, workers_ended
 
 PAGED = [stream.operation for stream in STREAMS if "Page" in stream.arguments]
@@ -59,8 +60,8 @@ def test_a_page_that_repeats_is_set_aside(tiny: Tap, operation: str, concurrency
     assert done.code == 0
     assert endless.asked <= 2 + concurrency
     (warning,) = done.lines("WARNING")
-    assert FAULTS["repeated page"].told in warning
-    (owed,) = done.states[-1]["set_aside"]
+    assert FAULTS["repeated page"].message in warning
+    (owed,) = debts(done)
     assert owed["stream"] == NAME[operation]
     assert (
         not keys_emitted(done)[NAME[operation]] - keys_held(tiny.service.account)[NAME[operation]]
@@ -84,8 +85,8 @@ def test_a_page_that_repeats_everywhere_ends_the_run(tiny: Tap) -> None:
     )
     done = run(tiny)
     assert done.code == 1
-    assert FAULTS["repeated page"].told in done.lines("CRITICAL")[0]
-    assert len(done.states[-1]["set_aside"]) == 5
+    assert FAULTS["repeated page"].message in done.lines("CRITICAL")[0]
+    assert len(debts(done)) == 5
 
 
 @pytest.mark.parametrize("operation", PAGED)
@@ -95,7 +96,7 @@ def test_two_pages_in_turn_are_no_end_either(tiny: Tap, operation: str) -> None:
     done = run(tiny)
     assert endless.asked < GUARD
     assert done.code == 0
-    assert [owed["stream"] for owed in done.states[-1]["set_aside"]] == [NAME[operation]]
+    assert [owed["stream"] for owed in debts(done)] == [NAME[operation]]
 
 
 @pytest.mark.parametrize("operation", PAGED)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from fake_listrak import Ask, Reply, html
-from tap_listrak import report
+from tap_listrak.sync import report
 from tests.support.tap import Tap, keys_emitted
 
 

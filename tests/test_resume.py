@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, Ask
-from tap_listrak import sync
 from tap_listrak.cli import main
 from tap_listrak.streams import STREAMS
+from tap_listrak.sync import runner
 from tests.support.runs import (
     BOOKMARKS,
     CLICK,
@@ -59,7 +59,7 @@ def starts(asked: Iterable[Ask], operation: str) -> set[str]:
 
 def _tap(arguments: list[str], out: str, seconds_between_states: float) -> None:
     """Be the tap, with a fast clock, in a process of its own."""
-    sync.SECONDS_BETWEEN_STATES = seconds_between_states
+    runner.SECONDS_BETWEEN_STATES = seconds_between_states
     os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(os.open(f"{out}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os._exit(main(arguments))
@@ -144,7 +144,7 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
 def test_runs_that_are_always_killed_soon_get_through_a_message_of_400_pages(
     make_tap: MakeTap, concurrency: int
 ) -> None:
-    counts = {stream.operation: 0 for stream in STREAMS if stream.of_message}
+    counts = {stream.operation: 0 for stream in STREAMS if stream.is_by_message}
     tap = make_tap(
         config={"start_date": "2026-02-01", "concurrency": concurrency},
         latency=0.003,
@@ -172,7 +172,7 @@ def test_runs_that_are_always_killed_soon_get_through_a_message_of_400_pages(
 
 @CONCURRENCIES
 def test_the_state_of_100_000_messages_stays_small(make_tap: MakeTap, concurrency: int) -> None:
-    counts = {stream.operation: 0 for stream in STREAMS if stream.of_message}
+    counts = {stream.operation: 0 for stream in STREAMS if stream.is_by_message}
     tap = make_tap(
         config={"start_date": "2026-02-01", "concurrency": concurrency},
         lists=20,
@@ -191,7 +191,9 @@ def test_the_state_of_100_000_messages_stays_small(make_tap: MakeTap, concurrenc
         "ListIDs": ListIDs[:10],
     }
     entries: dict[str, dict[str, Any]] = {
-        stream.name: {stream.bookmark: "2026-03-01T00:00:00Z"} if stream.bookmark else {}
+        stream.name: {stream.replication_key: "2026-03-01T00:00:00Z"}
+        if stream.replication_key
+        else {}
         for stream in STREAMS
     }
     for name, ListID in zip(BOOKMARKS, ListIDs, strict=False):
@@ -605,7 +607,7 @@ def test_rows_that_arrive_late_are_found_within_the_lookback(
     late = NOW - timedelta(hours=23)
     ListID = int(str(account.lists()[0]["ListID"]))
     MsgID = int(str(account.messages(ListID)[0]["MsgID"]))
-    dated = [each for each in STREAMS if each.of_message and "StartDate" in each.arguments]
+    dated = [each for each in STREAMS if each.is_by_message and "StartDate" in each.arguments]
     for stream in dated:
         account.add_event(stream.operation, MsgID, f"{stream.name}@example.com", late)
     account.add_contact(ListID, "contact@example.com", late)

@@ -14,7 +14,7 @@ import pytest
 
 from fake_listrak import Ask, Reply, Rule, fault, html
 from fake_listrak.wire import raw
-from tap_listrak import client
+from tap_listrak.listrak import transport
 from tests.support.faults import (
     ANSWERS,
     FAULTS,
@@ -22,10 +22,11 @@ from tests.support.faults import (
     NOW,
     START,
     Answer,
-    Passing,
+    TransientError,
     ask_for_lists,
     tiny_account,
 )
+from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, Tap, workers_ended
 
 OPENS = "ReportRangeMessageContactOpen"
@@ -77,7 +78,7 @@ def test_there_is_no_sixth_try(tiny: Tap) -> None:
     [
         name
         for name, (row, _) in ANSWERS.items()
-        if issubclass(FAULTS[row].error, Passing)
+        if issubclass(FAULTS[row].error, TransientError)
         and not name.startswith(("WSException", "other", "fault at 200"))
     ],
 )
@@ -133,7 +134,7 @@ def test_retry_after_may_be_a_date(tiny: Tap) -> None:
 def test_a_long_retry_after_is_capped(tiny: Tap, value: str) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(value)))
     assert run(tiny).code == 0
-    assert tiny.waits == [client.LONGEST_RETRY_AFTER]
+    assert tiny.waits == [transport.MAX_RETRY_AFTER]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_a_retry_is_one_warning_that_says_what_why_and_how_long(tiny: Tap) -> No
     assert f"message {asked.arguments['MsgID']}" in warning
     assert "page 1" in warning
     assert "HTTP 502" in warning
-    assert FAULTS["5xx"].told in warning
+    assert FAULTS["5xx"].message in warning
     assert f"{tiny.waits[0]:.1f} s" in warning
 
 
@@ -191,7 +192,11 @@ def test_the_summary_counts_calls_and_retries(tiny: Tap) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, (row, _) in ANSWERS.items() if not issubclass(FAULTS[row].error, Passing)],
+    [
+        name
+        for name, (row, _) in ANSWERS.items()
+        if not issubclass(FAULTS[row].error, TransientError)
+    ],
 )
 def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str) -> None:
     tiny.service.rules.append(first("ReportRangeMessageContactBounces", 1, ANSWERS[name][1]))
@@ -199,7 +204,7 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
     assert not tiny.waits
     if ANSWERS[name][0] == "value":
         assert done.code == 0
-        assert len(done.states[-1]["set_aside"]) == 1
+        assert len(debts(done)) == 1
     else:
         assert done.code != 0
         assert done.of_type("STATE")
@@ -286,7 +291,7 @@ def test_request_timeout_bounds_a_whole_reply(tiny: Tap, name: str) -> None:
     done = run(tiny, request_timeout=1)
     assert done.code == 0
     (warning,) = done.lines("WARNING")
-    assert FAULTS["timeout"].told in warning
+    assert FAULTS["timeout"].message in warning
     assert time.monotonic() - started < 10
 
 
@@ -296,7 +301,7 @@ def test_request_timeout_bounds_the_wsdl(tiny: Tap, name: str) -> None:
     done = run(tiny, request_timeout=1)
     assert done.code == 0
     (warning,) = done.lines("WARNING")
-    assert FAULTS["timeout"].told in warning
+    assert FAULTS["timeout"].message in warning
 
 
 class Enough(Exception):

@@ -16,6 +16,7 @@ from tests.support.accounts import now, small
 from tests.support.published import COLUMNS
 from tests.support.records import assert_valid, exactly
 from tests.support.replies import EMAIL, NIL, body, rows_of
+from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, Tap
 
 Answer = Callable[..., Run]
@@ -464,7 +465,7 @@ def test_a_value_that_cannot_be_read_sets_its_message_aside_and_names_the_field(
     assert field in warning
     assert "robot" not in run.err
     assert int(odd) not in {each["MsgID"] for each in run.records(stream)}
-    (owed,) = run.states[-1]["set_aside"]
+    (owed,) = debts(run)
     assert (owed["stream"], owed["MsgID"]) == (stream, int(odd))
 
 
@@ -485,4 +486,4 @@ def test_a_date_beyond_the_calendar_sets_its_message_aside(date: str, make_tap: 
     run = tap.run(clock=now)
     assert run.code == 0
     assert len(run.lines("WARNING")) == 1
-    assert [each["MsgID"] for each in run.states[-1]["set_aside"]] == [odd]
+    assert [each["MsgID"] for each in debts(run)] == [odd]

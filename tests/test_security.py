@@ -17,7 +17,12 @@ import pytest
 
 import tap_listrak
 from fake_listrak import Ask, Reply, Rule, fault, html, raw, redirect, with_exception
-from tap_listrak import client, config
+from tap_listrak.config import parse_config
+from tap_listrak.listrak import transport
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.streams import resolve_tables
+from tap_listrak.sync.report import CallMetrics
+from tap_listrak.sync.walk import build_readers
 from tests.support.faults import ANSWERS, FAULTS, LOGON, NOW, START, Answer, tiny_account
 from tests.support.listener import Listener
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, workers_ended
@@ -51,7 +56,7 @@ def assert_told(done: Run, *rows: str) -> None:
     """The run ended with a line for the user that is of one of these rows."""
     assert done.code in {FAULTS[row].error.exit_code for row in rows}
     (critical,) = done.lines("CRITICAL")
-    assert any(FAULTS[row].told in critical for row in rows), critical
+    assert any(FAULTS[row].message in critical for row in rows), critical
     assert "Traceback" not in done.err
 
 
@@ -132,7 +137,7 @@ def test_a_reply_too_large_is_an_error_and_takes_no_memory(
     tiny: Tap, monkeypatch: pytest.MonkeyPatch, operation: str, status: int, packing: str
 ) -> None:
     limit, size = 2**20, 2**25
-    monkeypatch.setattr(client, "LARGEST_REPLY", limit)
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", limit)
     body = b" " * (4 * limit)
     headers: dict[str, str | None] = {"Location": "http://127.0.0.1:9/"}
     if packing != "none":
@@ -424,7 +429,7 @@ def test_a_defect_shows_no_secret(tiny: Tap, monkeypatch: pytest.MonkeyPatch) ->
         raise ZeroDivisionError(f"{USERNAME} {PASSWORD} {args}")
 
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    monkeypatch.setattr("tap_listrak.client.reply.rows", breaks)
+    monkeypatch.setattr("tap_listrak.listrak.client.parse_rows", breaks)
     done = run(tiny)
     assert done.code == 1
     assert "ZeroDivisionError" in done.err
@@ -432,9 +437,10 @@ def test_a_defect_shows_no_secret(tiny: Tap, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_repr_of_config_and_client_holds_no_secret(tiny: Tap) -> None:
-    made = config.parse(tiny.config, NOW)
-    asking = client.Client(made)
-    assert_hidden(repr(made) + str(made) + repr(asking) + repr(vars(asking)), PASSWORD)
+    config = parse_config(tiny.config, NOW)
+    readers = build_readers(resolve_tables(config), {}, config.timezone)
+    client = ListrakClient(config, readers, CallMetrics(), tiny.waits.append, lambda: NOW)
+    assert_hidden(repr(config) + str(config) + repr(client) + repr(vars(client)), PASSWORD)
 
 
 @pytest.mark.parametrize("key", ["username", "password"])

@@ -38,7 +38,7 @@ Which = Callable[[Ask], bool]
 
 def poisonable(make_tap: MakeTap, concurrency: int, **more: Any) -> Tap:
     """A tap for a small account whose messages all have three pages of opens and sends."""
-    counts = {stream.operation: 3 for stream in BY_NAME.values() if stream.of_message}
+    counts = {stream.operation: 3 for stream in BY_NAME.values() if stream.is_by_message}
     return tiny_tap(make_tap, concurrency, counts={**counts, OPEN: 7, SENT: 7}, **more)
 
 

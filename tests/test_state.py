@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tap_listrak import config
+from tap_listrak.config import parse_config
 from tap_listrak.errors import UsageError
-from tap_listrak.state import Covers, Offset, Place, Progress, SetAside, State, parse
-from tap_listrak.streams import LISTS, MESSAGE_OPENS, MESSAGES, STREAMS, Stream
+from tap_listrak.streams import LISTS, MESSAGE_OPENS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream
+from tap_listrak.sync.ranges import plan_range
+from tap_listrak.sync.state import (
+    BookmarkScope,
+    Checkpoint,
+    DeferredFetch,
+    RangeProgress,
+    StreamProgress,
+    StreamState,
+)
+from tap_listrak.sync.state_file import SyncState, parse_state
+from tap_listrak.sync.tasks import FetchTask, WrittenPage
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
-CONFIG = config.parse({"username": "robot", "password": "p", "start_date": "2025-01-01"}, NOW)
+CONFIG = parse_config({"username": "robot", "password": "p", "start_date": "2025-01-01"}, NOW)
 
 INSTANTS = some.datetimes(
     datetime(1990, 1, 1), datetime(2026, 7, 2), timezones=some.just(timezone.utc)
 )
-IDS = some.integers(1, 2**31 - 1)
-PAGES = some.integers(1, 10**6)
-COVERS = some.builds(Covers, INSTANTS, some.frozensets(IDS, max_size=4), some.booleans())
+IDS = some.integers(-(2**31), 2**31 - 1)
+PAGES = some.builds(WrittenPage, some.integers(1, 10**6), some.none() | some.text("0123ef"))
+SCOPES = some.builds(BookmarkScope, INSTANTS, some.frozensets(IDS, max_size=4), some.booleans())
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(), inner, max_size=3),
@@ -34,41 +44,52 @@ JSON = some.recursive(
 )
 
 
-def places(stream: Stream) -> some.SearchStrategy[Place | None]:
-    if stream in (LISTS, MESSAGES):
+def checkpoints(stream: Stream) -> some.SearchStrategy[Checkpoint | None]:
+    if stream is LISTS:
         return some.none()
-    MsgIDs = IDS if stream.of_message else some.none()
-    dates = some.none() | INSTANTS if stream.of_message else INSTANTS
-    return some.none() | some.builds(Place, IDS, dates, MsgIDs, some.none() | PAGES)
+    msg_ids = IDS if stream.is_by_message else some.none()
+    return some.none() | some.builds(Checkpoint, IDS, INSTANTS, msg_ids, some.none() | PAGES)
 
 
 @some.composite
-def progresses(draw: some.DrawFn, stream: Stream) -> Progress:
-    progress = Progress(stream)
-    if stream.bookmark and draw(some.booleans()):
-        progress.bookmark = draw(INSTANTS)
-        progress.covers = draw(some.none() | COVERS)
+def progresses(draw: some.DrawFn, stream: Stream) -> StreamProgress:
+    progress = StreamProgress(stream)
+    if stream.replication_key and draw(some.booleans()):
+        progress = replace(progress, bookmark=draw(INSTANTS), scope=draw(some.none() | SCOPES))
     if draw(some.booleans()):
-        done = some.sets(IDS, max_size=4)
+        lists = some.frozensets(IDS, max_size=4)
         zones = some.none() | some.sampled_from(["UTC", "America/New_York"])
-        made = some.builds(
-            Offset, INSTANTS, INSTANTS, INSTANTS, done, places(stream), some.booleans(), zones
+        ranges = some.builds(
+            RangeProgress,
+            INSTANTS,
+            INSTANTS,
+            INSTANTS,
+            some.booleans(),
+            zones,
+            lists,
+            checkpoints(stream),
         )
-        progress.offset = draw(made)
+        progress = replace(progress, range=draw(ranges))
     if stream not in (LISTS, MESSAGES):
-        MsgIDs = IDS if stream.of_message else some.none()
-        owed = some.builds(SetAside, IDS, MsgIDs, INSTANTS, INSTANTS, PAGES)
-        progress.set_aside = draw(some.lists(owed, max_size=3))
+        msg_ids = IDS if stream.is_by_message else some.none()
+        dates = some.none() | INSTANTS
+        deferred = some.builds(
+            DeferredFetch, IDS, msg_ids, INSTANTS, INSTANTS, some.none() | PAGES, dates, dates
+        )
+        progress = replace(progress, deferred=tuple(draw(some.lists(deferred, max_size=3))))
     return progress
 
 
-def holding(made: tuple[Progress, ...]) -> State:
-    state = parse({}, NOW, DAY)
-    state.progress.update({each.stream: each for each in made})
-    return state
+def holding(progress: tuple[StreamProgress, ...]) -> SyncState:
+    streams = {each.stream: StreamState(each, is_known=True) for each in progress}
+    return SyncState({"bookmarks": {}}, streams)
 
 
 STATES = some.tuples(*map(progresses, STREAMS)).map(holding)
+
+
+def progress_of(state: SyncState) -> list[StreamProgress]:
+    return [each.progress for each in state.streams.values()]
 
 
 @some.composite
@@ -85,31 +106,45 @@ def damaged(draw: some.DrawFn) -> Any:
 
 
 @given(STATES)
-def test_a_state_that_was_written_is_read_as_the_same_state(state: State) -> None:
+def test_a_state_that_was_written_is_read_as_the_same_state(state: SyncState) -> None:
     written = msgspec.json.decode(msgspec.json.encode(state.as_dict()))
-    read = parse(written, NOW, DAY)
-    assert read.progress == state.progress
+    read = parse_state(written, NOW, DAY)
+    assert progress_of(read) == progress_of(state)
     assert read.as_dict() == written
 
 
+@given(STATES, STATES)
+def test_all_states_have_the_same_keys_at_every_depth(one: SyncState, other: SyncState) -> None:
+    def keys(value: Any) -> Any:
+        return {key: keys(inner) for key, inner in value.items()} if isinstance(value, dict) else 0
+
+    def common(one: Any, other: Any) -> None:
+        if one and other:
+            assert one.keys() == other.keys()
+            for key in one:
+                common(one[key], other[key])
+
+    common(keys(one.as_dict()), keys(other.as_dict()))
+
+
 @given(STATES)
-def test_a_whole_state_message_is_read_as_its_value(state: State) -> None:
+def test_a_whole_state_message_is_read_as_its_value(state: SyncState) -> None:
     value = state.as_dict()
-    read = parse({"type": "STATE", "value": value}, NOW, DAY)
-    assert read.progress == parse(value, NOW, DAY).progress
+    read = parse_state({"type": "STATE", "value": value}, NOW, DAY)
+    assert progress_of(read) == progress_of(parse_state(value, NOW, DAY))
 
 
 @given(JSON | damaged())
 def test_any_json_is_a_state_or_an_error_that_says_so(value: Any) -> None:
     before = repr(value)
     try:
-        msgspec.json.encode(parse(value, NOW, DAY).as_dict())
-    except UsageError as wrong:
-        told = str(wrong)
+        msgspec.json.encode(parse_state(value, NOW, DAY).as_dict())
+    except UsageError as exc:
+        message = str(exc)
     else:
-        told = "state"
-    assert "state" in told
-    assert "\n" not in told
+        message = "state"
+    assert "state" in message
+    assert "\n" not in message
     assert repr(value) == before
 
 
@@ -118,46 +153,119 @@ def test_any_json_is_a_state_or_an_error_that_says_so(value: Any) -> None:
        | some.text() | some.lists(some.booleans() | some.none()))  # fmt: skip
 def test_unknown_streams_and_keys_are_kept_as_they_came(name: str, value: Any) -> None:
     raw = {"bookmarks": {f"other {name}": {name: value}}, "currently_syncing": value}
-    assert parse(raw, NOW, DAY).as_dict() == raw
+    assert parse_state(raw, NOW, DAY).as_dict() == raw
 
 
-def test_a_state_given_out_is_not_changed_by_what_follows() -> None:
-    state = parse({}, NOW, DAY)
-    progress = state[MESSAGE_OPENS]
-    progress.begin(replace(CONFIG, start_date=NOW - 9 * DAY), NOW, resuming=False)
-    given = state.as_dict()
-    assert progress.offset
-    progress.offset.done.add(1)
-    progress.offset.place = Place(2)
-    assert given["bookmarks"]["message_opens"]["offset"]["ListIDs"] == []
-    assert given["bookmarks"]["message_opens"]["offset"]["ListID"] is None
+def test_a_snapshot_is_not_changed_by_what_follows() -> None:
+    state = StreamState(StreamProgress(MESSAGE_OPENS), is_known=False)
+    plan = plan_range(state.progress, CONFIG, NOW, is_resuming=False)
+    assert plan.range
+    state.range_planned(plan.range, plan.scope)
+    before = state.progress
+    state.page_written(task(1, 7), 1, "d")
+    state.lists_finished(frozenset([1]))
+    assert before.active_range.finished_lists == frozenset()
+    assert before.active_range.checkpoint is None
 
 
 @given(bookmark=INSTANTS, start_date=INSTANTS, end=INSTANTS, days=some.integers(1, 365))
 def test_a_range_reaches_back_by_the_lookback_and_a_bookmark_never_does(
     bookmark: datetime, start_date: datetime, end: datetime, days: int
 ) -> None:
-    progress = Progress(MESSAGE_OPENS, bookmark)
-    given = replace(CONFIG, start_date=start_date, lookback_days=days)
-    assert progress.begin(given, end, resuming=False)
-    assert progress.offset
-    assert progress.offset.start >= start_date
-    assert progress.offset.start == start_date or progress.offset.start <= bookmark - days * DAY
-    progress.complete()
-    assert progress.bookmark == max(bookmark, end)
-    assert progress.offset is None
+    state = StreamState(StreamProgress(MESSAGE_OPENS, bookmark), is_known=True)
+    config = replace(CONFIG, start_date=start_date, lookback_days=days)
+    plan = plan_range(state.progress, config, end, is_resuming=False)
+    assert plan.range
+    assert plan.range.start >= start_date
+    assert plan.range.start == start_date or plan.range.start <= bookmark - days * DAY
+    state.range_planned(plan.range, plan.scope)
+    state.range_finished()
+    assert state.progress.bookmark == max(bookmark, end)
+    assert state.progress.range is None
 
 
-@given(some.lists(some.builds(SetAside, some.just(1), some.sampled_from([7, 8]), INSTANTS, INSTANTS,
-                              PAGES), max_size=6))  # fmt: skip
-def test_what_is_owed_of_one_message_is_owed_once_and_whole(owed: list[SetAside]) -> None:
-    progress = Progress(MESSAGE_OPENS)
-    for each in copy.deepcopy(owed):
-        progress.fail(each)
-    assert {each.MsgID for each in progress.set_aside} == {each.MsgID for each in owed}
-    assert len(progress.set_aside) == len({each.MsgID for each in owed})
-    for each in owed:
-        (joined,) = (other for other in progress.set_aside if other.MsgID == each.MsgID)
-        assert joined.start <= each.start
-        assert joined.end >= each.end
-        assert joined.page <= each.page
+def task(list_id: int, msg_id: int, **more: Any) -> FetchTask:
+    start, end = more.pop("start", NOW - 9 * DAY), more.pop("end", NOW)
+    return FetchTask(MESSAGE_OPENS, list_id, start, end, msg_id=msg_id, send_date=NOW, **more)
+
+
+def begun(end: datetime = NOW, **progress: Any) -> StreamState:
+    """The state of opens with a range that has begun."""
+    state = StreamState(StreamProgress(MESSAGE_OPENS, **progress), is_known=True)
+    state.range_planned(
+        RangeProgress(NOW - 99 * DAY, NOW - 99 * DAY, end, True, "UTC"), state.progress.scope
+    )
+    return state
+
+
+@given(some.lists(some.tuples(some.sampled_from([7, 8]), INSTANTS), max_size=6), INSTANTS)
+def test_what_is_owed_of_one_message_is_owed_once_and_whole(
+    failed: list[tuple[int, datetime]], end: datetime
+) -> None:
+    state = begun(end)
+    for msg_id, start in failed:
+        state.task_deferred(task(1, msg_id, start=start), NOW)
+    owed = {each.msg_id: each for each in state.progress.deferred}
+    assert len(owed) == len(state.progress.deferred)
+    assert owed.keys() == {msg_id for msg_id, _ in failed}
+    for msg_id, start in failed:
+        assert owed[msg_id].start <= start
+        assert owed[msg_id].end == end
+
+
+def test_a_page_written_before_a_failure_is_where_the_debt_goes_on() -> None:
+    state = begun()
+    state.page_written(task(1, 7), 3, "abc")
+    state.task_deferred(task(1, 7), NOW)
+    (owed,) = state.progress.deferred
+    assert owed.written == WrittenPage(3, "abc")
+    checkpoint = state.progress.active_range.checkpoint
+    assert checkpoint == Checkpoint(1, NOW, 7, None)
+
+
+def test_a_page_of_another_message_is_not_where_a_debt_goes_on() -> None:
+    state = begun()
+    state.page_written(task(1, 7), 3, "abc")
+    state.task_deferred(task(1, 8), NOW)
+    (owed,) = state.progress.deferred
+    assert owed.written is None
+
+
+def test_a_debt_that_grows_begins_at_its_first_page() -> None:
+    owed = DeferredFetch(1, 7, NOW - 30 * DAY, NOW - 20 * DAY, WrittenPage(3, "abc"), NOW)
+    state = begun(deferred=(owed,))
+    state.task_skipped(task(1, 7))
+    (grown,) = state.progress.deferred
+    assert grown == owed._replace(end=NOW, written=None)
+
+
+def test_a_debt_of_windows_shrinks_with_each_that_was_had() -> None:
+    owed = DeferredFetch(1, None, NOW - 60 * DAY, NOW)
+    state = StreamState(StreamProgress(SUBSCRIBED_CONTACTS, deferred=(owed,)), is_known=True)
+    window = FetchTask(SUBSCRIBED_CONTACTS, 1, NOW - 60 * DAY, NOW - 30 * DAY, is_owed=True)
+    state.page_written(window, 1, "abc")
+    assert state.progress.deferred[0].written == WrittenPage(1, "abc")
+    state.task_finished(window)
+    assert list(state.progress.deferred) == [owed._replace(start=NOW - 30 * DAY)]
+    state.task_finished(replace(window, start=NOW - 30 * DAY, end=NOW))
+    assert not state.progress.deferred
+
+
+@pytest.mark.parametrize(
+    ("failed", "absent", "is_dropped"), [(30, 30, True), (29, 30, False), (30, 29, False)]
+)
+def test_a_debt_is_dropped_when_it_was_absent_and_failed_for_30_days(
+    failed: int, absent: int, is_dropped: bool
+) -> None:
+    owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - failed * DAY, NOW - absent * DAY)
+    state = begun(deferred=(owed,))
+    assert state.parts_seen(lambda owed: None, NOW) == []
+    assert (state.parts_seen(lambda owed: False, NOW) == [owed]) == is_dropped
+    assert (state.progress.deferred == ()) == is_dropped
+
+
+def test_a_debt_that_is_shown_again_is_absent_no_more() -> None:
+    owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - 40 * DAY, NOW - 40 * DAY)
+    state = begun(deferred=(owed,))
+    assert state.parts_seen(lambda owed: True, NOW) == []
+    assert state.progress.deferred == (owed._replace(absent_since=None),)

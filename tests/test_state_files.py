@@ -12,7 +12,7 @@ from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
-BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
+BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
 RANGED = {stream.operation for stream in STREAMS if "Page" in stream.arguments} - {
     "ReportMessageContactSent"
 }

@@ -53,7 +53,9 @@ class FailurePolicy:
             self._failed_in_a_row[stream] += 1
             self._last_errors[stream] = error
         if self._failed_in_a_row[stream] >= MAX_FAILED_IN_A_ROW:
-            return error.prefixed(f"{MAX_FAILED_IN_A_ROW} in a row failed, the last with")
+            return error.prefixed(
+                f"{MAX_FAILED_IN_A_ROW} of {stream.name} in a row failed, the last with"
+            )
         if len(self._deferred) > MAX_DEFERRED_IN_A_RUN:
             return error.prefixed(
                 f"More than {MAX_DEFERRED_IN_A_RUN} were set aside in this run, the last with"

@@ -42,10 +42,10 @@ SECONDS_BETWEEN_STATES = 1.0
 
 # What the user is told of a range that is not simply the next one.
 _REASONS = {
-    RangeReason.EARLIER_START_DATE: "start_date is earlier than before: %s is walked again from "
-    "there.",
-    RangeReason.TEST_MESSAGES_ADDED: "include_test_messages is on now: %s is walked again from "
-    "start_date.",
+    RangeReason.EARLIER_START_DATE: "start_date is earlier than before: all of %s since then is "
+    "asked for.",
+    RangeReason.TEST_MESSAGES_ADDED: "include_test_messages is on now: all of %s since start_date "
+    "is asked for.",
     RangeReason.TIMEZONE_CHANGED: "timezone has changed: the unfinished range of %s begins anew.",
 }
 

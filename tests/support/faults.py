@@ -11,11 +11,14 @@ from typing import Any
 
 from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
 from fake_listrak.contract import MESSAGE_OPERATIONS
-from tap_listrak import client, config
-from tap_listrak.errors import FAULTS as FAULTS  # for tests that look up rows of ANSWERS
-from tap_listrak.errors import Passing as Passing
-from tap_listrak.records import Reader
-from tap_listrak.streams import LISTS
+from tap_listrak.config import parse_config
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.errors import TransientError as TransientError
+from tap_listrak.listrak.faults import CODES, CONDITIONS, Fault
+from tap_listrak.streams import LISTS, resolve_tables
+from tap_listrak.sync.report import CallMetrics
+from tap_listrak.sync.tasks import FetchTask
+from tap_listrak.sync.walk import build_readers
 from tests.support.tap import PASSWORD, USERNAME
 
 Answer = Callable[[Ask], Reply]
@@ -83,6 +86,12 @@ def wrong_value(ask: Ask) -> Reply:
     return changed(ask, "<EmailAddress>", "<EmailAddress><b>x</b>")
 
 
+# Both tables of faults: Listrak's codes, and conditions by their values.
+FAULTS: dict[str, Fault] = {
+    **CODES,
+    **{condition.value: fault for condition, fault in CONDITIONS.items()},
+}
+
 # What a call can be answered with, and the row of FAULTS that it is.
 ANSWERS: dict[str, tuple[str, Answer]] = {
     "404 HTML": ("404", lambda ask: html(404)),
@@ -133,6 +142,7 @@ def ask_for_lists(
         "wsdl_url": url,
         **options,
     }
-    given = config.parse(raw_config, NOW)
-    asking = client.Client(given, sleep=sleep)
-    asking.call(Reader(LISTS, LISTS.published_key, given), {}, "of the account")
+    config = parse_config(raw_config, NOW)
+    readers = build_readers(resolve_tables(config), {}, config.timezone)
+    client = ListrakClient(config, readers, CallMetrics(), sleep, lambda: NOW)
+    client.fetch(FetchTask(LISTS, 0, NOW, NOW).request(config, 1))

@@ -80,7 +80,7 @@ def all_due(account: Account, zone: str = "UTC") -> dict[str, Counter[Frozen]]:
             add("messages", message, ListID)
             MsgID = int(str(message["MsgID"]))
             for stream in STREAMS:
-                if stream.of_message:
+                if stream.is_by_message:
                     for event in account.events(stream.operation, MsgID):
                         add(stream.name, event, MsgID)
     return every

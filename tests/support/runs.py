@@ -14,7 +14,7 @@ from fake_listrak import Ask
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.tap import MakeTap, Run, Tap
 
-BOOKMARKS = {stream.name: stream.bookmark for stream in STREAMS if stream.bookmark}
+BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
 OPEN = BY_NAME["message_opens"].operation
 CLICK = BY_NAME["message_clicks"].operation
 CONTACTS = BY_NAME["subscribed_contacts"].operation
@@ -59,8 +59,37 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
 def bookmarks(run: Run) -> dict[str, str]:
     """The bookmarks that a run ended with; there may be no offset beside them."""
     entries = run.states[-1]["bookmarks"]
-    assert not [name for name, entry in entries.items() if "offset" in entry]
-    return {name: entries[name][field] for name, field in BOOKMARKS.items() if name in entries}
+    assert not [name for name, entry in entries.items() if entry.get("offset")]
+    return {
+        name: entries[name][key]
+        for name, key in BOOKMARKS.items()
+        if name in entries and entries[name][key]
+    }
+
+
+def debts(run: Run) -> list[dict[str, Any]]:
+    """What the last STATE holds as set aside, each with its stream."""
+    return debts_of(run.states[-1])
+
+
+def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a state holds as set aside, each with its stream."""
+    return [
+        {"stream": name, **debt}
+        for name, entry in state["bookmarks"].items()
+        for debt in entry.get("set_aside") or []
+    ]
+
+
+def is_finished(state: dict[str, Any]) -> bool:
+    """Whether a state holds no unfinished range."""
+    return not any(entry.get("offset") for entry in state["bookmarks"].values())
+
+
+def scope(run: Run, stream: str = "message_opens") -> dict[str, Any]:
+    """What the bookmark of a stream speaks for, in the last STATE."""
+    covers: dict[str, Any] = run.states[-1]["bookmarks"][stream]["covers"]
+    return covers
 
 
 def is_page(ask: Ask) -> bool:

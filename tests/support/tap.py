@@ -23,8 +23,8 @@ import pytest
 
 from fake_listrak import Account, ListrakService
 from tap_listrak.cli import main
-from tap_listrak.pipeline import Workers
 from tap_listrak.streams import STREAMS, Stream
+from tap_listrak.sync.workers import Workers
 
 PASSWORD = "correct horse & <battery>"
 USERNAME = "robot@example.com"
@@ -211,9 +211,9 @@ def workers_ended() -> Iterator[None]:
             for each in made:
                 with contextlib.suppress(queue.Empty):
                     while True:
-                        each._todo.get_nowait()
+                        each._submitted.get_nowait()
                 for _ in range(each.count):
-                    each._todo.put(sys.exit)
+                    each._submitted.put(sys.exit)
             for thread in threading.enumerate():
                 if thread.name.startswith("worker-") and thread not in before:
                     thread.join(10)
