@@ -464,10 +464,11 @@ class History:
             operation: str | None = None
             of, one_in = None, 1
             tries = rng.choice((1, 3, 99, 99))
-            if kind < 0.7 and self._account.messages_by_id:
+            by_message = [each for each in MESSAGE_STREAMS if each in self._selected]
+            if kind < 0.7 and self._account.messages_by_id and by_message:
                 known = sorted(self._account.messages_by_id)
                 of = rng.choice(self._victims if rng.random() < 0.6 else known)
-                operation = OPERATION_OF[rng.choice(MESSAGE_STREAMS)]
+                operation = OPERATION_OF[rng.choice(by_message)]
             elif kind < 0.8:
                 of, operation = rng.choice(sorted(self._lists())), OPERATION_OF["subscribed_contacts"]
             elif kind < 0.95:
@@ -476,7 +477,10 @@ class History:
                 operation = OPERATION_OF[rng.choice(("lists", "messages"))]
             if name == "logon" and rng.random() < 0.8:
                 name = "404"
-            page, runs = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 4))
+            if name == "repeated":
+                # Once only, it would be as good as honest.
+                one_in, tries = 1, 99
+            page, runs = rng.choice((1, 1, 1, 2, 3)), rng.choice((1, 1, 2, 4))
             self._faults.now.append(
                 Fault(name, operation, of, page, one_in, tries, runs, rng.randrange(10**9))
             )
@@ -495,10 +499,7 @@ class History:
     def _run_once(self, *, is_last: bool = False) -> None:
         rng, account = self._rng, self._account
         is_refresh = self._merges and not is_last and rng.random() < 0.2
-        try:
-            given = None if is_refresh else self._backend.state
-        except MergeFailed as failed:
-            self._fail("merge", str(failed))
+        given = None if is_refresh else self._backend.state
         asked_for = self._config.get("list_ids")
         lists = frozenset(account.visible_lists())
         attempt = Attempt(
@@ -567,6 +568,8 @@ class History:
             kept = self._backend.state
         except MergeFailed as failed:
             self._fail("merge", str(failed))
+            self._backend.replace(stored.printed)
+            kept = self._backend.state
         all_records = sum(each["type"] == "RECORD" for each in messages)
         self._tell(
             f"    exit {run.code}, {len(messages)} lines, {all_records} records"
@@ -574,11 +577,14 @@ class History:
             f"{len(stored.records)} records, {len(stored.printed)} states; struck by "
             f"{dict(self._faults.struck) or 'nothing'}"
         )
+        claims = [read_claim(given, each) for each in KEPT_COLUMNS]
         self.counts.update(
             {
                 "runs": 1,
-                f"runs kept by {way}": 1,
+                f"runs{' in the end' if is_last else ''}, kept by {way}": 1,
                 f"runs killed, kept by {way}": is_killed,
+                "runs given an offset": any(each.offset_end for each in claims),
+                "runs given something set aside": any(each.debts for each in claims),
                 "runs that failed": run.code != 0,
                 "records": len(stored.records),
                 "calls struck by a fault": self._faults.struck.total(),
