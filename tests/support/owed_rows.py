@@ -1,0 +1,280 @@
+"""What the tap owes, worked out from the account, the configs and the STATEs alone.
+
+A stream's entry in a state claims rows: those of the lists that it covers, dated before its
+bookmark. What a run was bound to give, so that its entry may claim it, follows from the state that
+it was given, and from what could be seen in that run and in the runs that began the same range:
+
+- Of a list that the given entry covers, rows dated within the shortest lookback before its bookmark
+  and later; of any other list, rows since start_date.
+- Rows of messages that stood in the replies of all these runs, and rows that were there when the
+  range began: what came or showed up in between may have been passed already.
+- Where these runs differ in start_date or timezone, the narrower range.
+
+What is left of it after what the entry says it has set aside must be in the warehouse. Rows that
+arrive late do so within HOURS_LATE, and none is dated near a start_date, so that no time zone in
+use makes a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any, Final
+
+from tests.support.recorded_account import (
+    MESSAGE_STREAMS,
+    Identity,
+    RecordedAccount,
+    RecordedRow,
+    identity,
+)
+
+BOOKMARK_KEYS: Final = {
+    "message_sends": "SendDate",
+    "message_opens": "OpenDate",
+    "message_clicks": "ClickDate",
+    "message_reads": "ReadDate",
+    "message_bounces": "BounceDate",
+    "message_unsubs": "RemovalDate",
+    "subscribed_contacts": "AdditionDate",
+}
+SHORTEST_LOOKBACK: Final = timedelta(days=1)
+HOURS_LATE: Final = 12
+"""How late a row arrives at most: less than the shortest lookback by more than zones differ."""
+ZONE_SLACK: Final = timedelta(hours=15)
+"""More than the time zones in use are apart."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run, as far as what it owes depends on it.
+
+    lists: those that could be seen and that its config asks for.
+    shown: messages that their lists' replies held, where the lists could be seen.
+    """
+
+    clock: datetime
+    start_date: datetime
+    zone: tzinfo
+    lists: frozenset[int]
+    with_tests: bool
+    selected: frozenset[str]
+    shown: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Debt:
+    """What an entry says it has set aside."""
+
+    list_id: int
+    msg_id: int | None
+    start: datetime
+    end: datetime
+
+    def holds(self, row: RecordedRow) -> bool:
+        """Whether a row is among what is owed."""
+        if (row.list_id, row.msg_id) != (self.list_id, self.msg_id):
+            return False
+        if row.stream == "message_sends":
+            return True
+        moment = row.wall.replace(tzinfo=timezone.utc)
+        return self.start - ZONE_SLACK <= moment <= self.end + ZONE_SLACK
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a state says of one stream; `lists` None: of every list."""
+
+    bookmark: datetime | None = None
+    lists: frozenset[int] | None = None
+    start_date: datetime | None = None
+    with_tests: bool = True
+    offset_end: datetime | None = None
+    offset_lists: frozenset[int] = frozenset()
+    debts: tuple[Debt, ...] = ()
+
+    def covers(self, list_id: int, attempt: Attempt) -> bool:
+        """Whether the bookmark speaks for a list, for what a run's config asks."""
+        if self.bookmark is None:
+            return False
+        if self.start_date and attempt.start_date < self.start_date:
+            return False
+        if attempt.with_tests and not self.with_tests:
+            return False
+        return self.lists is None or list_id in self.lists
+
+
+def read_claim(state: Mapping[str, Any] | None, stream: str) -> Claim:
+    """What a state claims of one stream, in today's form or that of version 1.0.0."""
+    state = state or {}
+    entry = (state.get("bookmarks") or {}).get(stream) or {}
+    key = BOOKMARK_KEYS.get(stream)
+    covers = (entry["covers"] if "covers" in entry else state.get("covers")) or {}
+    offset = entry.get("offset") or {}
+    owed = entry["set_aside"] if "set_aside" in entry else state.get("set_aside")
+    debts = tuple(
+        Debt(each["ListID"], each.get("MsgID"), _instant(each["start"]), _instant(each["end"]))
+        for each in owed or []
+        if each.get("stream", stream) == stream
+    )
+    bookmark = _optional(entry.get(key)) if key else None
+    offset_end = _optional(offset.get("end"))
+    if bookmark and offset_end and offset_end <= bookmark:
+        offset_end = None  # an older state's, which a merge has kept
+    return Claim(
+        bookmark,
+        frozenset(covers["ListIDs"]) if covers.get("ListIDs") is not None else None,
+        _optional(covers.get("start_date")),
+        covers.get("include_test_messages") in (None, True),
+        offset_end,
+        frozenset(offset.get("ListIDs") or ()) if offset_end else frozenset(),
+        debts,
+    )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _optional(text: str | None) -> datetime | None:
+    return None if text is None else _instant(text)
+
+
+@dataclass
+class OwedRows:
+    """The rows that the tap was bound to give so far, and those that are stored."""
+
+    account: RecordedAccount
+    attempts: list[Attempt] = field(default_factory=list)
+    stored: dict[str, set[Identity]] = field(default_factory=dict)
+    bound: dict[str, set[RecordedRow]] = field(default_factory=dict)
+    ever_hidden: set[int] = field(default_factory=set)
+
+    def begin_run(self, attempt: Attempt) -> None:
+        """Note what a run can see."""
+        self.attempts.append(attempt)
+        self.ever_hidden |= self.account.messages_by_id.keys() - attempt.shown
+
+    def store(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Store the rows of RECORDs."""
+        for each in records:
+            stored = self.stored.setdefault(each["stream"], set())
+            stored.add(identity(each["stream"], each["record"]))
+
+    def end_run(
+        self,
+        given: Mapping[str, Any] | None,
+        kept: Mapping[str, Any] | None,
+        *,
+        is_complete: bool,
+    ) -> list[RecordedRow]:
+        """Return the rows that `kept` claims, that a run owed since `given`, and that are lost.
+
+        is_complete: the run succeeded, and its last STATE is what is kept.
+        """
+        attempt = self.attempts[-1]
+        for stream in attempt.selected:
+            if stream in BOOKMARK_KEYS:
+                before, after = read_claim(given, stream), read_claim(kept, stream)
+                if after.bookmark and after.bookmark != before.bookmark:
+                    self._bind(stream, before, after)
+            elif is_complete:
+                self._bind_parents(stream, given)
+        return [
+            row
+            for stream, rows in self.bound.items()
+            for debts in [read_claim(kept, stream).debts]
+            for row in rows
+            if not self._is_stored(row) and not any(debt.holds(row) for debt in debts)
+        ]
+
+    def lost_in_the_end(self) -> list[RecordedRow]:
+        """Return the rows that are lost, after complete runs of everything without any fault.
+
+        Rows of a message that was hidden in some run count only if another run owed them.
+        """
+        start = self.attempts[-1].start_date.replace(tzinfo=None)
+        return [
+            row
+            for stream, rows in self.account.rows.items()
+            for row in rows
+            if self._is_since(row, start)
+            and (row.msg_id not in self.ever_hidden or row in self.bound.get(stream, ()))
+            and not self._is_stored(row)
+        ]
+
+    def _is_since(self, row: RecordedRow, start: datetime) -> bool:
+        if row.stream == "lists":
+            return True
+        message = self.account.messages_by_id.get(row.msg_id or 0)
+        return row.wall >= start and (message is None or message.wall >= start)
+
+    def _is_stored(self, row: RecordedRow) -> bool:
+        is_there = row.identity in self.stored.get(row.stream, ())
+        return is_there or row in self.account.gone
+
+    def _since(self, end: datetime | None) -> tuple[int, list[Attempt]]:
+        """The number of the run that began the range that ends so, and all runs since."""
+        numbers = [
+            number for number, each in enumerate(self.attempts) if end and each.clock >= end
+        ]
+        first = numbers[0] if numbers else len(self.attempts) - 1
+        return first, self.attempts[first:]
+
+    def _bind(self, stream: str, before: Claim, after: Claim) -> None:
+        first, attempts = self._since(before.offset_end)
+        assert after.bookmark
+        bound = self.bound.setdefault(stream, set())
+        from_start = max(_wall(each.start_date, each.zone) for each in attempts)
+        from_bookmark = from_start
+        if before.bookmark:
+            starts = (_wall(before.bookmark - SHORTEST_LOOKBACK, each.zone) for each in attempts)
+            from_bookmark = max(from_start, *starts)
+        end = min(_wall(after.bookmark, each.zone) for each in attempts)
+        last = attempts[-1]
+        lists = last.lists if after.lists is None else last.lists & after.lists
+        for row in self.account.rows[stream]:
+            if row.list_id not in lists or row.arrived > first:
+                continue
+            start = from_bookmark if before.covers(row.list_id, last) else from_start
+            is_asked = stream not in MESSAGE_STREAMS or self._is_shown(
+                row, from_start, end, attempts
+            )
+            if is_asked and start <= row.wall < end:
+                bound.add(row)
+
+    def _bind_parents(self, stream: str, given: Mapping[str, Any] | None) -> None:
+        attempt = self.attempts[-1]
+        bound = self.bound.setdefault(stream, set())
+        if stream == "lists":
+            bound.update(self.account.lists_by_id[list_id] for list_id in attempt.lists)
+            return
+        ends = [read_claim(given, each).offset_end for each in attempt.selected]
+        bookmarks = [read_claim(given, each).bookmark for each in BOOKMARK_KEYS]
+        passed = max((each for each in bookmarks if each), default=None)
+        own_end = read_claim(given, stream).offset_end
+        if own_end and passed and own_end <= passed:
+            own_end = None
+        first, attempts = self._since(own_end)
+        until = own_end or max((each for each in ends if each), default=attempt.clock)
+        start = max(_wall(each.start_date, each.zone) for each in attempts)
+        end = min(_wall(until, each.zone) for each in attempts)
+        for row in self.account.rows["messages"]:
+            is_listed = row.list_id in attempt.lists and row.arrived <= first
+            if is_listed and self._is_shown(row, start, end, attempts):
+                bound.add(row)
+
+    def _is_shown(
+        self, row: RecordedRow, start: datetime, end: datetime, attempts: list[Attempt]
+    ) -> bool:
+        """Whether all these runs could see a row's message, sent within this range."""
+        assert row.msg_id is not None
+        is_test = row.msg_id in self.account.tests
+        return start <= self.account.messages_by_id[row.msg_id].wall < end and all(
+            row.msg_id in each.shown and (each.with_tests or not is_test) for each in attempts
+        )
+
+
+def _wall(moment: datetime, zone: tzinfo) -> datetime:
+    return moment.astimezone(zone).replace(tzinfo=None)
