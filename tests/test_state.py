@@ -259,13 +259,13 @@ def test_a_debt_is_dropped_when_it_was_absent_and_failed_for_30_days(
 ) -> None:
     owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - failed * DAY, NOW - absent * DAY)
     state = begun(deferred=(owed,))
-    assert state.parts_seen(lambda owed: None, NOW) == []
-    assert (state.parts_seen(lambda owed: False, NOW) == [owed]) == is_dropped
+    assert state.parts_seen(set(), set(), NOW) == []
+    assert (state.parts_seen(set(), {owed.part}, NOW) == [owed]) == is_dropped
     assert (state.progress.deferred == ()) == is_dropped
 
 
 def test_a_debt_that_is_shown_again_is_absent_no_more() -> None:
     owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - 40 * DAY, NOW - 40 * DAY)
     state = begun(deferred=(owed,))
-    assert state.parts_seen(lambda owed: True, NOW) == []
+    assert state.parts_seen({owed.part}, set(), NOW) == []
     assert state.progress.deferred == (owed._replace(absent_since=None),)

@@ -144,7 +144,7 @@ class ListrakClient:
                 self._sleep(wait)
             return self._try(request)
         except ListrakError as exc:
-            raise exc.prefixed(context) from exc
+            raise exc.prefixed(f"{context}: ") from exc
 
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream

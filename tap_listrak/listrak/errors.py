@@ -39,9 +39,9 @@ class ListrakError(TapError):
         self.fault = fault
         self.retry_after = retry_after
 
-    def prefixed(self, context: str) -> ListrakError:
-        """Return the same error with `context` in front of its text."""
-        return type(self)(f"{context}: {self}", self.fault, retry_after=self.retry_after)
+    def prefixed(self, prefix: str) -> ListrakError:
+        """Return the same error with `prefix` in front of its text."""
+        return type(self)(f"{prefix}{self}", self.fault, retry_after=self.retry_after)
 
 
 class TransientError(ListrakError):

@@ -54,19 +54,19 @@ class FailurePolicy:
             self._last_errors[stream] = error
         if self._failed_in_a_row[stream] >= MAX_FAILED_IN_A_ROW:
             return error.prefixed(
-                f"{MAX_FAILED_IN_A_ROW} of {stream.name} in a row failed, the last with"
+                f"{MAX_FAILED_IN_A_ROW} of {stream.name} in a row failed, the last with: "
             )
         if len(self._deferred) > MAX_DEFERRED_IN_A_RUN:
             return error.prefixed(
-                f"More than {MAX_DEFERRED_IN_A_RUN} were set aside in this run, the last with"
+                f"More than {MAX_DEFERRED_IN_A_RUN} were set aside in this run, the last with: "
             )
         if deferred > MAX_DEFERRED:
-            return error.prefixed(f"More than {MAX_DEFERRED:,} are set aside, the last with")
+            return error.prefixed(f"More than {MAX_DEFERRED:,} are set aside, the last with: ")
         return None
 
     def error_at_the_end(self) -> ListrakError | None:
         """Return the error that ends a complete run: of a stream of which nothing succeeded."""
         for stream, error in self._last_errors.items():
             if stream not in self._succeeded:
-                return error.prefixed(f"Not one call succeeded for {stream.name}, the last with")
+                return error.prefixed(f"Not one call succeeded for {stream.name}, the last with: ")
         return None

@@ -29,7 +29,7 @@ class Need(Enum):
 
 
 Step = FetchTask | Outcome | Need
-Walk = Generator[Step, PageFetched, None]
+Steps = Generator[Step, PageFetched, None]
 
 
 class Fetcher:
@@ -44,7 +44,7 @@ class Fetcher:
         self,
         fetch: Callable[[FetchTask, int], Page],
         workers: Workers,
-        walk: Walk,
+        walk: Steps,
         upcoming: Iterator[FetchTask],
     ) -> None:
         self._fetch = fetch

@@ -21,6 +21,16 @@ class RangeReason(Enum):
     TIMEZONE_CHANGED = "timezone changed"
 
 
+# What the user is told of a range that is not simply the next one.
+WARNINGS = {
+    RangeReason.EARLIER_START_DATE: "start_date is earlier than before: all of %s since then is "
+    "asked for.",
+    RangeReason.TEST_MESSAGES_ADDED: "include_test_messages is on now: all of %s since start_date "
+    "is asked for.",
+    RangeReason.TIMEZONE_CHANGED: "timezone has changed: the unfinished range of %s begins anew.",
+}
+
+
 class RangePlan(NamedTuple):
     """What a stream is to be asked for in this run, and why; no range where it is nothing."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -12,16 +12,17 @@ from tap_listrak import __version__
 from tap_listrak.catalog import Selection
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
-from tap_listrak.errors import OutputError, TapError
+from tap_listrak.errors import OutputError
 from tap_listrak.listrak.client import ListrakClient, Page
 from tap_listrak.listrak.errors import ListrakError
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Stream, Table
 from tap_listrak.sync.failures import FailurePolicy, can_defer
-from tap_listrak.sync.fetcher import Fetcher, Step
-from tap_listrak.sync.ranges import RangeReason, plan_range
+from tap_listrak.sync.fetcher import Fetcher, Steps
+from tap_listrak.sync.lists import choose_lists
+from tap_listrak.sync.ranges import WARNINGS, plan_range
 from tap_listrak.sync.report import Report
-from tap_listrak.sync.state import DeferredFetch, StreamState
+from tap_listrak.sync.state import OwedPart, StreamState
 from tap_listrak.sync.state_file import SyncState
 from tap_listrak.sync.tasks import (
     FetchTask,
@@ -39,15 +40,6 @@ from tap_listrak.sync.workers import Workers
 LOGGER = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_STATES = 1.0
-
-# What the user is told of a range that is not simply the next one.
-_REASONS = {
-    RangeReason.EARLIER_START_DATE: "start_date is earlier than before: all of %s since then is "
-    "asked for.",
-    RangeReason.TEST_MESSAGES_ADDED: "include_test_messages is on now: all of %s since start_date "
-    "is asked for.",
-    RangeReason.TIMEZONE_CHANGED: "timezone has changed: the unfinished range of %s begins anew.",
-}
 
 
 class Runner:
@@ -86,13 +78,14 @@ class Runner:
         """Emit everything. Raises TapError; then a last STATE stands behind what was emitted."""
         try:
             lists = self._fetch_lists()
-            list_ids = self._chosen_lists(lists)
+            shown = frozenset(parent.record.ListID for parent in lists.parents)
+            list_ids = choose_lists(shown, self._config.list_ids)
             end = self._begin(frozenset(list_ids))
             self._write_lists(lists, list_ids)
             owed_before = {
                 stream: state.progress.deferred_parts for stream, state in self._active.items()
             }
-            self._retry_deferred(frozenset(list_ids), self._all_lists(lists))
+            self._retry_deferred(frozenset(list_ids), shown)
             progress = {stream: state.progress for stream, state in self._active.items()}
             walk = Walk(self._config, progress, owed_before, list_ids, end)
             self._report.set_lists(len(walk.list_ids))
@@ -125,28 +118,6 @@ class Runner:
             self._tick(is_waiting=outcome is None)
         raise AssertionError("a task gives a page or an error")
 
-    def _all_lists(self, lists: Page) -> frozenset[int]:
-        return frozenset(parent.record.ListID for parent in lists.parents)
-
-    def _chosen_lists(self, lists: Page) -> tuple[int, ...]:
-        """Return the ListIDs that this run is about, in order. Raises TapError for none."""
-        shown, wanted = self._all_lists(lists), self._config.list_ids
-        if not shown:
-            raise TapError(
-                "Listrak shows this user no lists. Grant it the lists to sync under Manage, "
-                "Accounts, User Manager."
-            )
-        if wanted is None:
-            return tuple(sorted(shown))
-        if wanted - shown:
-            unknown = ", ".join(map(str, sorted(wanted - shown)))
-            LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", unknown)
-        if not wanted & shown:
-            raise TapError(
-                "None of the config's `list_ids` is a list that Listrak shows this user."
-            )
-        return tuple(sorted(wanted & shown))
-
     def _write_lists(self, lists: Page, list_ids: tuple[int, ...]) -> None:
         state = self._active.get(LISTS)
         if state and not state.progress.active_range.finished_lists.issuperset(list_ids):
@@ -174,8 +145,8 @@ class Runner:
             state = self._state.streams[stream]
             is_resuming = unfinished_end is not None
             plan = plan_range(state.progress, self._config, end, is_resuming=is_resuming)
-            if plan.reason in _REASONS:
-                LOGGER.warning(_REASONS[plan.reason], stream.name)
+            if plan.reason in WARNINGS:
+                LOGGER.warning(WARNINGS[plan.reason], stream.name)
             if plan.range:
                 state.range_planned(plan.range, plan.scope)
                 self._active[stream] = state
@@ -194,20 +165,17 @@ class Runner:
         progress = {stream: state.progress for stream, state in self._active.items()}
         of = None if self._config.list_ids is None else chosen
         self._handle_all(_steps(owed_tasks(progress, of)))
-        for stream, state in self._active.items():
-            # Of a list that is shown, the list of its messages will tell.
-            gone = state.parts_seen(
-                lambda owed: (
-                    False if owed.list_id not in shown else (True if owed.msg_id is None else None)
-                ),
-                self._now,
-            )
-            self._warn_of_gone(stream, gone)
+        for state in self._active.values():
+            parts = state.progress.deferred_parts
+            # Of a message in a list that is shown, the list of its messages will tell.
+            present = {part for part in parts if part.list_id in shown and part.msg_id is None}
+            absent = {part for part in parts if part.list_id not in shown}
+            self._parts_seen(state, present, absent)
 
     # What comes, in its turn.
 
     def _outcomes(
-        self, steps: Generator[Step, PageFetched, None], upcoming: Iterable[FetchTask] = ()
+        self, steps: Steps, upcoming: Iterable[FetchTask] = ()
     ) -> Iterator[Outcome | None]:
         self._fetcher = Fetcher(self._fetch, self._workers, steps, iter(upcoming))
         return self._fetcher.outcomes()
@@ -215,9 +183,7 @@ class Runner:
     def _fetch(self, task: FetchTask, page: int) -> Page:
         return self._client.fetch(task.request(self._config, page))
 
-    def _handle_all(
-        self, steps: Generator[Step, PageFetched, None], upcoming: Iterable[FetchTask] = ()
-    ) -> None:
+    def _handle_all(self, steps: Steps, upcoming: Iterable[FetchTask] = ()) -> None:
         for outcome in self._outcomes(steps, upcoming):
             if outcome is not None:
                 self._handle(outcome)
@@ -262,17 +228,10 @@ class Runner:
             raise last_error
 
     def _messages_listed(self, listed: MessagesListed) -> None:
-        known = listed.shown | listed.absent
-        for stream, state in self._active.items():
-            gone = state.parts_seen(
-                lambda owed: (
-                    owed.msg_id in listed.shown
-                    if owed.list_id == listed.list_id and owed.msg_id in known
-                    else None
-                ),
-                self._now,
-            )
-            self._warn_of_gone(stream, gone)
+        for state in self._active.values():
+            present = {OwedPart(listed.list_id, msg_id) for msg_id in listed.shown}
+            absent = {OwedPart(listed.list_id, msg_id) for msg_id in listed.absent}
+            self._parts_seen(state, present, absent)
 
     def _list_finished(self, finished: ListFinished) -> None:
         for state in self._active.values():
@@ -280,12 +239,14 @@ class Runner:
         self._report.list_finished()
         self._write_state()
 
-    def _warn_of_gone(self, stream: Stream, gone: Iterable[DeferredFetch]) -> None:
-        for owed in gone:
+    def _parts_seen(
+        self, state: StreamState, present: set[OwedPart], absent: set[OwedPart]
+    ) -> None:
+        for owed in state.parts_seen(present, absent, self._now):
             LOGGER.warning(
                 "%s of %s, which was set aside, is given up: Listrak has neither shown nor "
                 "answered for it since %s.",
-                stream.name,
+                state.progress.stream.name,
                 f"list {owed.list_id}" if owed.msg_id is None else f"message {owed.msg_id}",
                 owed.absent_since and format_instant(owed.absent_since),
             )
@@ -309,5 +270,5 @@ class Runner:
         self._output.write_state(self._state.as_dict())
 
 
-def _steps(tasks: Iterable[FetchTask]) -> Generator[Step, PageFetched, None]:
+def _steps(tasks: Iterable[FetchTask]) -> Steps:
     yield from tasks

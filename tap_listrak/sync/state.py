@@ -7,7 +7,6 @@ its bookmark and the run's end; a list that the bookmark does not speak for owes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -54,6 +53,13 @@ class RangeProgress(NamedTuple):
     checkpoint: Checkpoint | None = None
 
 
+class OwedPart(NamedTuple):
+    """What tells one of a stream's deferred fetches from another; a list's own has no MsgID."""
+
+    list_id: int
+    msg_id: int | None
+
+
 class DeferredFetch(NamedTuple):
     """A part that failed and was set aside, with the range that it still owes.
 
@@ -71,9 +77,9 @@ class DeferredFetch(NamedTuple):
     absent_since: datetime | None = None
 
     @property
-    def part(self) -> tuple[int, int | None]:
+    def part(self) -> OwedPart:
         """What tells it from the stream's other deferred fetches."""
-        return self.list_id, self.msg_id
+        return OwedPart(self.list_id, self.msg_id)
 
     def is_gone(self, now: datetime) -> bool:
         """Tell whether Listrak has neither shown it nor answered for it for DAYS_TO_FORGET."""
@@ -110,7 +116,7 @@ class StreamProgress:
         return progress.start if self.bookmark_of(list_id) else progress.start_date
 
     @cached_property
-    def deferred_parts(self) -> frozenset[tuple[int, int | None]]:
+    def deferred_parts(self) -> frozenset[OwedPart]:
         """The parts that are set aside."""
         return frozenset(deferred.part for deferred in self.deferred)
 
@@ -215,19 +221,22 @@ class StreamState:
         self._defer(task, None, None)
 
     def parts_seen(
-        self, is_present: Callable[[DeferredFetch], bool | None], now: datetime
+        self, present: set[OwedPart], absent: set[OwedPart], now: datetime
     ) -> list[DeferredFetch]:
-        """Note which of the parts set aside Listrak still shows (None: that was not asked).
+        """Note which of the parts set aside Listrak still shows, and which it does not.
 
-        What it neither shows nor answers for DAYS_TO_FORGET is dropped, and returned.
+        What it has neither shown nor answered for in DAYS_TO_FORGET is dropped, and returned.
         """
         kept: list[DeferredFetch] = []
         dropped: list[DeferredFetch] = []
         for owed in self._progress.deferred:
-            present = is_present(owed)
-            if present is not None:
-                owed = owed._replace(absent_since=None if present else owed.absent_since or now)
-            (dropped if present is False and owed.is_gone(now) else kept).append(owed)
+            if owed.part in present:
+                kept.append(owed._replace(absent_since=None))
+            elif owed.part in absent:
+                seen = owed._replace(absent_since=owed.absent_since or now)
+                (dropped if seen.is_gone(now) else kept).append(seen)
+            else:
+                kept.append(owed)
         self._update(deferred=tuple(kept))
         return dropped
 

@@ -22,34 +22,38 @@ LOGGER = logging.getLogger(__name__)
 
 
 def write_entry(progress: StreamProgress) -> dict[str, Any]:
-    """Return the entry of a stream, with all of its keys."""
+    """Return the entry of a stream, with all of its keys at every depth.
+
+    Where there is nothing, the values are null or empty: Meltano merges an object into no null.
+    """
     stream = progress.stream
-    offset = progress.range and _offset(stream, progress.range)
     if not stream.replication_key:
-        return {"offset": offset}
-    scope = progress.scope
+        return {"offset": _offset(stream, progress.range)}
     return {
         stream.replication_key: _text(progress.bookmark),
-        "covers": scope
-        and {
-            "start_date": _text(scope.start_date),
-            "ListIDs": sorted(scope.list_ids),
-            "include_test_messages": scope.include_test_messages,
-        },
-        "offset": offset,
+        "covers": _covers(progress.scope),
+        "offset": _offset(stream, progress.range),
         "set_aside": [_set_aside(deferred) for deferred in progress.deferred],
     }
 
 
-def _offset(stream: Stream, progress: RangeProgress) -> dict[str, Any]:
-    checkpoint = progress.checkpoint
+def _covers(scope: BookmarkScope | None) -> dict[str, Any]:
     return {
-        "start_date": _text(progress.start_date),
-        "start": _text(progress.start),
-        "end": _text(progress.end),
-        "include_test_messages": progress.include_test_messages,
-        "timezone": progress.timezone,
-        "ListIDs": sorted(progress.finished_lists),
+        "start_date": _text(scope and scope.start_date),
+        "ListIDs": sorted(scope.list_ids) if scope else [],
+        "include_test_messages": scope and scope.include_test_messages,
+    }
+
+
+def _offset(stream: Stream, progress: RangeProgress | None) -> dict[str, Any]:
+    checkpoint = progress and progress.checkpoint
+    return {
+        "start_date": _text(progress and progress.start_date),
+        "start": _text(progress and progress.start),
+        "end": _text(progress and progress.end),
+        "include_test_messages": progress and progress.include_test_messages,
+        "timezone": progress and progress.timezone,
+        "ListIDs": sorted(progress.finished_lists) if progress else [],
         "ListID": checkpoint and checkpoint.list_id,
         _date_key(stream): checkpoint and _text(checkpoint.date),
         "MsgID": checkpoint and checkpoint.msg_id,
@@ -94,7 +98,7 @@ def read_entry(
     offset = entry.get("offset")
     if key and entry and key not in entry and not offset:
         LOGGER.warning("In the state, %s holds no %s.", where, key)
-    progress = _range(stream, offset, f"{where}.offset") if offset else None
+    progress = _range(stream, offset, f"{where}.offset") if _holds_anything(offset) else None
     if progress:
         _check_not_ahead(progress.end, now, lookback, f"{where}.offset.end")
     set_aside = entry.get("set_aside") or []
@@ -111,7 +115,7 @@ def read_entry(
 
 def read_scope(value: Any, where: str) -> BookmarkScope | None:
     """Return what a bookmark speaks for. Raises UsageError."""
-    if value is None:
+    if not _holds_anything(value):
         return None
     value = read_object(value, where)
     return BookmarkScope(
@@ -171,6 +175,13 @@ def _written(value: dict[str, Any], where: str) -> WrittenPage | None:
     if number is not None and number < 1:
         raise UsageError(f"In the state, {where}.Page must be a whole number from 1.")
     return None if number is None else WrittenPage(number, digest)
+
+
+def _holds_anything(value: Any) -> bool:
+    """Tell whether a value is more than null, or an object of nulls and empty arrays."""
+    if isinstance(value, dict):
+        return any(inner not in (None, []) for inner in value.values())
+    return value is not None
 
 
 def read_object(value: Any, where: str) -> dict[str, Any]:

@@ -21,9 +21,8 @@ from tap_listrak.dates import FIRST_INSTANT, parse_instant, windows
 from tap_listrak.listrak.client import PageReader, ParentRow
 from tap_listrak.listrak.records import RecordReader
 from tap_listrak.streams import LISTS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream, Table
-from tap_listrak.sync.fetcher import Need, Step
-from tap_listrak.sync.fetcher import Walk as WalkSteps
-from tap_listrak.sync.state import Checkpoint, StreamProgress
+from tap_listrak.sync.fetcher import Need, Step, Steps
+from tap_listrak.sync.state import Checkpoint, OwedPart, StreamProgress
 from tap_listrak.sync.tasks import (
     FetchTask,
     ListFinished,
@@ -33,9 +32,6 @@ from tap_listrak.sync.tasks import (
     TaskSkipped,
     WindowStarted,
 )
-
-# What a stream owes is told apart by ListID and MsgID (None: the list's own rows).
-OwedPart = tuple[int, int | None]
 
 # What the walk needs to know of a message, whatever columns are selected.
 MESSAGE_COLUMNS = (
@@ -118,7 +114,7 @@ class Walk:
         for list_id in self.list_ids:
             yield from self._windows(list_id)
 
-    def steps(self) -> WalkSteps:
+    def steps(self) -> Steps:
         """Yield all that is to be asked and handed on, in order."""
         for list_id in self.list_ids:
             yield from self._messages(list_id)
@@ -163,7 +159,7 @@ class Walk:
             return window.end <= checkpoint.date
         return window.end < checkpoint.date
 
-    def _messages(self, list_id: int) -> WalkSteps:
+    def _messages(self, list_id: int) -> Steps:
         seen: set[int] = set()
         last: frozenset[int] = frozenset()
         first_start = None
@@ -201,7 +197,7 @@ class Walk:
                         )
                     )
 
-    def _of_window(self, fetched: PageFetched, messages: list[Message]) -> WalkSteps:
+    def _of_window(self, fetched: PageFetched, messages: list[Message]) -> Steps:
         window = fetched.task
         pending = self._pending(window.list_id)
         yield WindowStarted(window, tuple(message.msg_id for message in messages))
@@ -245,7 +241,7 @@ class Walk:
             resume_at=resume_at,
             moves_checkpoint=message.is_in_order,
         )
-        is_owed = (list_id, message.msg_id) in progress.deferred_parts
+        is_owed = OwedPart(list_id, message.msg_id) in progress.deferred_parts
         yield TaskSkipped(task) if is_owed else task
 
     def _is_too_old(self, sent: datetime, progress: StreamProgress, list_id: int) -> bool:
@@ -266,7 +262,7 @@ class Walk:
                 return
             start, resume_at = checkpoint.date, checkpoint.written
         task = FetchTask(progress.stream, list_id, start, end, resume_at=resume_at)
-        if (list_id, None) in progress.deferred_parts:
+        if OwedPart(list_id, None) in progress.deferred_parts:
             yield TaskSkipped(task)
         else:
             yield from task.split()
