@@ -499,7 +499,8 @@ class History:
     def _run_once(self, *, is_last: bool = False) -> None:
         rng, account = self._rng, self._account
         is_refresh = self._merges and not is_last and rng.random() < 0.2
-        given = None if is_refresh else self._backend.state
+        known = self._backend.state
+        given = None if is_refresh else known
         asked_for = self._config.get("list_ids")
         lists = frozenset(account.visible_lists())
         attempt = Attempt(
@@ -533,7 +534,7 @@ class History:
         gc.unfreeze()  # the tap freezes what it finds, which here is what other runs left
         self._runs += 1
         messages = self._check_run(run, given, is_last=is_last)
-        self._end_run(run, messages, given, is_last=is_last)
+        self._end_run(run, messages, given, known, is_last=is_last)
         self._faults.end_run()
 
     def _end_run(
@@ -541,6 +542,7 @@ class History:
         run: Run,
         messages: list[dict[str, Any]],
         given: dict[str, Any] | None,
+        known: dict[str, Any] | None,
         *,
         is_last: bool,
     ) -> None:
@@ -591,7 +593,7 @@ class History:
             }
         )
         is_complete = run.code == 0 and not is_killed and stored.has_all and not is_merged
-        lost = self._owed.end_run(given, kept, is_complete=is_complete)
+        lost = self._owed.end_run(given, known, kept, is_complete=is_complete)
         if lost:
             self._fail("loss", self._describe(lost, given, kept))
 

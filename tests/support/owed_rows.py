@@ -165,19 +165,26 @@ class OwedRows:
     def end_run(
         self,
         given: Mapping[str, Any] | None,
+        known: Mapping[str, Any] | None,
         kept: Mapping[str, Any] | None,
         *,
         is_complete: bool,
     ) -> list[RecordedRow]:
         """Return the rows that `kept` claims, that a run owed since `given`, and that are lost.
 
+        known: what was kept before; the run was not given it if it was to begin anew.
         is_complete: the run succeeded, and its last STATE is what is kept.
         """
         attempt = self.attempts[-1]
+        for stream in BOOKMARK_KEYS:
+            if given != known and read_claim(kept, stream) != read_claim(known, stream):
+                # What was set aside before is unknown to a run that begins anew.
+                bound = self.bound.get(stream, set())
+                self.bound[stream] = {row for row in bound if self._is_stored(row)}
         for stream in attempt.selected:
             if stream in BOOKMARK_KEYS:
                 before, after = read_claim(given, stream), read_claim(kept, stream)
-                if after.bookmark and after.bookmark != before.bookmark:
+                if after.bookmark and after.bookmark != read_claim(known, stream).bookmark:
                     self._bind(stream, before, after)
             elif is_complete:
                 self._bind_parents(stream, given)
@@ -215,7 +222,7 @@ class OwedRows:
         return is_there or row in self.account.gone
 
     def _since(self, end: datetime | None) -> tuple[int, list[Attempt]]:
-        """The number of the run that began the range that ends so, and all runs since."""
+        """Return the number of the run that began the range which ends so, and all runs since."""
         numbers = [
             number for number, each in enumerate(self.attempts) if end and each.clock >= end
         ]
@@ -250,14 +257,10 @@ class OwedRows:
         if stream == "lists":
             bound.update(self.account.lists_by_id[list_id] for list_id in attempt.lists)
             return
+        # Whose range the run finishes: at least up to the earliest end, it gives all messages.
         ends = [read_claim(given, each).offset_end for each in attempt.selected]
-        bookmarks = [read_claim(given, each).bookmark for each in BOOKMARK_KEYS]
-        passed = max((each for each in bookmarks if each), default=None)
-        own_end = read_claim(given, stream).offset_end
-        if own_end and passed and own_end <= passed:
-            own_end = None
-        first, attempts = self._since(own_end)
-        until = own_end or max((each for each in ends if each), default=attempt.clock)
+        until = min((each for each in ends if each), default=attempt.clock)
+        first, attempts = self._since(until)
         start = max(_wall(each.start_date, each.zone) for each in attempts)
         end = min(_wall(until, each.zone) for each in attempts)
         for row in self.account.rows["messages"]:
