@@ -7,10 +7,11 @@ PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
 # An environment is made anew when what it installs, or the Python it is made with, changes.
 MADE := made-with-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 DEV := .venv/$(MADE)
+LEAST := .venv-least/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
 
-.PHONY: help demo test compat airflow bench clean
+.PHONY: help demo test least compat airflow bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -28,6 +29,9 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report
 
+least: $(LEAST) ## Run the tests with the least versions that setup.py allows
+	.venv-least/bin/pytest -n 2
+
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile
 
@@ -38,13 +42,19 @@ bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eig
 	.venv/bin/python -m benchmarks
 
 clean: ## Remove the environments and everything else that was made
-	rm -rf .venv .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
+	rm -rf .venv .venv-least .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV): setup.py
 	$(PYTHON) -m venv --clear .venv
 	.venv/$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(LEAST): $(DEV) tests/support/least_versions.py
+	$(PYTHON) -m venv --clear .venv-least
+	.venv/bin/python -m tests.support.least_versions > .venv-least/constraints.txt
+	.venv-least/$(PIP_INSTALL) -c .venv-least/constraints.txt -e '.[dev]'
 	@touch $@
 
 # As users install it: from a wheel.

@@ -33,16 +33,18 @@ setup(
     packages=["tap_listrak"],
     package_data={"tap_listrak": ["schemas/*.json", "py.typed"]},
     install_requires=[
+        # The least versions are those that `make least` tests.
         "singer-python~=6.8",
         "zeep~=4.3",
-        "requests~=2.32",
-        "backoff~=2.2",
+        "requests>=2.32.2,<3",  # 2.32.0 and 2.32.1 were withdrawn
+        "backoff>=2.2.1,<3",  # as singer-python asks
         "pytz>=2024.1",
         # zeep's and requests' own foundations, used here directly as well:
-        "lxml>=5.2,<7",
-        "urllib3>=2.2,<3",
-        # singer-python's date parser: any number of fraction digits, in C.
-        "ciso8601~=2.3",
+        "lxml>=5.3,<7",  # the first with wheels for every Python above
+        "urllib3>=2.6,<3",  # older ones unpack a small reply into any amount of memory
+        # singer-python's date parser: any number of fraction digits, in C. Before 2.4.1 a lone
+        # surrogate ends the process with a segmentation fault.
+        "ciso8601>=2.4.1,<3",
         # Makes and encodes a record in a fifteenth of the time that singer-python's simplejson
         # takes to encode a dict, and writes decimals with the digits that were sent.
         "msgspec>=0.19,<1",
@@ -55,6 +57,7 @@ setup(
             "lxml-stubs",
             "mypy~=2.0",
             "orjson~=3.10",  # the bare loop's encoder, in the benchmarks
+            "packaging",
             "pytest~=9.0",
             "pytest-xdist~=3.6",
             "pyyaml~=6.0",

@@ -11,6 +11,7 @@ from typing import Any
 import ciso8601
 
 from fake_listrak import OPERATIONS, Account
+from tests.support.published import COLUMNS
 from tests.support.records import Record, due, frozen
 
 START = "2025-01-01T00:00:00Z"
@@ -47,6 +48,14 @@ NUMBERS: dict[str, Any] = {
     "DeliverCount": "9007199254740993",
 }
 """Three that a float holds, and four that it would round."""
+
+EVERY_EVENT = {"keep_every_event": True, "typed_event_dates": True}
+"""Options of the tap under which no two rows of an account have the same key."""
+TYPED: Columns = {
+    table: {name: "date-time" if name.endswith("Date") else kind for name, kind in columns.items()}
+    for table, columns in COLUMNS.items()
+}
+"""The columns that they make."""
 
 _OPEN, _CLICK = "ReportRangeMessageContactOpen", "ReportRangeMessageContactClick"
 _BOUNCE, _SENT = "ReportRangeMessageContactBounces", "ReportMessageContactSent"

@@ -35,8 +35,9 @@ class Target(ABC):
     variables: ClassVar[Mapping[str, str]] = {}
     """What its process finds in the environment, over what is there already."""
 
-    def __init__(self, folder: Path, postgres: Postgres) -> None:
+    def __init__(self, folder: Path, postgres: Postgres, **options: Any) -> None:
         self.folder = folder
+        self.options = options
         self.schema = folder.name.replace("-", "_")
         self.postgres = postgres
 
@@ -51,7 +52,7 @@ class Target(ABC):
     def command(self) -> list[str]:
         """Install the target if need be, and write its config; give the command line of a run."""
         path = self.folder / "target.json"
-        path.write_text(json.dumps(self.config()), "utf-8")
+        path.write_text(json.dumps({**self.config(), **self.options}), "utf-8")
         return [str(environment(self.package) / self.program), "--config", str(path)]
 
     def column(self, name: str) -> str:
@@ -144,8 +145,8 @@ class DuckDB(Database):
 
 
 class _Postgres(Database):
-    def __init__(self, folder: Path, postgres: Postgres) -> None:
-        super().__init__(folder, postgres)
+    def __init__(self, folder: Path, postgres: Postgres, **options: Any) -> None:
+        super().__init__(folder, postgres, **options)
         # A database of its own and, as databases may be, not in UTC.
         postgres.run(f"CREATE DATABASE {self.schema}")
         postgres.run(f"ALTER DATABASE {self.schema} SET timezone TO 'America/New_York'")

@@ -14,8 +14,10 @@ from tests.integration.environments import environment
 from tests.integration.pipe import Piped, pipe
 from tests.integration.postgres import Postgres
 from tests.integration.rows import (
+    EVERY_EVENT,
     LATE_READER,
     START,
+    TYPED,
     Columns,
     Tables,
     due_of,
@@ -57,11 +59,6 @@ class Loaded(NamedTuple):
 
 Load = Callable[[str], Loaded]
 
-EVERY_EVENT = {"keep_every_event": True, "typed_event_dates": True}
-TYPED = {
-    table: {name: "date-time" if name.endswith("Date") else kind for name, kind in columns.items()}
-    for table, columns in COLUMNS.items()
-}
 KEYS_OF_EVENTS = {
     "message_opens": ["MsgID", "EmailAddress", "OpenDate"],
     "message_reads": ["MsgID", "EmailAddress", "ReadDate"],
