@@ -58,7 +58,7 @@ $(LEAST): $(DEV) tests/support/least_versions.py
 	@touch $@
 
 # As users install it: from a wheel.
-$(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/schemas/*)
+$(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/*/*)
 	$(PYTHON) -m venv --clear examples/demo/out/tap
 	rm -rf build
 	examples/demo/out/tap/$(PIP_INSTALL) .

@@ -30,7 +30,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    packages=["tap_listrak"],
+    packages=["tap_listrak", "tap_listrak.listrak", "tap_listrak.sync"],
     package_data={"tap_listrak": ["schemas/*.json", "py.typed"]},
     install_requires=[
         # The least versions are those that `make least` tests.

@@ -164,7 +164,7 @@ def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_
     airflow.assert_complete("unsplit")
     for ListID in airflow.list_ids:
         state = json.loads((airflow.kept / str(ListID) / "state.json").read_text("utf-8"))
-        assert state["covers"]["ListIDs"] == [ListID]
+        assert state["bookmarks"]["message_opens"]["covers"]["ListIDs"] == [ListID]
 
     before, began = keys_held(account), datetime.now(timezone.utc)
     grow(account)

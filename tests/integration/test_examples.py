@@ -23,7 +23,7 @@ from fake_listrak import Account, Ask, ListrakService
 from tests.integration.environments import environment
 from tests.integration.examples import EXAMPLES, once_at_page
 from tests.support.published import KEYS
-from tests.support.runs import is_page, pages
+from tests.support.runs import is_finished, is_page, pages
 from tests.support.tap import PASSWORD, USERNAME, keys_held
 
 SECONDS = 60  # more than anything here takes
@@ -142,7 +142,7 @@ def finish(process: Process) -> int:
 
 def is_unfinished(state: dict[str, Any]) -> bool:
     """Whether a run that was cut off left this state."""
-    return any("offset" in entry for entry in state["bookmarks"].values())
+    return not is_finished(state)
 
 
 @dataclass

@@ -32,7 +32,7 @@ def test_the_wheel_holds_the_tap_its_schemas_and_its_types_and_nothing_else(buil
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         (about,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
         told = HeaderParser().parsestr(wheel.read(about).decode())
-    modules = {f"tap_listrak/{path.name}" for path in (ROOT / "tap_listrak").glob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tap_listrak").rglob("*.py")}
     schemas = {f"tap_listrak/schemas/{stream.name}.json" for stream in STREAMS}
     assert names == modules | schemas | {"tap_listrak/py.typed"}
     assert (told["Name"], told["Version"]) == ("tap-listrak", __version__)

@@ -59,7 +59,7 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
 def bookmarks(run: Run) -> dict[str, str]:
     """The bookmarks that a run ended with; there may be no offset beside them."""
     entries = run.states[-1]["bookmarks"]
-    assert not [name for name, entry in entries.items() if entry.get("offset")]
+    assert is_finished(run.states[-1])
     return {
         name: entries[name][key]
         for name, key in BOOKMARKS.items()
@@ -83,7 +83,8 @@ def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
 
 def is_finished(state: dict[str, Any]) -> bool:
     """Whether a state holds no unfinished range."""
-    return not any(entry.get("offset") for entry in state["bookmarks"].values())
+    offsets = (entry.get("offset") or {} for entry in state["bookmarks"].values())
+    return not any(offset.get("end") for offset in offsets)
 
 
 def scope(run: Run, stream: str = "message_opens") -> dict[str, Any]:
