@@ -14,11 +14,12 @@ from typing import IO, Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, html
+from fake_listrak import Ask, Reply, fault, html
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.records import RecordReader
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.sync.state import StreamProgress, StreamState
+from tests.support.faults import LOGON
 from tests.support.runs import CONCURRENCIES, OPEN, is_page, rows, tiny_tap
 from tests.support.tap import MakeTap, Process, Run, Tap
 
@@ -327,11 +328,12 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
 
 
 @CONCURRENCIES
+@pytest.mark.parametrize("reply", [html(403), fault(LOGON)], ids=["403", "logon"])
 def test_a_fault_that_lasts_ends_the_run_with_a_state_to_go_on_from(
-    make_tap: MakeTap, concurrency: int
+    make_tap: MakeTap, concurrency: int, reply: Reply
 ) -> None:
     tap = tiny_tap(make_tap, concurrency)
-    tap.service.rules.append(from_the(20, html(403))[0])
+    tap.service.rules.append(from_the(20, reply)[0])
     run = tap.run()
     assert_ended_well(run, 3)
     assert_goes_on(tap, run)
@@ -346,7 +348,7 @@ def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap)
     def rule(ask: Ask) -> Reply | None:
         if ask.arguments.get("MsgID", first) != first:
             return HANGS
-        return html(403) if ask.operation == OPEN else None
+        return fault(LOGON) if ask.operation == OPEN else None
 
     tap.service.rules.append(rule)
     process = tap.start()

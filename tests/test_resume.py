@@ -33,9 +33,11 @@ from tests.support.runs import (
     asked_in,
     at,
     bookmarks,
+    debts,
     pages,
     prefixes,
     rows,
+    scope,
     text,
     tiny_tap,
     wire,
@@ -172,7 +174,7 @@ def test_runs_that_are_always_killed_soon_get_through_a_message_of_400_pages(
 
 @CONCURRENCIES
 def test_the_state_of_100_000_messages_stays_small(make_tap: MakeTap, concurrency: int) -> None:
-    counts = {stream.operation: 0 for stream in STREAMS if stream.is_by_message}
+    counts = {stream.operation: 1 for stream in STREAMS if stream.is_by_message}
     tap = make_tap(
         config={"start_date": "2026-02-01", "concurrency": concurrency},
         lists=20,
@@ -183,28 +185,30 @@ def test_the_state_of_100_000_messages_stays_small(make_tap: MakeTap, concurrenc
         end=END,
     )
     ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
-    covers = {"start_date": "2026-02-01T00:00:00Z", "ListIDs": ListIDs[:15]}
+    covers = {"start_date": "2026-02-01T00:00:00Z", "ListIDs": ListIDs}
+    # The state grows with each list that is finished, so it is largest within the last.
     offset = {
         "start_date": "2026-02-01T00:00:00Z",
-        "start": "2026-03-01T00:00:00Z",
+        "start": "2026-02-01T00:00:00Z",
         "end": "2026-03-02T00:00:00Z",
-        "ListIDs": ListIDs[:10],
+        "ListIDs": ListIDs[:-1],
     }
-    entries: dict[str, dict[str, Any]] = {
-        stream.name: {stream.replication_key: "2026-03-01T00:00:00Z"}
-        if stream.replication_key
-        else {}
-        for stream in STREAMS
-    }
-    for name, ListID in zip(BOOKMARKS, ListIDs, strict=False):
-        entries[name]["covers"] = {**covers, "ListIDs": sorted({ListID, *ListIDs[1:15]})}
-    middle = {name: {**entry, "offset": offset} for name, entry in entries.items()}
-    state = {"bookmarks": middle, "covers": covers}
-    run = run_until(tap, 30, OPEN, wait=0.05, second=0.01, state=state)
+    state: dict[str, Any] = {"bookmarks": {}}
+    for stream in STREAMS:
+        entry: dict[str, Any] = {"offset": offset}
+        if stream.replication_key:
+            entry |= {stream.replication_key: "2026-03-01T00:00:00Z", "covers": covers}
+        state["bookmarks"][stream.name] = entry
+    run = run_until(tap, 30, OPEN, wait=0.05, second=0.0, state=state)
     assert run.code == -9, run.err
     last = run.states[-1]
-    assert last["bookmarks"]["message_opens"]["offset"]["ListID"] == ListIDs[10]
-    size = len(json.dumps(last))
+    assert len(last["bookmarks"]) == 9
+    assert all(entry["offset"] for entry in last["bookmarks"].values())
+    opens = last["bookmarks"]["message_opens"]
+    assert opens["offset"]["ListID"] == ListIDs[-1]
+    assert opens["offset"]["MsgID"]
+    assert opens["covers"]["ListIDs"] == ListIDs
+    size = max(len(json.dumps(each)) for each in run.states)
     print(f"the state of 100,000 messages has {size} bytes")
     assert size < 10_000
 
@@ -222,10 +226,16 @@ def test_going_on_from_any_state_gives_just_the_rest(make_tap: MakeTap, concurre
     cut = prefixes(whole)
     assert len(cut) > 50
     first = 0
+    later = NOW + timedelta(days=3)
+    claims_nothing, *cut = cut
+    assert claims_nothing.of_type("RECORD") == []
+    assert claims_nothing.states == [{"bookmarks": {}}]
+    anew = tap.run(clock=at(later), state=claims_nothing.states[-1])
+    assert rows(anew).keys() == rows(whole).keys()
+    assert set(bookmarks(anew).values()) == {text(later)}
     for before in cut[::concurrency]:
         state = before.states[-1]
-        later = at(NOW + timedelta(days=3))
-        rest, asked = asked_in(tap, clock=later, state=state)
+        rest, asked = asked_in(tap, clock=at(later), state=state)
         assert rest.code == 0
         if state == whole.states[-1]:
             break  # a complete one: the next run is another
@@ -340,8 +350,7 @@ def test_test_messages_that_are_wanted_later_come_whole(
     for before in (*prefixes(without)[::10], without):
         runs = followed(tap, before, {}, {})
         assert rows(*runs).keys() == rows(whole).keys()
-        assert "covers" in runs[-1].states[-1]
-        assert "include_test_messages" not in runs[-1].states[-1]["covers"]
+        assert all(scope(runs[-1], name)["include_test_messages"] is True for name in BOOKMARKS)
 
 
 def half(run: Run, *, within: str | None = None) -> Run:
@@ -352,7 +361,7 @@ def half(run: Run, *, within: str | None = None) -> Run:
     inside = [
         each
         for each in cut
-        if each.states[-1]["bookmarks"].get(within, {}).get("offset", {}).get("Page")
+        if (each.states[-1]["bookmarks"].get(within, {}).get("offset") or {}).get("Page")
     ]
     return inside[len(inside) // 2]
 
@@ -413,7 +422,17 @@ def test_a_deselected_stream_keeps_its_offset_and_goes_on_when_it_is_selected_ag
     alone = tap.run(clock=at(NOW + timedelta(days=1)), catalog=clicks, state=before.states[-1])
     state = alone.states[-1]
     assert state["bookmarks"]["message_opens"]["offset"] == offset
-    assert state["bookmarks"]["message_clicks"] == {"ClickDate": text(NOW)}
+    ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
+    assert state["bookmarks"]["message_clicks"] == {
+        "ClickDate": text(NOW),
+        "covers": {
+            "start_date": "2026-02-01T00:00:00Z",
+            "ListIDs": ListIDs,
+            "include_test_messages": True,
+        },
+        "offset": None,
+        "set_aside": [],
+    }
     assert alone.records("message_opens") == []
     both = selecting(catalog, "message_opens", "message_clicks")
     later = at(NOW + timedelta(days=2))
@@ -421,6 +440,58 @@ def test_a_deselected_stream_keeps_its_offset_and_goes_on_when_it_is_selected_ag
     assert CLICK not in {ask.operation for ask in asked}
     assert rows(before, alone, rest).keys() == rows(whole).keys()
     assert bookmarks(rest) == bookmarks(whole)
+
+
+# States of version 1.0.0.
+
+# Each holds a state that version 1.0.0 wrote for the account of the test, and by stream the keys of
+# the rows that it had not written by then.
+RECORDED = sorted((Path(__file__).parent / "data").glob("state-1.0.0-*.json"))
+
+
+@CONCURRENCIES
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_state_of_version_1_0_0_goes_on_and_nothing_is_lost(
+    make_tap: MakeTap, concurrency: int, path: Path
+) -> None:
+    recorded = json.loads(path.read_text("utf-8"))
+    tap = tiny_tap(make_tap, concurrency, counts={OPEN: 7})
+    owed = {(stream, *key) for stream, keys in recorded["owed"].items() for key in keys}
+    assert owed
+
+    def emitted(*runs: Run) -> set[tuple[Any, ...]]:
+        return {(stream, *key) for stream, keys in keys_emitted(*runs).items() for key in keys}
+
+    state = recorded["state"]
+    emptied: dict[str, Any] = {"covers": None, "set_aside": []}
+    at_the_top = {key: emptied[key] for key in state if key != "bookmarks"}
+    later = at(NOW + timedelta(days=1))
+    run = tap.run(clock=later, state=state)
+    assert run.code == 0
+    assert run.lines("WARNING") == []
+    assert owed <= emitted(run)
+    assert debts(run) == []
+    for each in run.states:
+        assert {key: each[key] for key in each if key != "bookmarks"} == at_the_top
+    end = NOW if "offset" in state["bookmarks"]["message_opens"] else NOW + timedelta(days=1)
+    assert set(bookmarks(run).values()) == {text(end)}
+    for before in prefixes(run):
+        rest = tap.run(clock=later, state=before.states[-1])
+        assert rest.code == 0
+        assert owed <= emitted(before, rest)
+        assert debts(rest) == []
+
+
+def test_states_of_version_1_0_0_of_three_kinds_are_recorded() -> None:
+    states = [json.loads(path.read_text("utf-8"))["state"] for path in RECORDED]
+    opens = [state["bookmarks"]["message_opens"] for state in states]
+    assert any(
+        state.get("set_aside") and "offset" not in of
+        for state, of in zip(states, opens, strict=True)
+    )
+    assert any(of.get("offset", {}).get("Page") for of in opens)
+    assert any("covers" in of for of in opens)
 
 
 # Changes between runs.
@@ -521,7 +592,7 @@ def test_a_list_newly_granted_is_walked_from_start_date_and_the_others_are_not(
     old, new = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
     tap.service.account.hide_list(new)
     first = tap.run(clock=at(NOW))
-    assert first.states[-1]["covers"]["ListIDs"] == [old]
+    assert all(scope(first, name)["ListIDs"] == [old] for name in BOOKMARKS)
     tap.service.account.add_list(new)
     second, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=first.states[-1])
     assert rows(first, second).keys() == rows(whole).keys()
@@ -530,7 +601,7 @@ def test_a_list_newly_granted_is_walked_from_start_date_and_the_others_are_not(
     assert starts(of_new, CONTACTS) == {"2026-02-01T00:00:00"}
     assert starts(of_old, CONTACTS) == {wire(NOW - timedelta(days=1))}
     assert starts(asked, OPEN) == {"2026-02-01T00:00:00", wire(NOW - timedelta(days=1))}
-    assert second.states[-1]["covers"]["ListIDs"] == [old, new]
+    assert all(scope(second, name)["ListIDs"] == [old, new] for name in BOOKMARKS)
 
 
 @CONCURRENCIES
@@ -591,7 +662,9 @@ def test_a_state_without_covers_covers_every_list_seen(make_tap: MakeTap, concur
     run, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=state)
     assert starts(asked, OPEN) == starts(asked, CONTACTS) == {wire(NOW - timedelta(days=1))}
     ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
-    assert run.states[-1]["covers"]["ListIDs"] == ListIDs
+    for name in BOOKMARKS:
+        assert run.states[0]["bookmarks"][name]["covers"]["ListIDs"] == ListIDs
+        assert scope(run, name)["ListIDs"] == ListIDs
 
 
 # Times.

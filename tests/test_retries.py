@@ -6,6 +6,7 @@ import random
 import re
 import socket
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ import pytest
 from fake_listrak import Ask, Reply, Rule, fault, html
 from fake_listrak.wire import raw
 from tap_listrak.listrak import transport
+from tap_listrak.listrak.errors import PermanentError
 from tests.support.faults import (
     ANSWERS,
     FAULTS,
@@ -30,6 +32,7 @@ from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, Tap, workers_ended
 
 OPENS = "ReportRangeMessageContactOpen"
+BOUNCES = "ReportRangeMessageContactBounces"
 LISTS_OF_ACCOUNT = "GetContactListCollection"
 
 
@@ -199,15 +202,23 @@ def test_the_summary_counts_calls_and_retries(tiny: Tap) -> None:
     ],
 )
 def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str) -> None:
-    tiny.service.rules.append(first("ReportRangeMessageContactBounces", 1, ANSWERS[name][1]))
+    tiny.service.rules.append(first(BOUNCES, 1, ANSWERS[name][1]))
     done = run(tiny)
     assert not tiny.waits
-    if ANSWERS[name][0] == "value":
-        assert done.code == 0
-        assert len(debts(done)) == 1
-    else:
+    asked = [ask for ask in tiny.service.asked if ask.operation == BOUNCES]
+    tries = Counter(ask.arguments["MsgID"] for ask in asked if ask.arguments["Page"] == "1")
+    assert set(tries.values()) == {1}
+    if issubclass(FAULTS[ANSWERS[name][0]].error, PermanentError):
         assert done.code != 0
-        assert done.of_type("STATE")
+        assert len(asked) == 1
+        assert done.messages[-1]["type"] == "STATE"
+        assert debts(done) == []
+    else:
+        assert done.code == 0
+        assert len(tries) == 4
+        (owed,) = debts(done)
+        assert (owed["stream"], owed["Page"]) == ("message_bounces", None)
+        assert str(owed["MsgID"]) == asked[0].arguments["MsgID"]
 
 
 # Logging in.
@@ -240,7 +251,7 @@ def test_a_login_that_starts_to_fail_is_tried_by_the_calls_under_way_only(
         if ask.operation == "WSDL":
             return None
         if ask.number <= 20:
-            # What stands at the head of the line holds up the news of a refusal.
+            # A refusal is to end the run even while earlier replies are still awaited.
             delay = 0.3 if slow == "all else" and ask.number % 5 == 0 else 0.0
             return replace(ask.honest(), delay=delay)
         refused += 1

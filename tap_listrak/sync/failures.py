@@ -37,8 +37,8 @@ class FailurePolicy:
         self._last_errors: dict[Stream, ListrakError] = {}
 
     def succeeded(self, task: FetchTask) -> None:
-        """Count a page that came, or a task that ended well."""
-        if not task.is_owed:
+        """Count a task of which all pages came, if with it its part is whole."""
+        if task.ends_part and not task.is_owed:
             self._succeeded.add(task.stream)
             self._failed_in_a_row[task.stream] = 0
 
@@ -68,5 +68,5 @@ class FailurePolicy:
         """Return the error that ends a complete run: of a stream of which nothing succeeded."""
         for stream, error in self._last_errors.items():
             if stream not in self._succeeded:
-                return error.prefixed(f"Not one call succeeded for {stream.name}, the last with: ")
+                return error.prefixed(f"Nothing of {stream.name} came whole, the last with: ")
         return None

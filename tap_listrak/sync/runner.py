@@ -210,7 +210,6 @@ class Runner:
 
     def _page_fetched(self, fetched: PageFetched) -> None:
         task, number, page = fetched
-        self._policy.succeeded(task)
         self._write(task.stream, page)
         self._report.set_position(task)
         self._state.streams[task.stream].page_written(task, number, page.digest)

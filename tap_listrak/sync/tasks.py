@@ -38,8 +38,8 @@ class FetchTask:
     `start` and `end` bound the dates asked for. A message's task has its `send_date`; that of a
     list's contacts is one of several windows. `expected_rows` is about how many rows there are, if
     that is known. `resume_at` is where an earlier run stopped within this task. `is_owed` says that
-    an earlier run set this part aside. `moves_checkpoint` is off for a task that stands outside the
-    walk's order, see walk.py.
+    an earlier run set this part aside. `ends_part` is off for a window that others follow, and
+    `moves_checkpoint` for a task that stands outside the walk's order (see walk.py).
     """
 
     stream: Stream
@@ -51,6 +51,7 @@ class FetchTask:
     expected_rows: int | None = None
     resume_at: WrittenPage | None = None
     is_owed: bool = False
+    ends_part: bool = True
     moves_checkpoint: bool = True
 
     def __str__(self) -> str:
@@ -97,7 +98,8 @@ class FetchTask:
             return
         resume_at = self.resume_at
         for start, end in windows(self.start, self.end, CONTACT_WINDOW_DAYS):
-            yield replace(self, start=start, end=end, resume_at=resume_at)
+            is_last = end == self.end
+            yield replace(self, start=start, end=end, resume_at=resume_at, ends_part=is_last)
             resume_at = None
 
 

@@ -29,11 +29,11 @@ LOGON = "[Logon] [InvalidLogonAttempt] Invalid Credentials Provided"
 UNREADABLE = "Server was unable to read request. ---> There is an error in the XML document."
 
 
-def tiny_account() -> Account:
-    """Two lists of two messages; whatever is paged has pages of 2, 2 and 1 rows."""
+def tiny_account(messages: int = 2) -> Account:
+    """Two lists of two messages (or more); whatever is paged has pages of 2, 2 and 1 rows."""
     return Account(
         lists=2,
-        messages=2,
+        messages=messages,
         contacts=5,
         page_size=2,
         start=datetime(2026, 6, 10),

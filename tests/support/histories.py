@@ -293,7 +293,9 @@ class History:
             return text + self._rng.choice(TRICKY_TEXTS)
         return text
 
-    def _add(self, stream: str, list_id: int, msg_id: int | None, wire: Any, wall: datetime) -> None:
+    def _add(
+        self, stream: str, list_id: int, msg_id: int | None, wire: Any, wall: datetime
+    ) -> None:
         twins = 2 if self._has_twins and stream in MESSAGE_STREAMS[1:] else 1
         order = self._rng.random()
         row = None
@@ -324,8 +326,11 @@ class History:
         self._add("subscribed_contacts", list_id, None, wire, wall)
 
     def _add_message(self, list_id: int, wall: datetime, until: datetime) -> None:
-        msg_id = next(number for number in iter(lambda: self._rng.randint(1000, 9999), 0)
-                      if number not in self._account.messages_by_id)
+        msg_id = next(
+            number
+            for number in iter(lambda: self._rng.randint(1000, 9999), 0)
+            if number not in self._account.messages_by_id
+        )
         wire = {
             "ListID": str(list_id),
             "MsgID": str(msg_id),
@@ -353,7 +358,9 @@ class History:
             "EmailAddress": self._text(f"e{number}@example.com"),
         }
         if stream == "message_clicks":
-            wire["LinkUrl"] = self._rng.choice(("https://example.com/?a=b&c", self._text("x"), None))
+            wire["LinkUrl"] = self._rng.choice(
+                ("https://example.com/?a=b&c", self._text("x"), None)
+            )
             wire["LinkDescription"] = self._rng.choice((None, "", self._text("Shop")))
         elif stream == "message_bounces":
             wire["BounceReason"] = self._text("Hard")
@@ -470,7 +477,10 @@ class History:
                 of = rng.choice(self._victims if rng.random() < 0.6 else known)
                 operation = OPERATION_OF[rng.choice(by_message)]
             elif kind < 0.8:
-                of, operation = rng.choice(sorted(self._lists())), OPERATION_OF["subscribed_contacts"]
+                of, operation = (
+                    rng.choice(sorted(self._lists())),
+                    OPERATION_OF["subscribed_contacts"],
+                )
             elif kind < 0.95:
                 one_in, tries = rng.choice((3, 10, 30)), rng.choice((1, 2, 4, 99))
             else:
@@ -795,7 +805,9 @@ def summary(counts: Counter[str]) -> str:
 
 def main() -> int:
     """Play what the command line says; the exit code is 1 if one failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--seed", type=int, help="play this one alone, and tell of it in any case")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--count", type=int, default=50, help="how many")
@@ -818,6 +830,7 @@ def main() -> int:
             if is_over:
                 return
             yield options.first + number
+
     counts, failed = Counter[str](), 0
     for told in _in_batches(seeds(), options.processes, ignored):
         counts.update(told.counts)

@@ -223,9 +223,7 @@ class OwedRows:
 
     def _since(self, end: datetime | None) -> tuple[int, list[Attempt]]:
         """Return the number of the run that began the range which ends so, and all runs since."""
-        numbers = [
-            number for number, each in enumerate(self.attempts) if end and each.clock >= end
-        ]
+        numbers = [number for number, each in enumerate(self.attempts) if end and each.clock >= end]
         first = numbers[0] if numbers else len(self.attempts) - 1
         return first, self.attempts[first:]
 

@@ -47,9 +47,7 @@ Identity = tuple[str, ...]
 
 def identity(stream: str, row: Mapping[str, object]) -> Identity:
     """What tells a row from others, whether it comes from the service or from a RECORD."""
-    return tuple(
-        "" if row.get(name) is None else str(row[name]) for name in KEPT_COLUMNS[stream]
-    )
+    return tuple("" if row.get(name) is None else str(row[name]) for name in KEPT_COLUMNS[stream])
 
 
 @dataclass(frozen=True, eq=False)
