@@ -430,7 +430,7 @@ def test_a_deselected_stream_keeps_its_offset_and_goes_on_when_it_is_selected_ag
             "ListIDs": ListIDs,
             "include_test_messages": True,
         },
-        "offset": None,
+        "offset": dict.fromkeys(offset) | {"ListIDs": []},
         "set_aside": [],
     }
     assert alone.records("message_opens") == []

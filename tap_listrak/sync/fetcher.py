@@ -16,8 +16,8 @@ from tap_listrak.sync.paging import TaskPages
 from tap_listrak.sync.tasks import FetchTask, Outcome, PageFetched, Part, TaskFinished
 from tap_listrak.sync.workers import Workers
 
-# Pages that may be asked for or wait for their turn, for each worker; of tasks that are not first
-# in the queue only half as many, so that the first may always go on.
+# Pages that may be asked for or wait for their turn, for each worker. A task may ask for more only
+# while half as many stand before and in it, so that what is first in the queue finds room.
 MAX_PAGES_PER_WORKER = 8
 
 
@@ -122,22 +122,23 @@ class Fetcher:
         for item in self._queue:
             if not self._has_idle_worker():
                 return
-            if isinstance(item, TaskPages):
-                is_stuck = item is self._queue[0] and not item.waiting
-                while self._has_idle_worker() and (
-                    is_stuck
-                    or (in_hand < self._max_pages and before + item.waiting < self._max_pages // 2)
-                ):
-                    number = item.next_page()
-                    if number is None:
-                        break
-                    self._request(item, number)
-                    in_hand += 1
-                    is_stuck = False
-                before += item.waiting
-            else:
+            if not isinstance(item, TaskPages):
                 before += 1
+                continue
+            while self._has_idle_worker() and self._may_request(item, in_hand, before):
+                number = item.next_page()
+                if number is None:
+                    break
+                self._request(item, number)
+                in_hand += 1
+            before += item.waiting
         self._extend_queue(in_hand)
+
+    def _may_request(self, item: TaskPages, in_hand: int, before: int) -> bool:
+        """Tell whether the bound allows one page more; `before` counts those ahead of the item."""
+        if item is self._queue[0] and not item.waiting:
+            return True  # or nothing would ever go on
+        return in_hand < self._max_pages and before + item.waiting < self._max_pages // 2
 
     def _extend_queue(self, in_hand: int) -> None:
         """Take steps from the walk, and fetch ahead the parents that it will need."""
@@ -148,7 +149,9 @@ class Fetcher:
             if not (is_short and self._request_parent()) and not self._step():
                 break
             room -= 1
-        while self._has_idle_worker() and room > 0 and self._request_parent():
+        while not self._is_walk_over and self._has_idle_worker() and room > 0:
+            if not self._request_parent():
+                return
             room -= 1
 
     def _step(self) -> bool:
