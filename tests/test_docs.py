@@ -241,7 +241,9 @@ def test_troubleshooting_holds_refusals_under_their_exit_code() -> None:
 def test_every_message_in_troubleshooting_is_one_that_the_tap_gives() -> None:
     texts = texts_of_the_code()
     for message, *_ in rows(TROUBLESHOOTING):
-        assert f"\n{message.removesuffix('…')}" in texts
+        starts = f"\n{message.removesuffix('…')}" in texts
+        # In front of an error, whose text follows behind a colon.
+        assert starts or f"\n{message.removesuffix(': …')}\n" in texts, message
 
 
 def test_the_numbers_of_what_is_set_aside_are_those_of_the_code() -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 from xml.sax.saxutils import escape
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from tap_listrak.config import parse_config
+from tap_listrak.config import Config, parse_config
 from tap_listrak.listrak.errors import InvalidValueError
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.values import boolean, integer, number
-from tap_listrak.streams import BY_NAME, resolve_tables
+from tap_listrak.singer_output import SingerOutput
+from tap_listrak.streams import BY_NAME, Stream, Table, resolve_tables
 from tests.support.published import COLUMNS, KEYS
+from tests.support.tap import Tap
 
 CONFIG = parse_config(
     {"username": "robot", "password": "hunter2", "start_date": "2025-01-01"},
@@ -337,3 +341,98 @@ def test_an_empty_row_has_no_key(stream: str) -> None:
 @pytest.mark.parametrize("stream", COLUMNS)
 def test_a_page_without_rows_has_no_records(stream: str) -> None:
     assert read(stream, list(COLUMNS[stream])) == ([], RowIssues())
+
+
+# What is written of records.
+
+anything = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0\x85\u2028"\\'))
+values = st.none() | anything | st.lists(anything, max_size=2) | st.dictionaries(anything, anything)
+
+
+@given(st.data())
+@pytest.mark.parametrize("stream", COLUMNS)
+def test_each_record_is_one_line_of_stdout_whatever_it_holds(
+    stream: str, data: st.DataObject
+) -> None:
+    columns = list(COLUMNS[stream])
+    make = msgspec.defstruct("Record", columns)
+    rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=3))
+    records = [make(*row) for row in rows]
+    stdout = io.BytesIO()
+    lines = encode_lines(records)
+    SingerOutput(stdout).write_records(stream, lines, datetime(2026, 7, 1, 12, 0, 0, 5))
+    *written, rest = stdout.getvalue().split(b"\n")
+    assert rest == b""
+    assert [json.loads(line, object_pairs_hook=list) for line in written] == [
+        json.loads(
+            json.dumps(
+                {
+                    "type": "RECORD",
+                    "stream": stream,
+                    "record": dict(zip(columns, row, strict=True)),
+                    "time_extracted": "2026-07-01T12:00:00.000005Z",
+                }
+            ),
+            object_pairs_hook=list,
+        )
+        for row in rows
+    ]
+    # Lists and messages are encoded one by one.
+    assert lines == b"".join(encode_lines([record]) for record in records)
+
+
+# Schemas.
+
+
+def nullable(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": ["null", kind], **more}
+
+
+UNREADABLE: list[dict[str, Any]] = [
+    nullable("array", items=nullable("object", properties={"Name": nullable("string")})),
+    nullable("array", items={"type": "object", "properties": {"Name": {"type": "string"}}}),
+    nullable("array", items={"type": "array", "items": {"type": "string"}}),
+    nullable("array", items={"type": "integer"}),
+    nullable("array", items={"type": "number"}),
+    nullable("array", items=nullable("string")),
+    nullable("object", properties={"Name": nullable("object", properties={})}),
+    nullable("object", properties={"Names": nullable("array", items={"type": "string"})}),
+    nullable("object", properties={"ID": nullable("integer"), "Share": nullable("number")}),
+    nullable("object", properties={"IsOn": nullable("boolean")}),
+    nullable("object", properties={"ID": {"type": ["integer", "string"]}}),
+    {"type": ["string", "integer"]},
+    {"type": ["null", "string", "array"], "items": {"type": "string"}},
+    {"type": "null"},
+    {"type": "date"},
+]
+
+
+@pytest.mark.parametrize("selected", [True, False])
+@pytest.mark.parametrize("schema", UNREADABLE, ids=str)
+def test_a_schema_with_a_column_that_cannot_be_read_is_refused(
+    schema: dict[str, Any], selected: bool
+) -> None:
+    table = TABLES[BY_NAME["message_opens"]]
+    properties = {**table.schema["properties"], "Odd": schema}
+    changed = replace(table, schema={**table.schema, "properties": properties})
+    columns = [*table.columns, "Odd"] if selected else table.columns
+    with pytest.raises(TypeError, match=r"message_opens\.Odd"):
+        RecordReader(changed, columns, CONFIG.timezone)
+
+
+def test_a_schema_that_cannot_be_read_ends_a_run_before_anything_is_asked(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_odd_column(config: Config) -> dict[Stream, Table]:
+        tables = resolve_tables(config)
+        tables[BY_NAME["lists"]].schema["properties"]["Odd"] = UNREADABLE[0]
+        return tables
+
+    monkeypatch.setattr("tap_listrak.cli.resolve_tables", with_odd_column)
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
+    run = tap.run()
+    assert run.code != 0
+    assert run.out == ""
+    assert len(run.lines("CRITICAL")) == 1
+    assert "TypeError: lists.Odd has a type that cannot be read" in run.err
+    assert tap.service.connections == 0

@@ -9,6 +9,7 @@ import pytest
 
 from fake_listrak import Ask, Reply, html
 from tap_listrak.sync import report
+from tests.support.accounts import list_ids, now
 from tests.support.tap import Tap, keys_emitted
 
 
@@ -16,19 +17,35 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
     tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
-    run = tap.run()
+    run = tap.run(clock=now)
     assert run.code == 0
     shape = re.compile(
-        r"INFO \w+ of list \d+(, message (\d+) of 8)? \(list (\d) of 3\): [\d,]+ rows so far, "
-        r"[\d,]+ a second, about \d+ min left\.",
+        r"INFO \w+ of list \d+(, message (?P<number>\d+) of (?P<count>\d+)"
+        r"( sent until (?P<until>\d{4}-\d\d-\d\d))?)? \(list (?P<list>\d) of 3\): "
+        r"[\d,]+ rows so far, [\d,]+ a second, about \d+ min left\.",
     )
     found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
-    lists = [int(match[3]) for match in found]
-    assert lists == sorted(lists)
-    assert set(lists) == {1, 2, 3}
-    of_first = [int(match[2]) for match in found if match[2] and match[3] == "1"]
-    assert of_first == sorted(of_first)
-    assert of_first[-1] > 1
+    assert list(dict.fromkeys(match["list"] for match in found)) == ["1", "2", "3"]
+    # The messages of one year, and then those of the half year to the run's start.
+    account = tap.service.account
+    sent = [str(row["SendDate"]) for row in account.messages(min(list_ids(account)))]
+    old = sum(date < "2026-01-01" for date in sent)
+    new = len(sent) - old
+    assert old > 1
+    assert new > 1
+    of_first = [match for match in found if match["number"] and match["list"] == "1"]
+    assert list(dict.fromkeys(match.group("number", "count", "until") for match in of_first)) == [
+        *((str(number), str(old), "2026-01-01") for number in range(1, old + 1)),
+        *((str(number), str(new), None) for number in range(1, new + 1)),
+    ]
+
+
+def test_progress_names_no_list_before_the_lists_have_come(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    first = next(line for line in tap.run().lines("INFO") if "rows so far" in line)
+    assert first == "INFO waiting for Listrak: 0 rows so far, 0 a second."
 
 
 def test_progress_counts_the_lists_that_a_resumed_run_has_left(
@@ -38,7 +55,7 @@ def test_progress_counts_the_lists_that_a_resumed_run_has_left(
     halfway = next(
         state
         for state in whole.states
-        if state["bookmarks"]["message_opens"].get("offset", {}).get("ListIDs")
+        if state["bookmarks"].get("message_opens", {}).get("offset", {}).get("ListIDs")
     )
     done = len(halfway["bookmarks"]["message_opens"]["offset"]["ListIDs"])
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)

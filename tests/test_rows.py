@@ -469,8 +469,17 @@ def test_a_value_that_cannot_be_read_sets_its_message_aside_and_names_the_field(
     assert (owed["stream"], owed["MsgID"]) == (stream, int(odd))
 
 
-@pytest.mark.parametrize("date", ["9999-12-31T23:59:59", "9999-12-31T23:59:59.9999999-01:00"])
-def test_a_date_beyond_the_calendar_sets_its_message_aside(date: str, make_tap: MakeTap) -> None:
+@pytest.mark.parametrize(
+    ("date", "held"),
+    [
+        ("9999-12-31T23:59:59", "9999-12-31T23:59:59.999999Z"),
+        ("9999-12-31T23:59:59.9999999-01:00", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:30:00+01:00", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_date_beyond_the_calendar_is_held_at_its_first_or_last_instant(
+    date: str, held: str, make_tap: MakeTap
+) -> None:
     account = small(lists=1)
     config = {"start_date": "2026-04-01", "timezone": "America/New_York"}
     tap = make_tap(account, config)
@@ -485,5 +494,12 @@ def test_a_date_beyond_the_calendar_sets_its_message_aside(date: str, make_tap: 
     )
     run = tap.run(clock=now)
     assert run.code == 0
-    assert len(run.lines("WARNING")) == 1
-    assert [each["MsgID"] for each in debts(run)] == [odd]
+    assert run.lines("WARNING") == []
+    assert debts(run) == []
+    (record,) = [
+        each
+        for each in run.records("message_unsubs")
+        if (each["MsgID"], each["EmailAddress"]) == (odd, "ana@example.com")
+    ]
+    assert record["AdditionDate"] == held
+    assert record["RemovalDate"] == "2026-06-01T04:00:00Z"

@@ -132,9 +132,10 @@ class Report:
     def _line(self, seconds: float, silent: float) -> str:
         """Describe a run so many seconds old, to which Listrak has not replied for so many."""
         records = sum(self._records.values())
-        number = min(self._lists_finished + 1, self._lists)
-        line = f"{self._position} (list {number} of {self._lists}): "
-        line += f"{records:,} rows so far, {records / seconds:,.0f} a second"
+        line = self._position
+        if self._lists:
+            line += f" (list {min(self._lists_finished + 1, self._lists)} of {self._lists})"
+        line += f": {records:,} rows so far, {records / seconds:,.0f} a second"
         done = (self._lists_finished + self._share) / self._lists if self._lists else 0.0
         if done:
             minutes = seconds * (1 - done) / done / 60

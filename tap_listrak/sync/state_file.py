@@ -112,7 +112,7 @@ def _migrate_shared_keys(value: dict[str, Any], bookmarks: dict[str, Any]) -> No
     covers, set_aside = value.get("covers"), value.get("set_aside")
     read_scope(covers, "covers")
     for name, entry in bookmarks.items():
-        if name in BY_NAME and BY_NAME[name].replication_key:
+        if covers and name in BY_NAME and BY_NAME[name].replication_key:
             entry.setdefault("covers", covers)
     if not isinstance(set_aside, (list, type(None))):
         raise UsageError("In the state, set_aside must be an array.")
