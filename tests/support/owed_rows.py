@@ -124,7 +124,7 @@ def read_claim(state: Mapping[str, Any] | None, stream: str) -> Claim:
         offset_end = None  # an older state's, which a merge has kept
     return Claim(
         bookmark,
-        frozenset(covers["ListIDs"]) if covers.get("ListIDs") is not None else None,
+        frozenset(covers["ListIDs"]) if covers.get("start_date") else None,
         _optional(covers.get("start_date")),
         covers.get("include_test_messages") in (None, True),
         offset_end,
@@ -150,6 +150,7 @@ class OwedRows:
     stored: dict[str, set[Identity]] = field(default_factory=dict)
     bound: dict[str, set[RecordedRow]] = field(default_factory=dict)
     ever_hidden: set[int] = field(default_factory=set)
+    once_set_aside: set[RecordedRow] = field(default_factory=set)
 
     def begin_run(self, attempt: Attempt) -> None:
         """Note what a run can see."""
@@ -191,10 +192,23 @@ class OwedRows:
         return [
             row
             for stream, rows in self.bound.items()
-            for debts in [read_claim(kept, stream).debts]
+            for claim in [read_claim(kept, stream)]
             for row in rows
-            if not self._is_stored(row) and not any(debt.holds(row) for debt in debts)
+            if not self._is_stored(row) and not self._is_still_owed(row, claim)
         ]
+
+    def _is_still_owed(self, row: RecordedRow, claim: Claim) -> bool:
+        """Whether a row that is not stored is set aside, or was and will be in the next range.
+
+        What was set aside under one time zone and asked for under another has another end.
+        """
+        if any(debt.holds(row) for debt in claim.debts):
+            self.once_set_aside.add(row)
+            return True
+        if row not in self.once_set_aside or claim.bookmark is None:
+            return False
+        start = claim.bookmark - SHORTEST_LOOKBACK + ZONE_SLACK
+        return row.wall.replace(tzinfo=timezone.utc) >= start
 
     def lost_in_the_end(self) -> list[RecordedRow]:
         """Return the rows that are lost, after complete runs of everything without any fault.
