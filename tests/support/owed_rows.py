@@ -10,9 +10,10 @@ it was given, and from what could be seen in that run and in the runs that began
   range began: what came or showed up in between may have been passed already.
 - Where these runs differ in start_date or timezone, the narrower range.
 
-What is left of it after what the entry says it has set aside must be in the warehouse. Rows that
-arrive late do so within HOURS_LATE, and none is dated near a start_date, so that no time zone in
-use makes a difference.
+What is left of it after what the entry says it has set aside must be in the warehouse. So must all
+that is claimed and lies so far before the bookmark that it cannot have come late, of messages that
+could always be seen. Rows that arrive late do so within HOURS_LATE, and none is dated near a
+start_date, so that no time zone in use makes a difference.
 """
 
 from __future__ import annotations
@@ -191,11 +192,32 @@ class OwedRows:
                 self._bind_parents(stream, given)
         return [
             row
-            for stream, rows in self.bound.items()
+            for stream in self.account.rows
+            for rows in [self.bound.get(stream, set())]
             for claim in [read_claim(kept, stream)]
-            for row in rows
+            for row in rows | self._claimed(stream, claim)
             if not self._is_stored(row) and not self._is_still_owed(row, claim)
         ]
+
+    def _claimed(self, stream: str, claim: Claim) -> set[RecordedRow]:
+        """Return rows that a claim speaks for, whatever was given and asked before."""
+        if not (claim.bookmark and claim.start_date and claim.lists):
+            return set()
+        start = claim.start_date.replace(tzinfo=None)
+        end = claim.bookmark.replace(tzinfo=None) - timedelta(hours=HOURS_LATE) - ZONE_SLACK
+        unseen = self.ever_hidden | (set() if claim.with_tests else self.account.tests)
+        return {
+            row
+            for row in self.account.rows[stream]
+            if row.list_id in claim.lists
+            and row.msg_id not in unseen
+            and start <= self._sent(row) <= row.wall < end
+        }
+
+    def _sent(self, row: RecordedRow) -> datetime:
+        """When the message of a row was sent; of another row, its own date."""
+        message = self.account.messages_by_id.get(row.msg_id or 0)
+        return message.wall if message else row.wall
 
     def _is_still_owed(self, row: RecordedRow, claim: Claim) -> bool:
         """Whether a row that is not stored is set aside, or was and will be in the next range.
@@ -215,21 +237,18 @@ class OwedRows:
 
         Rows of a message that was hidden in some run count only if another run owed them.
         """
-        start = self.attempts[-1].start_date.replace(tzinfo=None)
+        last = self.attempts[-1]
+        start = last.start_date.replace(tzinfo=None)
+        unwanted = set() if last.with_tests else self.account.tests
         return [
             row
             for stream, rows in self.account.rows.items()
             for row in rows
-            if self._is_since(row, start)
+            if (stream == "lists" or start <= self._sent(row))
+            and row.msg_id not in unwanted
             and (row.msg_id not in self.ever_hidden or row in self.bound.get(stream, ()))
             and not self._is_stored(row)
         ]
-
-    def _is_since(self, row: RecordedRow, start: datetime) -> bool:
-        if row.stream == "lists":
-            return True
-        message = self.account.messages_by_id.get(row.msg_id or 0)
-        return row.wall >= start and (message is None or message.wall >= start)
 
     def _is_stored(self, row: RecordedRow) -> bool:
         is_there = row.identity in self.stored.get(row.stream, ())
@@ -286,7 +305,7 @@ class OwedRows:
         """Whether all these runs could see a row's message, sent within this range."""
         assert row.msg_id is not None
         is_test = row.msg_id in self.account.tests
-        return start <= self.account.messages_by_id[row.msg_id].wall < end and all(
+        return start <= self._sent(row) < end and all(
             row.msg_id in each.shown and (each.with_tests or not is_test) for each in attempts
         )
 
