@@ -366,8 +366,14 @@ class History:
         self._add(stream, message.list_id, msg_id, wire, wall)
 
     def _unwanted(self) -> set[int]:
-        is_wanted = self._config.get("include_test_messages", True)
-        return set() if is_wanted else self._account.tests
+        start = self._config["start_date"]
+        early = {
+            msg_id
+            for msg_id, row in self._account.messages_by_id.items()
+            if f"{row.wall:%Y-%m-%dT%H:%M:%SZ}" < start
+        }
+        with_tests = self._config.get("include_test_messages", True)
+        return early if with_tests else early | self._account.tests
 
     def _lists(self) -> set[int]:
         return set(self._account.lists_by_id)
@@ -696,7 +702,7 @@ class History:
         for stream in BOOKMARK_KEYS:
             claim = read_claim(state, stream)
             is_whole = claim.bookmark == self._clock.replace(tzinfo=UTC) and not claim.offset_end
-            # What was owed of a test message may be so until test messages are wanted again.
+            # What was owed of a message may be so until the config wants that message again.
             debts = [debt for debt in claim.debts if debt.msg_id not in self._unwanted()]
             if debts or not is_whole or not self._lists() <= (claim.lists or set()):
                 self._fail("unfinished", f"{stream}: {claim}")

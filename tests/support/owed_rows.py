@@ -272,12 +272,16 @@ class OwedRows:
         end = min(_wall(after.bookmark, each.zone) for each in attempts)
         last = attempts[-1]
         lists = last.lists if after.lists is None else last.lists & after.lists
+        # What was set aside and still is owes this range as well, be it shown or not.
+        still_owed = {(each.list_id, each.msg_id) for each in before.debts}
+        still_owed &= {(each.list_id, each.msg_id) for each in after.debts}
         for row in self.account.rows[stream]:
             if row.list_id not in lists or row.arrived > first:
                 continue
             start = from_bookmark if before.covers(row.list_id, last) else from_start
-            is_asked = stream not in MESSAGE_STREAMS or self._is_shown(
-                row, from_start, end, attempts
+            is_asked = stream not in MESSAGE_STREAMS or (
+                self._is_wanted(row, from_start, end, attempts)
+                and ((row.list_id, row.msg_id) in still_owed or self._is_shown(row, attempts))
             )
             if is_asked and start <= row.wall < end:
                 bound.add(row)
@@ -296,18 +300,21 @@ class OwedRows:
         end = min(_wall(until, each.zone) for each in attempts)
         for row in self.account.rows["messages"]:
             is_listed = row.list_id in attempt.lists and row.arrived <= first
-            if is_listed and self._is_shown(row, start, end, attempts):
+            is_wanted = self._is_wanted(row, start, end, attempts)
+            if is_listed and is_wanted and self._is_shown(row, attempts):
                 bound.add(row)
 
-    def _is_shown(
+    def _is_wanted(
         self, row: RecordedRow, start: datetime, end: datetime, attempts: list[Attempt]
     ) -> bool:
-        """Whether all these runs could see a row's message, sent within this range."""
-        assert row.msg_id is not None
+        """Whether all these runs want a row's message, sent within this range."""
         is_test = row.msg_id in self.account.tests
-        return start <= self._sent(row) < end and all(
-            row.msg_id in each.shown and (each.with_tests or not is_test) for each in attempts
-        )
+        are_tests_wanted = all(each.with_tests for each in attempts)
+        return start <= self._sent(row) < end and (are_tests_wanted or not is_test)
+
+    def _is_shown(self, row: RecordedRow, attempts: list[Attempt]) -> bool:
+        """Whether all these runs could see a row's message."""
+        return all(row.msg_id in each.shown for each in attempts)
 
 
 def _wall(moment: datetime, zone: tzinfo) -> datetime:
