@@ -1,5 +1,8 @@
 # `make` lists the targets. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
+# make histories HISTORIES_SECONDS=60 HISTORIES_SEED=5000
+HISTORIES_SECONDS ?= 3600
+HISTORIES_SEED ?= 1
 
 CODE := benchmarks examples fake_listrak tap_listrak tests
 PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
@@ -11,7 +14,7 @@ LEAST := .venv-least/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
 
-.PHONY: help demo test least compat airflow bench clean
+.PHONY: help demo test histories mutants least compat airflow bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -31,6 +34,13 @@ test: $(DEV) ## Check style and types, run the tests
 
 least: $(LEAST) ## Run the tests with the least versions that setup.py allows
 	.venv-least/bin/pytest -n 2
+
+histories: $(DEV) ## Play random histories of runs, kills and faults, for an hour
+	.venv/bin/python -m tests.support.histories --processes 2 \
+		--first $(HISTORIES_SEED) --seconds $(HISTORIES_SECONDS)
+
+mutants: $(DEV) ## See whether the histories notice defects in copies of the tap (half an hour)
+	.venv/bin/python -m tests.support.mutants
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile

@@ -10,9 +10,10 @@ it was given, and from what could be seen in that run and in the runs that began
   range began: what came or showed up in between may have been passed already.
 - Where these runs differ in start_date or timezone, the narrower range.
 
-What is left of it after what the entry says it has set aside must be in the warehouse. Rows that
-arrive late do so within HOURS_LATE, and none is dated near a start_date, so that no time zone in
-use makes a difference.
+What is left of it after what the entry says it has set aside must be in the warehouse. So must all
+that is claimed and lies so far before the bookmark that it cannot have come late, of messages that
+could always be seen. Rows that arrive late do so within HOURS_LATE, and none is dated near a
+start_date, so that no time zone in use makes a difference.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def read_claim(state: Mapping[str, Any] | None, stream: str) -> Claim:
         offset_end = None  # an older state's, which a merge has kept
     return Claim(
         bookmark,
-        frozenset(covers["ListIDs"]) if covers.get("ListIDs") is not None else None,
+        frozenset(covers["ListIDs"]) if covers.get("start_date") else None,
         _optional(covers.get("start_date")),
         covers.get("include_test_messages") in (None, True),
         offset_end,
@@ -150,6 +151,7 @@ class OwedRows:
     stored: dict[str, set[Identity]] = field(default_factory=dict)
     bound: dict[str, set[RecordedRow]] = field(default_factory=dict)
     ever_hidden: set[int] = field(default_factory=set)
+    once_set_aside: set[RecordedRow] = field(default_factory=set)
 
     def begin_run(self, attempt: Attempt) -> None:
         """Note what a run can see."""
@@ -190,32 +192,63 @@ class OwedRows:
                 self._bind_parents(stream, given)
         return [
             row
-            for stream, rows in self.bound.items()
-            for debts in [read_claim(kept, stream).debts]
-            for row in rows
-            if not self._is_stored(row) and not any(debt.holds(row) for debt in debts)
+            for stream in self.account.rows
+            for rows in [self.bound.get(stream, set())]
+            for claim in [read_claim(kept, stream)]
+            for row in rows | self._claimed(stream, claim)
+            if not self._is_stored(row) and not self._is_still_owed(row, claim)
         ]
+
+    def _claimed(self, stream: str, claim: Claim) -> set[RecordedRow]:
+        """Return rows that a claim speaks for, whatever was given and asked before."""
+        if not (claim.bookmark and claim.start_date and claim.lists):
+            return set()
+        start = claim.start_date.replace(tzinfo=None)
+        end = claim.bookmark.replace(tzinfo=None) - timedelta(hours=HOURS_LATE) - ZONE_SLACK
+        unseen = self.ever_hidden | (set() if claim.with_tests else self.account.tests)
+        return {
+            row
+            for row in self.account.rows[stream]
+            if row.list_id in claim.lists
+            and row.msg_id not in unseen
+            and start <= self._sent(row) <= row.wall < end
+        }
+
+    def _sent(self, row: RecordedRow) -> datetime:
+        """When the message of a row was sent; of another row, its own date."""
+        message = self.account.messages_by_id.get(row.msg_id or 0)
+        return message.wall if message else row.wall
+
+    def _is_still_owed(self, row: RecordedRow, claim: Claim) -> bool:
+        """Whether a row that is not stored is set aside, or was and will be in the next range.
+
+        What was set aside under one time zone and asked for under another has another end.
+        """
+        if any(debt.holds(row) for debt in claim.debts):
+            self.once_set_aside.add(row)
+            return True
+        if row not in self.once_set_aside or claim.bookmark is None:
+            return False
+        start = claim.bookmark - SHORTEST_LOOKBACK + ZONE_SLACK
+        return row.wall.replace(tzinfo=timezone.utc) >= start
 
     def lost_in_the_end(self) -> list[RecordedRow]:
         """Return the rows that are lost, after complete runs of everything without any fault.
 
         Rows of a message that was hidden in some run count only if another run owed them.
         """
-        start = self.attempts[-1].start_date.replace(tzinfo=None)
+        last = self.attempts[-1]
+        start = last.start_date.replace(tzinfo=None)
+        unwanted = set() if last.with_tests else self.account.tests
         return [
             row
             for stream, rows in self.account.rows.items()
             for row in rows
-            if self._is_since(row, start)
+            if (stream == "lists" or start <= self._sent(row))
+            and row.msg_id not in unwanted
             and (row.msg_id not in self.ever_hidden or row in self.bound.get(stream, ()))
             and not self._is_stored(row)
         ]
-
-    def _is_since(self, row: RecordedRow, start: datetime) -> bool:
-        if row.stream == "lists":
-            return True
-        message = self.account.messages_by_id.get(row.msg_id or 0)
-        return row.wall >= start and (message is None or message.wall >= start)
 
     def _is_stored(self, row: RecordedRow) -> bool:
         is_there = row.identity in self.stored.get(row.stream, ())
@@ -239,12 +272,16 @@ class OwedRows:
         end = min(_wall(after.bookmark, each.zone) for each in attempts)
         last = attempts[-1]
         lists = last.lists if after.lists is None else last.lists & after.lists
+        # What was set aside and still is owes this range as well, be it shown or not.
+        still_owed = {(each.list_id, each.msg_id) for each in before.debts}
+        still_owed &= {(each.list_id, each.msg_id) for each in after.debts}
         for row in self.account.rows[stream]:
             if row.list_id not in lists or row.arrived > first:
                 continue
             start = from_bookmark if before.covers(row.list_id, last) else from_start
-            is_asked = stream not in MESSAGE_STREAMS or self._is_shown(
-                row, from_start, end, attempts
+            is_asked = stream not in MESSAGE_STREAMS or (
+                self._is_wanted(row, from_start, end, attempts)
+                and ((row.list_id, row.msg_id) in still_owed or self._is_shown(row, attempts))
             )
             if is_asked and start <= row.wall < end:
                 bound.add(row)
@@ -263,18 +300,21 @@ class OwedRows:
         end = min(_wall(until, each.zone) for each in attempts)
         for row in self.account.rows["messages"]:
             is_listed = row.list_id in attempt.lists and row.arrived <= first
-            if is_listed and self._is_shown(row, start, end, attempts):
+            is_wanted = self._is_wanted(row, start, end, attempts)
+            if is_listed and is_wanted and self._is_shown(row, attempts):
                 bound.add(row)
 
-    def _is_shown(
+    def _is_wanted(
         self, row: RecordedRow, start: datetime, end: datetime, attempts: list[Attempt]
     ) -> bool:
-        """Whether all these runs could see a row's message, sent within this range."""
-        assert row.msg_id is not None
+        """Whether all these runs want a row's message, sent within this range."""
         is_test = row.msg_id in self.account.tests
-        return start <= self.account.messages_by_id[row.msg_id].wall < end and all(
-            row.msg_id in each.shown and (each.with_tests or not is_test) for each in attempts
-        )
+        are_tests_wanted = all(each.with_tests for each in attempts)
+        return start <= self._sent(row) < end and (are_tests_wanted or not is_test)
+
+    def _is_shown(self, row: RecordedRow, attempts: list[Attempt]) -> bool:
+        """Whether all these runs could see a row's message."""
+        return all(row.msg_id in each.shown for each in attempts)
 
 
 def _wall(moment: datetime, zone: tzinfo) -> datetime:
