@@ -189,8 +189,8 @@ def due(cell: Cell) -> str:
         return "healed"
     if not error.is_deferrable or cell.operation in OF_PARENTS:
         return "stopped"
-    # A stream of which not one page came ends the run at its end, for all that is set aside.
-    return "stopped" if cell.kind == "everywhere" and cell.page == "1" else "set aside"
+    # A stream of which nothing came whole ends the run at its end, for all that is set aside.
+    return "stopped" if cell.kind == "everywhere" else "set aside"
 
 
 def debts_due(cell: Cell, struck: Iterable[int]) -> dict[int, int | None]:

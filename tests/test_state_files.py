@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS
-from tests.support.runs import scope
+from tests.support.runs import NO_OFFSET, scope
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
@@ -40,10 +40,11 @@ def final_bookmarks(run: Run) -> set[str]:
     """Where all bookmarks stand; the entries hold each of their keys, and nothing is owed."""
     entries = run.states[-1]["bookmarks"]
     assert entries.keys() == {stream.name for stream in STREAMS}
-    assert entries["lists"] == entries["messages"] == {"offset": None}
+    assert entries["lists"] == entries["messages"] == {"offset": NO_OFFSET}
     for name, field in BOOKMARKS.items():
         assert entries[name].keys() == {field, "covers", "offset", "set_aside"}
-        assert (entries[name]["offset"], entries[name]["set_aside"]) == (None, [])
+        assert [*entries[name]["offset"].values()] == [*NO_OFFSET.values()]
+        assert entries[name]["set_aside"] == []
     return {entries[name][field] for name, field in BOOKMARKS.items()}
 
 

@@ -98,7 +98,9 @@ def read_entry(
     offset = entry.get("offset")
     if key and entry and key not in entry and not offset:
         LOGGER.warning("In the state, %s holds no %s.", where, key)
-    progress = _range(stream, offset, f"{where}.offset") if _holds_anything(offset) else None
+    # Singer's libraries leave an empty object where there is no offset.
+    is_unfinished = bool(offset) and _holds_anything(offset)
+    progress = _range(stream, offset, f"{where}.offset") if is_unfinished else None
     if progress:
         _check_not_ahead(progress.end, now, lookback, f"{where}.offset.end")
     set_aside = entry.get("set_aside") or []
@@ -179,7 +181,7 @@ def _written(value: dict[str, Any], where: str) -> WrittenPage | None:
 
 def _holds_anything(value: Any) -> bool:
     """Tell whether a value is more than null, or an object of nulls and empty arrays."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return any(inner not in (None, []) for inner in value.values())
     return value is not None
 

@@ -81,6 +81,22 @@ def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+NO_OFFSET: dict[str, Any] = {
+    "start_date": None,
+    "start": None,
+    "end": None,
+    "include_test_messages": None,
+    "timezone": None,
+    "ListIDs": [],
+    "ListID": None,
+    "SendDate": None,
+    "MsgID": None,
+    "Page": None,
+    "Digest": None,
+}
+"""The offset of a stream whose range is complete; contacts have AdditionDate for SendDate."""
+
+
 def is_finished(state: dict[str, Any]) -> bool:
     """Whether a state holds no unfinished range."""
     offsets = (entry.get("offset") or {} for entry in state["bookmarks"].values())
