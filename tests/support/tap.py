@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -100,7 +101,14 @@ class Tap:
         """Run the tap through its entry point, in this process; waits are noted, not waited."""
         given: dict[str, Any] = {"clock": clock} if clock else {}
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
-        with _signals_kept(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            _signals_kept(),
+            # It freezes what it finds, once in its process. Here that would be the garbage of the
+            # runs before, with their connections.
+            patch("gc.freeze"),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             try:
                 code = main(self.arguments(*flags, **files), sleep=self.waits.append, **given)
             except SystemExit as ended:
