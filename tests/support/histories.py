@@ -244,6 +244,7 @@ class History:
         self._runs = 0
         self._numbers = itertools.count(1)
         self._victims: list[int] = []
+        self._unseen_since: dict[int, datetime] = {}
         self._config: dict[str, Any] = {
             "start_date": f"{rng.choice(START_DATES):%Y-%m-%dT%H:%M:%SZ}",
             "concurrency": rng.choice((1, 4)),
@@ -383,7 +384,7 @@ class History:
     def _pass_time(self) -> None:
         rng, account = self._rng, self._account
         before = self._clock
-        step = rng.choice((timedelta(minutes=7), timedelta(hours=5), timedelta(days=1)))
+        step = timedelta(minutes=rng.choice((7, 5 * 60, 24 * 60, 48 * 60)))
         self._clock += step * rng.randint(1, 3)
         late = before - timedelta(hours=HOURS_LATE) + timedelta(minutes=5)
         since = late if rng.random() < 0.5 else before
@@ -418,26 +419,36 @@ class History:
         rng, account = self._rng, self._account
         for list_id in sorted(self._lists()):
             if list_id in account.revoked:
-                if rng.random() < 0.5:
+                if rng.random() < 0.5 or self._is_long_unseen(list_id):
                     account.revoked.discard(list_id)
                     self._tell(f"  list {list_id} is granted again")
             elif rng.random() < 0.08 and len(account.visible_lists()) > 1:
                 account.revoked.add(list_id)
+                self._unseen_since[list_id] = self._clock
                 self._tell(f"  list {list_id} is revoked")
         for msg_id in sorted(account.messages_by_id):
             chance = 0.15 if msg_id in self._victims else 0.03
             for name, hidden in (("denied", account.hidden), ("not listed", account.unlisted)):
                 if msg_id in hidden:
-                    if rng.random() < 0.6:
+                    if rng.random() < 0.6 or self._is_long_unseen(msg_id):
                         hidden.discard(msg_id)
                         self._tell(f"  message {msg_id} is no longer {name}")
                 elif rng.random() < chance:
                     hidden.add(msg_id)
+                    self._unseen_since.setdefault(msg_id, self._clock)
                     self._tell(f"  message {msg_id} is {name}")
         if rng.random() < 0.25:
             account.page_size = rng.randint(1, 4)
             self._tell(f"  the page size is {account.page_size}")
+        for number in self._unseen_since.keys() - (
+            account.revoked | account.hidden | account.unlisted
+        ):
+            del self._unseen_since[number]
         account.changed()
+
+    def _is_long_unseen(self, number: int) -> bool:
+        """Whether a list or message was away for so long that the tap may soon forget it."""
+        return self._clock - self._unseen_since[number] > timedelta(days=15)
 
     def _change_config(self) -> None:
         rng = self._rng
@@ -448,6 +459,7 @@ class History:
                 (
                     ("start_date", f"{rng.choice(START_DATES):%Y-%m-%dT%H:%M:%SZ}"),
                     ("timezone", rng.choice(ZONES)),
+                    ("list_ids", self._choose_lists()),
                     ("list_ids", self._choose_lists()),
                     ("include_test_messages", rng.random() < 0.5),
                     ("interval_days", rng.choice((10, 30, 365))),

@@ -80,12 +80,6 @@ MUTANTS: Final = (
         "        self._pass(task, task.end)\n",
     ),
     Mutant(
-        "a debt that grows keeps its page",
-        "sync/state.py",
-        "wider = wider._replace(written=None)",
-        "pass",
-    ),
-    Mutant(
         "a debt is dropped when a reply lacks its message",
         "sync/state.py",
         "(dropped if seen.is_gone(now) else kept).append(seen)",
