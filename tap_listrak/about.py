@@ -16,7 +16,7 @@ _PYTHON = "Programming Language :: Python :: 3."
 
 
 def about() -> dict[str, Any]:
-    """Give the object: name, versions, capabilities and, as a JSON schema, the settings."""
+    """Return the object: name, versions, capabilities and, as a JSON schema, the settings."""
     package = metadata.metadata("tap-listrak")
     classifiers = package.get_all("Classifier") or []
     return {
@@ -52,7 +52,7 @@ def _setting(name: str, option: Option) -> dict[str, Any]:
 
 
 def label(name: str) -> str:
-    """Give an option's name as words: `list_ids` as List IDs."""
+    """Return an option's name as words: `list_ids` as List IDs."""
     words = name.replace("_", " ").capitalize().split()
     written = {"ids": "IDs", "Wsdl": "WSDL", "url": "URL", "Timezone": "Time zone"}
     return " ".join(written.get(word, word) for word in words)

@@ -1,4 +1,4 @@
-"""The command line's flags, and a help that teaches them."""
+"""The command line's flags, and their help."""
 
 from __future__ import annotations
 

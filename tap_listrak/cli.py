@@ -28,10 +28,10 @@ from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import resolve_tables
+from tap_listrak.sync.readers import build_readers
 from tap_listrak.sync.report import CallMetrics, Report
 from tap_listrak.sync.runner import Runner
 from tap_listrak.sync.state_file import parse_state
-from tap_listrak.sync.walk import build_readers
 from tap_listrak.sync.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")

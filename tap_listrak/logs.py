@@ -55,7 +55,7 @@ def set_up_logging() -> SecretsHidden:
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
     logging.captureWarnings(True)
-    # Line upon line on every type of the WSDL, at each start.
+    # It logs every type of the WSDL at each start.
     logging.getLogger("zeep").setLevel(logging.INFO)
     if not known:
         LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")

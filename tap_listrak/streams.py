@@ -55,6 +55,11 @@ class Stream:
         return self.parent_key == "MsgID"
 
     @property
+    def is_by_list(self) -> bool:
+        """Whether rows are asked for list by list, and no other stream is asked by them."""
+        return self.parent_key == "ListID" and self not in PARENTS
+
+    @property
     def is_paged(self) -> bool:
         """Whether the operation gives its rows page by page."""
         return "Page" in self.arguments

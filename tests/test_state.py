@@ -66,6 +66,7 @@ def progresses(draw: some.DrawFn, stream: Stream) -> StreamProgress:
             INSTANTS,
             some.booleans(),
             zones,
+            some.none() | some.integers(1, 3650),
             lists,
             checkpoints(stream),
         )

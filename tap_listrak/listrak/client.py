@@ -81,7 +81,10 @@ class CallObserver(Protocol):
 
 
 class PageReader:
-    """Reads the pages of one stream: all `columns`, of which only `selected` are emitted."""
+    """Reads the pages of one stream.
+
+    The records of parents hold more columns than the `selected`, which alone are emitted.
+    """
 
     def __init__(self, records: RecordReader, selected: tuple[str, ...]) -> None:
         self._records = records

@@ -11,7 +11,7 @@ within the rows but the texts that it reads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +55,23 @@ def encode_lines(records: list[Record]) -> bytes:
 class RecordReader:
     """Reads the rows of one stream into records with these columns."""
 
-    def __init__(self, table: Table, columns: Iterable[str], zone: BaseTzInfo) -> None:
-        """Prepare both ways of reading. Raises TypeError for a schema that neither can read."""
+    def __init__(
+        self,
+        table: Table,
+        columns: Iterable[str],
+        zone: BaseTzInfo,
+        *,
+        hints: Collection[str] = (),
+    ) -> None:
+        """Prepare both ways of reading. Raises TypeError for a schema that neither can read.
+
+        An unreadable value of a column among the `hints`, which is not emitted, is null.
+        """
         check_schema(table)
         self.stream = table.stream
         self._properties: dict[str, Any] = table.schema["properties"]
         self._columns = tuple(columns)
+        self._hints = hints
         self._absent_values = table.absent_values
         parent_key = self.stream.parent_key
         # The parent's key comes from the request, the absent values from the config.
@@ -119,6 +130,8 @@ class RecordReader:
             try:
                 values[column] = read_elements(elements, self._properties[column], convert)
             except ValueError as exc:
+                if column in self._hints:
+                    continue
                 # The value itself stays out of the log: it may be a contact's data.
                 raise make_error(Condition.INVALID_VALUE, f"field {column}: {exc}") from exc
         return values

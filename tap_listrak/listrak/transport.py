@@ -27,7 +27,7 @@ from tap_listrak.listrak.faults import Condition, error_from_exception, make_err
 MAX_CONNECT_SECONDS = 30
 # A Retry-After beyond this many seconds is not obeyed in full.
 MAX_RETRY_AFTER = 300.0
-# The largest honest replies, a year's messages of a busy list, stay below a tenth of this.
+# The largest replies known, a year's messages of a busy list, stay below a tenth of this.
 MAX_REPLY_BYTES = 64 * 2**20
 
 

@@ -7,6 +7,7 @@ retries. What is decided here tells the odd message from a broken service.
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeGuard
 
 from tap_listrak.listrak.errors import ListrakError
 from tap_listrak.streams import Stream
@@ -14,14 +15,19 @@ from tap_listrak.sync.tasks import FetchTask, Part
 
 # So many parts of one stream in a row, none of which succeeds, show a broken service.
 MAX_FAILED_IN_A_ROW = 5
-# More parts set aside in one run, or in all, are no odd ones out.
+# More parts set aside in one run, or in all, are not a few bad messages.
 MAX_DEFERRED_IN_A_RUN = 100
 MAX_DEFERRED = 1000
 
 
-def can_defer(task: FetchTask, error: BaseException) -> bool:
-    """Tell whether the run can set this task aside for this error."""
-    return task.can_be_deferred and isinstance(error, ListrakError) and error.is_deferrable
+def ends_every_task(error: BaseException) -> bool:
+    """Tell whether all that is asked would fail with this error, so that the run ends at once."""
+    return not (isinstance(error, ListrakError) and error.is_deferrable)
+
+
+def can_defer(error: BaseException, task: FetchTask) -> TypeGuard[ListrakError]:
+    """Tell whether the run can set this task aside for this error, and go on."""
+    return task.can_be_deferred and not ends_every_task(error)
 
 
 class FailurePolicy:
@@ -35,6 +41,7 @@ class FailurePolicy:
         self._deferred: set[Part] = set()
         self._succeeded: set[Stream] = set()
         self._last_errors: dict[Stream, ListrakError] = {}
+        self._last_error: ListrakError | None = None
 
     def succeeded(self, task: FetchTask) -> None:
         """Count a task of which all pages came, if with it its part is whole."""
@@ -48,10 +55,12 @@ class FailurePolicy:
         `deferred` is how many parts are set aside now, in all streams.
         """
         stream = task.stream
-        if not task.is_owed:
-            self._deferred.add(task.part)
-            self._failed_in_a_row[stream] += 1
-            self._last_errors[stream] = error
+        self._last_error = error
+        if task.is_owed:
+            return None
+        self._deferred.add(task.part)
+        self._failed_in_a_row[stream] += 1
+        self._last_errors[stream] = error
         if self._failed_in_a_row[stream] >= MAX_FAILED_IN_A_ROW:
             return error.prefixed(
                 f"{MAX_FAILED_IN_A_ROW} of {stream.name} in a row failed, the last with: "
@@ -60,8 +69,18 @@ class FailurePolicy:
             return error.prefixed(
                 f"More than {MAX_DEFERRED_IN_A_RUN} were set aside in this run, the last with: "
             )
-        if deferred > MAX_DEFERRED:
-            return error.prefixed(f"More than {MAX_DEFERRED:,} are set aside, the last with: ")
+        return self.error_of_too_many(deferred)
+
+    def error_of_too_many(self, deferred: int) -> ListrakError | None:
+        """Return the error that ends the run if too many parts are set aside in all.
+
+        What earlier runs set aside is asked for as a whole before it counts, so that what Listrak
+        answers again is had.
+        """
+        if deferred > MAX_DEFERRED and self._last_error:
+            return self._last_error.prefixed(
+                f"More than {MAX_DEFERRED:,} are set aside, the last with: "
+            )
         return None
 
     def error_at_the_end(self) -> ListrakError | None:

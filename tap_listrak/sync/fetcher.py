@@ -7,13 +7,13 @@ that what is emitted does not depend on how many workers there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from enum import Enum
 
 from tap_listrak.listrak.client import Page
+from tap_listrak.sync.failures import ends_every_task
 from tap_listrak.sync.paging import TaskPages
-from tap_listrak.sync.tasks import FetchTask, Outcome, PageFetched, Part, TaskFinished
+from tap_listrak.sync.tasks import FetchTask, Need, Outcome, PageFetched, Part, Steps, TaskFinished
 from tap_listrak.sync.workers import Workers
 
 # Pages that may be asked for or wait for their turn, for each worker. A task may ask for more only
@@ -21,35 +21,24 @@ from tap_listrak.sync.workers import Workers
 MAX_PAGES_PER_WORKER = 8
 
 
-class Need(Enum):
-    """What the walk may yield besides tasks and outcomes."""
-
-    # The page of the next of the upcoming tasks, which is sent to the walk.
-    NEXT_PARENT = "next parent"
-
-
-Step = FetchTask | Outcome | Need
-Steps = Generator[Step, PageFetched, None]
-
-
 class Fetcher:
-    """Runs one walk: fetches its tasks, and hands their pages on in its order.
+    """Fetches the tasks among `steps`, and hands their pages on in the same order.
 
-    `walk` yields tasks, and outcomes that are handed on in their turn. It yields NEXT_PARENT where
-    it goes on only with the page of the next of the `upcoming` tasks, which are fetched ahead; the
-    page is sent to it. If that task fails, its end is handed on, and the walk is not asked further.
+    Outcomes among them are handed on in their turn. They yield NEXT_PARENT where they go on only
+    with the page of the next of the `upcoming` tasks, which are fetched ahead; the page is sent to
+    them. If that task fails, its end is handed on, and no more steps are taken.
     """
 
     def __init__(
         self,
         fetch: Callable[[FetchTask, int], Page],
         workers: Workers,
-        walk: Steps,
+        steps: Steps,
         upcoming: Iterator[FetchTask],
     ) -> None:
         self._fetch = fetch
         self._workers = workers
-        self._walk = walk
+        self._steps = steps
         self._upcoming = upcoming
         self._max_pages = MAX_PAGES_PER_WORKER * workers.count
         self._queue: deque[TaskPages | Outcome] = deque()
@@ -57,7 +46,7 @@ class Fetcher:
         self._under_way: set[Future[Page]] = set()
         self._abandoned: set[Part] = set()
         self._is_parent_needed = False
-        self._is_walk_over = False
+        self._are_steps_over = False
 
     def outcomes(self) -> Iterator[Outcome | None]:
         """Yield all outcomes in order, and None from time to time while the next is awaited.
@@ -72,7 +61,7 @@ class Fetcher:
             outcome = self._take()
             if outcome is not None:
                 yield outcome
-            elif self._is_walk_over and not self._queue:
+            elif self._are_steps_over and not self._queue:
                 return
             else:
                 self._workers.wait()
@@ -90,7 +79,7 @@ class Fetcher:
         for future in [future for future in self._under_way if future.done()]:
             self._under_way.remove(future)
             error = None if future.cancelled() else future.exception()
-            if error is not None and not getattr(error, "is_deferrable", False):
+            if error is not None and ends_every_task(error):
                 raise error
         for item in (*self._parents, *self._queue):
             if isinstance(item, TaskPages):
@@ -149,14 +138,14 @@ class Fetcher:
             if not (is_short and self._request_parent()) and not self._step():
                 break
             room -= 1
-        while not self._is_walk_over and self._has_idle_worker() and room > 0:
+        while not self._are_steps_over and self._has_idle_worker() and room > 0:
             if not self._request_parent():
                 return
             room -= 1
 
     def _step(self) -> bool:
         """Take one step of the walk; return False where it can go no further now."""
-        if self._is_walk_over:
+        if self._are_steps_over:
             return False
         page = None
         if self._is_parent_needed:
@@ -164,9 +153,9 @@ class Fetcher:
             if page is None:
                 return False
         try:
-            step = next(self._walk) if page is None else self._walk.send(page)
+            step = next(self._steps) if page is None else self._steps.send(page)
         except StopIteration:
-            self._is_walk_over = True
+            self._are_steps_over = True
             return False
         if step is Need.NEXT_PARENT:
             self._is_parent_needed = True
@@ -181,13 +170,15 @@ class Fetcher:
         return True
 
     def _next_parent(self) -> PageFetched | None:
-        """Return the page that the walk waits for; if it failed, hand that on and end the walk."""
-        outcome = self._parents[0].take() if self._parents else None
+        """Return the page that is waited for; if it failed, hand that on and take no more steps."""
+        if not self._parents and not self._request_parent():
+            raise RuntimeError("a parent is needed that is not among the upcoming tasks")
+        outcome = self._parents[0].take()
         if isinstance(outcome, TaskFinished):
             self._parents.popleft()
             self._queue.append(outcome)
-            self._walk.close()
-            self._is_walk_over = True
+            self._steps.close()
+            self._are_steps_over = True
             return None
         if outcome is not None:
             self._parents.popleft()

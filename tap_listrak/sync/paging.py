@@ -12,19 +12,19 @@ from tap_listrak.sync.tasks import FetchTask, PageFetched, TaskFinished
 
 LOGGER = logging.getLogger(__name__)
 
-# Far more than any honest task has: of pages of 2,500 rows, these hold 250 million.
+# Far more than any task has: of pages of 2,500 rows, these hold 250 million.
 MAX_PAGES = 100_000
-# The same page, or the same few pages in turn, so many times in a row are no honest ones.
+# The same page, or the same few pages in turn, so many times in a row are a defect.
 MAX_REPEATS = 3
 MAX_CYCLE = 20
 
 
 def is_repeating(digests: list[str]) -> bool:
     """Tell whether the last pages are the same, or up to MAX_CYCLE in turn, MAX_REPEATS times."""
-    recent = digests[: -MAX_REPEATS * MAX_CYCLE - 1 : -1]
-    period = recent.index(recent[0], 1) if recent[0] in recent[1:] else 0
-    last = recent[: period * MAX_REPEATS]
-    return 0 < period == len(last) // MAX_REPEATS and last == last[:period] * MAX_REPEATS
+    periods = range(1, min(MAX_CYCLE, len(digests) // MAX_REPEATS) + 1)
+    return any(
+        digests[-period * MAX_REPEATS :] == digests[-period:] * MAX_REPEATS for period in periods
+    )
 
 
 class TaskPages:

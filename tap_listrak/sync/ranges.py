@@ -52,7 +52,7 @@ def plan_range(
     unfinished, scope = progress.range, progress.scope
     if is_resuming and not unfinished and progress.bookmark and progress.bookmark >= end:
         return RangePlan(None, scope, RangeReason.ALREADY_COMPLETE)
-    whole = RangeProgress(start_date, start_date, end, with_tests, zone)
+    whole = RangeProgress(start_date, start_date, end, with_tests, zone, config.interval_days)
     known = unfinished or scope
     reason = RangeReason.NEW
     if known and start_date < known.start_date:
@@ -66,7 +66,15 @@ def plan_range(
         resumed = unfinished._replace(
             start_date=max(unfinished.start_date, start_date),
             include_test_messages=unfinished.include_test_messages and with_tests,
+            interval_days=config.interval_days,
         )
+        has_other_windows = (
+            unfinished.interval_days not in (None, config.interval_days)
+            or resumed.start_date != unfinished.start_date
+        )
+        if has_other_windows and not progress.stream.is_by_list:
+            # Messages come in another order, so its checkpoint says nothing: that list begins anew.
+            resumed = resumed._replace(checkpoint=None)
         return RangePlan(resumed, scope, RangeReason.RESUMED)
     if unfinished:
         # Its checkpoint and pages are those of other instants.

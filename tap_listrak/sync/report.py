@@ -18,9 +18,9 @@ from tap_listrak.sync.tasks import FetchTask
 LOGGER = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_COUNTS = 60.0
-# Somebody who looks on wants to see it move; a log that is kept wants to stay short.
+# A terminal shows movement; a log that is kept stays short.
 SECONDS_BETWEEN_LINES = 10.0 if sys.stderr and sys.stderr.isatty() else 60.0
-# A reply that takes longer is worth a word.
+# A reply that takes longer is mentioned.
 SECONDS_OF_SILENCE = 5.0
 
 
@@ -74,11 +74,6 @@ class Report:
         self._numbers: dict[int, int] = {}
         self._position = "waiting for Listrak"
         self._share = 0.0
-
-    @property
-    def has_records(self) -> bool:
-        """Whether any record was emitted."""
-        return any(self._records.values())
 
     def set_lists(self, count: int) -> None:
         """Note how many lists this run walks."""

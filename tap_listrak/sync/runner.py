@@ -18,11 +18,11 @@ from tap_listrak.listrak.errors import ListrakError
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Stream, Table
 from tap_listrak.sync.failures import FailurePolicy, can_defer
-from tap_listrak.sync.fetcher import Fetcher, Steps
+from tap_listrak.sync.fetcher import Fetcher
 from tap_listrak.sync.lists import choose_lists
 from tap_listrak.sync.ranges import WARNINGS, plan_range
 from tap_listrak.sync.report import Report
-from tap_listrak.sync.state import OwedPart, StreamState
+from tap_listrak.sync.state import OwedPart, StreamProgress, StreamState
 from tap_listrak.sync.state_file import SyncState
 from tap_listrak.sync.tasks import (
     FetchTask,
@@ -30,6 +30,7 @@ from tap_listrak.sync.tasks import (
     MessagesListed,
     Outcome,
     PageFetched,
+    Steps,
     TaskFinished,
     TaskSkipped,
     WindowStarted,
@@ -82,12 +83,9 @@ class Runner:
             list_ids = choose_lists(shown, self._config.list_ids)
             end = self._begin(frozenset(list_ids))
             self._write_lists(lists, list_ids)
-            owed_before = {
-                stream: state.progress.deferred_parts for stream, state in self._active.items()
-            }
+            before = self._snapshots()
             self._retry_deferred(frozenset(list_ids), shown)
-            progress = {stream: state.progress for stream, state in self._active.items()}
-            walk = Walk(self._config, progress, owed_before, list_ids, end)
+            walk = Walk(self._config, self._snapshots(), before, list_ids, end)
             self._report.set_lists(len(walk.list_ids))
             self._handle_all(walk.steps(), walk.upcoming())
             for state in self._active.values():
@@ -102,11 +100,19 @@ class Runner:
             raise
         finally:
             self._report.close(self._state.deferred_counts())
-        error = self._policy.error_at_the_end()
+        self._raise_if(self._policy.error_at_the_end())
+
+    def _snapshots(self) -> dict[Stream, StreamProgress]:
+        return {stream: state.progress for stream, state in self._active.items()}
+
+    def _deferred_count(self) -> int:
+        return sum(self._state.deferred_counts().values())
+
+    def _raise_if(self, error: ListrakError | None) -> None:
         if error:
             raise error
 
-    # Lists, which all else hangs on.
+    # Lists, by which all else is asked.
 
     def _fetch_lists(self) -> Page:
         task = FetchTask(LISTS, 0, self._config.start_date, self._now, moves_checkpoint=False)
@@ -135,10 +141,11 @@ class Runner:
         """
         for state in self._state.streams.values():
             state.scope_pinned(list_ids, self._config.start_date)
-        self._state.drop_passed_ranges()
+        self._state.drop_outdated_ranges(self._config.start_date)
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
         self._write_state()
+        self._last_state_at = float("-inf")  # the first page is worth a STATE at once
         unfinished_end = self._state.unfinished_end(self._selection)
         end = unfinished_end or self._now
         for stream in self._selection:
@@ -162,9 +169,9 @@ class Runner:
 
     def _retry_deferred(self, chosen: frozenset[int], shown: frozenset[int]) -> None:
         """Ask for what earlier runs set aside; a list that `list_ids` leaves out keeps its own."""
-        progress = {stream: state.progress for stream, state in self._active.items()}
-        of = None if self._config.list_ids is None else chosen
-        self._handle_all(_steps(owed_tasks(progress, of)))
+        only_lists = None if self._config.list_ids is None else chosen
+        self._handle_all(_steps(owed_tasks(self._snapshots(), only_lists)))
+        self._raise_if(self._policy.error_of_too_many(self._deferred_count()))
         for state in self._active.values():
             parts = state.progress.deferred_parts
             # Of a message in a list that is shown, the list of its messages will tell.
@@ -216,20 +223,17 @@ class Runner:
 
     def _task_failed(self, task: FetchTask, error: BaseException) -> None:
         """Set a task's part aside and go on, or end the run."""
-        if not (isinstance(error, ListrakError) and can_defer(task, error)):
+        if not can_defer(error, task):
             raise error
         LOGGER.warning("Set aside, to be asked for first in the next run: %s", error)
         self._fetcher.abandon(task.part)
         self._state.streams[task.stream].task_deferred(task, self._now)
-        deferred = sum(self._state.deferred_counts().values())
-        last_error = self._policy.failed(task, error, deferred)
-        if last_error:
-            raise last_error
+        self._raise_if(self._policy.failed(task, error, self._deferred_count()))
 
     def _messages_listed(self, listed: MessagesListed) -> None:
+        present = {OwedPart(listed.list_id, msg_id) for msg_id in listed.shown}
+        absent = {OwedPart(listed.list_id, msg_id) for msg_id in listed.absent}
         for state in self._active.values():
-            present = {OwedPart(listed.list_id, msg_id) for msg_id in listed.shown}
-            absent = {OwedPart(listed.list_id, msg_id) for msg_id in listed.absent}
             self._parts_seen(state, present, absent)
 
     def _list_finished(self, finished: ListFinished) -> None:
@@ -259,8 +263,7 @@ class Runner:
 
     def _tick(self, *, is_waiting: bool) -> None:
         now = self._monotonic()
-        is_time = now - self._last_state_at >= SECONDS_BETWEEN_STATES
-        if self._state_is_due and self._report.has_records and is_time:
+        if self._state_is_due and now - self._last_state_at >= SECONDS_BETWEEN_STATES:
             self._write_state()
         self._report.tick(now, is_waiting=is_waiting)
 

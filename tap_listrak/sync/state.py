@@ -1,6 +1,6 @@
 """What has been emitted of each stream, and what is still owed. Pure: events in, snapshots out.
 
-One notion carries it: a part of the account owes a range of time. A stream owes what lies between
+A part of the account owes a range of time. A stream owes what lies between
 its bookmark and the run's end; a list that the bookmark does not speak for owes everything since
 `start_date`; what was set aside owes its own range. See docs/state.md for an example.
 """
@@ -49,6 +49,7 @@ class RangeProgress(NamedTuple):
     end: datetime
     include_test_messages: bool
     timezone: str | None
+    interval_days: int | None = None
     finished_lists: frozenset[int] = frozenset()
     checkpoint: Checkpoint | None = None
 
@@ -82,10 +83,13 @@ class DeferredFetch(NamedTuple):
         return OwedPart(self.list_id, self.msg_id)
 
     def is_gone(self, now: datetime) -> bool:
-        """Tell whether Listrak has neither shown it nor answered for it for DAYS_TO_FORGET."""
-        days = timedelta(days=DAYS_TO_FORGET)
-        dates = self.failed_since, self.absent_since
-        return all(date is not None and now - date >= days for date in dates)
+        """Tell whether Listrak has not shown it for DAYS_TO_FORGET, nor failed for it in less.
+
+        What did not fail was answered for, up to a range that has grown since.
+        """
+        long_ago = now - timedelta(days=DAYS_TO_FORGET)
+        is_absent = self.absent_since is not None and self.absent_since <= long_ago
+        return is_absent and (self.failed_since is None or self.failed_since <= long_ago)
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,12 @@ class StreamState:
 
     def lists_finished(self, list_ids: frozenset[int]) -> None:
         """Note that all that this stream has of some lists was emitted or set aside."""
-        finished = self._progress.active_range.finished_lists | list_ids
-        self._update_range(finished_lists=finished, checkpoint=None)
+        progress = self._progress.active_range
+        checkpoint = progress.checkpoint
+        if checkpoint and checkpoint.list_id in list_ids:
+            checkpoint = None
+        finished = progress.finished_lists | list_ids
+        self._update_range(finished_lists=finished, checkpoint=checkpoint)
 
     def range_finished(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
@@ -200,7 +208,7 @@ class StreamState:
             self._update(deferred=tuple(kept))
 
     def task_deferred(self, task: FetchTask, now: datetime) -> None:
-        """Set aside what a task, and the windows behind it, could not give."""
+        """Set aside what a task, and the windows after it, could not give."""
         if task.is_owed:
             owed = self._deferred(task)
             self._change_deferred(task, failed_since=owed.failed_since or now)
@@ -217,7 +225,7 @@ class StreamState:
         self._defer(task, written, now)
 
     def task_skipped(self, task: FetchTask) -> None:
-        """Let what was set aside, and is not asked again in this run, owe this range as well."""
+        """Add this range to what is set aside of a part that is not asked again in this run."""
         self._defer(task, None, None)
 
     def parts_seen(

@@ -35,8 +35,11 @@ class SyncState:
         """Whether there is anything that a STATE would say."""
         return any(self.as_dict().values())
 
-    def drop_passed_ranges(self) -> None:
-        """Drop unfinished ranges that bookmarks have passed: a merge of states has kept them."""
+    def drop_outdated_ranges(self, start_date: datetime) -> None:
+        """Drop unfinished ranges that bookmarks have passed, or that end before `start_date`.
+
+        A merge of states keeps the former.
+        """
         all_progress = [state.progress for state in self.streams.values()]
         bookmarks = [progress.bookmark for progress in all_progress if progress.bookmark]
         for state in self.streams.values():
@@ -44,7 +47,8 @@ class SyncState:
             passed = progress.bookmark
             if not progress.stream.replication_key:
                 passed = max(bookmarks, default=None)
-            if progress.range and passed and progress.range.end <= passed:
+            passed = max(passed, start_date) if passed else start_date
+            if progress.range and progress.range.end <= passed:
                 state.range_dropped()
 
     def unfinished_end(self, selected: Iterable[Stream]) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import SUBSCRIBED_CONTACTS, Stream
+from tap_listrak.streams import Stream
 from tap_listrak.sync.state import (
     BookmarkScope,
     Checkpoint,
@@ -53,6 +53,7 @@ def _offset(stream: Stream, progress: RangeProgress | None) -> dict[str, Any]:
         "end": _text(progress and progress.end),
         "include_test_messages": progress and progress.include_test_messages,
         "timezone": progress and progress.timezone,
+        "interval_days": progress and progress.interval_days,
         "ListIDs": sorted(progress.finished_lists) if progress else [],
         "ListID": checkpoint and checkpoint.list_id,
         _date_key(stream): checkpoint and _text(checkpoint.date),
@@ -83,7 +84,7 @@ def _text(instant: datetime | None) -> str | None:
 
 def _date_key(stream: Stream) -> str:
     """Return Listrak's name of the date that a checkpoint names."""
-    return "AdditionDate" if stream is SUBSCRIBED_CONTACTS else "SendDate"
+    return stream.replication_key if stream.is_by_list and stream.replication_key else "SendDate"
 
 
 def read_entry(
@@ -138,6 +139,7 @@ def _range(stream: Stream, value: Any, where: str) -> RangeProgress:
         end=_instant(value.get("end"), f"{where}.end"),
         include_test_messages=_with_tests(value, where),
         timezone=timezone,
+        interval_days=_optional_integer(value.get("interval_days"), f"{where}.interval_days"),
         finished_lists=_integers(value.get("ListIDs"), f"{where}.ListIDs"),
         checkpoint=_checkpoint(stream, value, where),
     )

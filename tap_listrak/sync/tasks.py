@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 from typing import Any, NamedTuple
 
 from tap_listrak.config import Config
@@ -149,3 +150,14 @@ class ListFinished(NamedTuple):
 
 
 Outcome = PageFetched | TaskFinished | TaskSkipped | WindowStarted | MessagesListed | ListFinished
+
+
+class Need(Enum):
+    """What the walk may yield besides tasks and outcomes; see fetcher.py."""
+
+    # The page of the next of the upcoming tasks, which is sent to the walk.
+    NEXT_PARENT = "next parent"
+
+
+Step = FetchTask | Outcome | Need
+Steps = Generator[Step, PageFetched, None]

@@ -14,44 +14,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pytz import BaseTzInfo
-
 from tap_listrak.config import Config
 from tap_listrak.dates import FIRST_INSTANT, parse_instant, windows
-from tap_listrak.listrak.client import PageReader, ParentRow
-from tap_listrak.listrak.records import RecordReader
-from tap_listrak.streams import LISTS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream, Table
-from tap_listrak.sync.fetcher import Need, Step, Steps
+from tap_listrak.listrak.client import ParentRow
+from tap_listrak.streams import LISTS, MESSAGES, Stream
 from tap_listrak.sync.state import Checkpoint, OwedPart, StreamProgress
 from tap_listrak.sync.tasks import (
     FetchTask,
     ListFinished,
     MessagesListed,
+    Need,
     PageFetched,
+    Step,
+    Steps,
     TaskFinished,
     TaskSkipped,
     WindowStarted,
 )
-
-# What the walk needs to know of a message, whatever columns are selected.
-MESSAGE_COLUMNS = (
-    "MsgID",
-    "SendDate",
-    *(stream.count_column for stream in STREAMS if stream.count_column),
-)
-
-
-def build_readers(
-    tables: Mapping[Stream, Table], selection: Mapping[Stream, tuple[str, ...]], zone: BaseTzInfo
-) -> dict[Stream, PageReader]:
-    """Return the readers of what is selected, and of the parents that the walk needs."""
-    needed = {LISTS: ("ListID",), MESSAGES: MESSAGE_COLUMNS}
-    readers = {}
-    for stream in dict.fromkeys((*selection, *needed)):
-        selected = selection.get(stream, ())
-        columns = dict.fromkeys((*selected, *needed.get(stream, ())))
-        readers[stream] = PageReader(RecordReader(tables[stream], columns, zone), selected)
-    return readers
 
 
 @dataclass(frozen=True)
@@ -98,14 +77,14 @@ class Walk:
         self,
         config: Config,
         progress_by_stream: Mapping[Stream, StreamProgress],
-        owed_before: Mapping[Stream, frozenset[OwedPart]],
+        progress_before: Mapping[Stream, StreamProgress],
         list_ids: tuple[int, ...],
         end: datetime,
     ) -> None:
-        """Plan the walk; `owed_before` are the parts that earlier runs had set aside."""
+        """Plan the walk; `progress_before` is what stood before what is owed was asked for."""
         self._config = config
         self._progress = progress_by_stream
-        self._owed_before = owed_before
+        self._progress_before = progress_before
         self._end = end
         self.list_ids = [list_id for list_id in list_ids if self._pending(list_id)]
 
@@ -119,8 +98,8 @@ class Walk:
         for list_id in self.list_ids:
             yield from self._messages(list_id)
             for progress in self._pending(list_id):
-                if progress.stream is SUBSCRIBED_CONTACTS:
-                    yield from self._contacts(progress, list_id)
+                if progress.stream.is_by_list:
+                    yield from self._of_list(progress, list_id)
             yield ListFinished(list_id)
 
     def _pending(self, list_id: int) -> list[StreamProgress]:
@@ -147,11 +126,11 @@ class Walk:
         ]
         for start, end in windows(self._config.start_date, self._end, self._config.interval_days):
             window = FetchTask(MESSAGES, list_id, start, end)
-            if not all(self._is_behind(window, progress) for progress in pending):
+            if not all(self._is_done(window, progress) for progress in pending):
                 yield window
 
-    def _is_behind(self, window: FetchTask, progress: StreamProgress) -> bool:
-        """Tell whether a stream's checkpoint lies behind a window."""
+    def _is_done(self, window: FetchTask, progress: StreamProgress) -> bool:
+        """Tell whether all that a stream has of a window was emitted before."""
         checkpoint = self._checkpoint(progress, window.list_id)
         if checkpoint is None or checkpoint.date is None:
             return False
@@ -177,22 +156,27 @@ class Walk:
 
     def _owed_messages(self, list_id: int) -> set[int]:
         """Return the messages of a list of which an earlier run set something aside."""
-        parts = (part for parts in self._owed_before.values() for part in parts)
-        return {msg_id for of, msg_id in parts if of == list_id and msg_id is not None}
+        return {
+            owed.msg_id
+            for progress in self._progress_before.values()
+            for owed in progress.deferred
+            if owed.list_id == list_id and owed.msg_id is not None
+        }
 
     def _unseen(self, list_id: int, seen: set[int]) -> Iterator[Step]:
-        """Let a message that was owed, and is not shown now, owe this range: it may come back."""
+        """Yield what a message that was owed, and is not shown now, owes of this range."""
         for progress in self._pending(list_id):
             start, end = progress.window_start(list_id), progress.active_range.end
-            for of, msg_id in self._owed_before[progress.stream]:
-                if of == list_id and msg_id is not None and msg_id not in seen:
+            for owed in self._progress_before[progress.stream].deferred:
+                is_unseen = owed.msg_id is not None and owed.msg_id not in seen
+                if owed.list_id == list_id and is_unseen and owed.end < end:
                     yield TaskSkipped(
                         FetchTask(
                             progress.stream,
                             list_id,
                             start,
                             end,
-                            msg_id=msg_id,
+                            msg_id=owed.msg_id,
                             moves_checkpoint=False,
                         )
                     )
@@ -202,7 +186,7 @@ class Walk:
         pending = self._pending(window.list_id)
         yield WindowStarted(window, tuple(message.msg_id for message in messages))
         for progress in pending:
-            if progress.stream is MESSAGES and not self._is_behind(window, progress):
+            if progress.stream is MESSAGES and not self._is_done(window, progress):
                 page = fetched.page.with_parents(tuple(message.row for message in messages))
                 yield fetched._replace(page=page)
                 yield TaskFinished(window)
@@ -251,9 +235,9 @@ class Walk:
         days, bookmark = self._config.activity_window_days, progress.bookmark_of(list_id)
         return bool(days and bookmark and bookmark - sent > timedelta(days=days))
 
-    # Contacts, by windows of 30 days.
+    # What is asked by list, in windows.
 
-    def _contacts(self, progress: StreamProgress, list_id: int) -> Iterator[Step]:
+    def _of_list(self, progress: StreamProgress, list_id: int) -> Iterator[Step]:
         start, end = progress.window_start(list_id), progress.active_range.end
         checkpoint = self._checkpoint(progress, list_id)
         resume_at = None

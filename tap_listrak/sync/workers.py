@@ -60,6 +60,8 @@ class Workers:
         """Wait until a future is done, or MAX_WAIT is over. Raises what `interrupt` was given."""
         with contextlib.suppress(queue.Empty):
             self._finished.get(timeout=MAX_WAIT)
+            while True:  # one look at the futures is enough for all that has finished
+                self._finished.get_nowait()
         self.raise_if_interrupted()
 
     def result(self, future: Future[Result]) -> Result:

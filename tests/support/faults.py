@@ -16,9 +16,9 @@ from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.errors import TransientError as TransientError
 from tap_listrak.listrak.faults import CODES, CONDITIONS, Fault
 from tap_listrak.streams import LISTS, resolve_tables
+from tap_listrak.sync.readers import build_readers
 from tap_listrak.sync.report import CallMetrics
 from tap_listrak.sync.tasks import FetchTask
-from tap_listrak.sync.walk import build_readers
 from tests.support.tap import PASSWORD, USERNAME
 
 Answer = Callable[[Ask], Reply]

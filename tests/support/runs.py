@@ -87,6 +87,7 @@ NO_OFFSET: dict[str, Any] = {
     "end": None,
     "include_test_messages": None,
     "timezone": None,
+    "interval_days": None,
     "ListIDs": [],
     "ListID": None,
     "SendDate": None,
