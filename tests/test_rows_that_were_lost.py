@@ -531,3 +531,36 @@ def test_a_list_that_hangs_lets_no_more_be_fetched_than_the_bound(make_tap: Make
     run = tap.run(**on_day(0))
     assert run.code == 0
     assert hung[1] - hung[0] <= 2 * 8 + 2
+
+
+# What a reading of the code found afterwards.
+
+
+def test_a_start_date_behind_the_end_of_an_unfinished_range_begins_a_new_one(
+    make_tap: MakeTap,
+) -> None:
+    tap = make_small_tap(make_tap, messages=8)
+    tap.service.rules.append(answer_for(fault("[Logon] [Locked] No."), message_ids(tap)[4]))
+    cut = tap.run(**on_day(0))
+    assert cut.code == 3
+    tap.service.rules.clear()
+    before = len(tap.service.asked)
+    later = {"start_date": "2026-03-25"}
+    run = tap.run(config=later, state=cut.states[-1], **on_day(10))
+    assert run.code == 0
+    asked = [ask.arguments for ask in tap.service.asked[before:] if "EndDate" in ask.arguments]
+    assert asked
+    assert all(each["StartDate"] <= each["EndDate"] for each in asked)
+    back = tap.run(state=run.states[-1], **on_day(11))
+    assert missing(tap, cut, run, back) == {}
+
+
+def test_a_count_that_cannot_be_read_keeps_nothing_away(make_tap: MakeTap) -> None:
+    tap = make_small_tap(make_tap)
+    ListID = int(str(tap.service.account.lists()[0]["ListID"]))
+    tap.service.account.add_message(ListID, 5, "2026-02-03T00:00:00", OpenCount="1,234")
+    tap.service.account.add_event(OPEN, 5, "a@example.com", "2026-02-04T00:00:00")
+    run = tap.run(catalog=selecting(tap.discover(), "message_opens"), **on_day(0))
+    assert run.code == 0
+    assert 5 in {record["MsgID"] for record in run.records("message_opens")}
+    assert tap.run(**on_day(0)).code == 1  # where the column is selected, its value is wanted

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tap_listrak.config import parse_config
+from tap_listrak.config import Config, parse_config
 from tap_listrak.errors import UsageError
 from tap_listrak.streams import LISTS, MESSAGE_OPENS, MESSAGES, STREAMS, SUBSCRIBED_CONTACTS, Stream
 from tap_listrak.sync.ranges import plan_range
@@ -270,3 +270,45 @@ def test_a_debt_that_is_shown_again_is_absent_no_more() -> None:
     state = begun(deferred=(owed,))
     assert state.parts_seen({owed.part}, set(), NOW) == []
     assert state.progress.deferred == (owed._replace(absent_since=None),)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_kept"),
+    [
+        (CONFIG, True),
+        (replace(CONFIG, interval_days=30), False),
+        (replace(CONFIG, start_date=NOW - 50 * DAY), False),
+    ],
+)
+def test_a_checkpoint_among_messages_holds_for_the_windows_that_it_was_made_in(
+    config: Config, is_kept: bool
+) -> None:
+    checkpoint = Checkpoint(1, NOW - 20 * DAY, None, None)
+    unfinished = RangeProgress(
+        CONFIG.start_date, NOW - 99 * DAY, NOW, True, "UTC", 365, frozenset([7]), checkpoint
+    )
+    for stream in (MESSAGE_OPENS, MESSAGES, SUBSCRIBED_CONTACTS):
+        progress = StreamProgress(stream, range=unfinished)
+        plan = plan_range(progress, config, NOW, is_resuming=True)
+        assert plan.range
+        assert plan.range.finished_lists == {7}
+        # Contacts come in windows of their own.
+        is_due = is_kept or stream is SUBSCRIBED_CONTACTS
+        assert plan.range.checkpoint == (checkpoint if is_due else None)
+
+
+def test_the_end_of_one_list_leaves_the_checkpoint_of_another() -> None:
+    state = begun()
+    state.page_written(task(104, 7), 3, "abc")
+    state.lists_finished(frozenset([101]))
+    assert state.progress.active_range.checkpoint
+    state.lists_finished(frozenset([104]))
+    assert state.progress.active_range.checkpoint is None
+    assert state.progress.active_range.finished_lists == {101, 104}
+
+
+def test_a_message_that_answers_while_it_is_not_shown_is_owed_for_30_days_more() -> None:
+    owed = DeferredFetch(1, 7, NOW - 2 * DAY, NOW, None, None, NOW - 29 * DAY)
+    state = begun(deferred=(owed,))
+    assert state.parts_seen(set(), {owed.part}, NOW) == []
+    assert state.parts_seen(set(), {owed.part}, NOW + DAY) == [owed]
