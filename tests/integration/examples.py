@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
-from fake_listrak import Ask, Reply, html
+from fake_listrak import Ask, Reply, redirect
 from tests.integration.environments import ROOT
 from tests.support.runs import is_page
 
@@ -17,4 +17,6 @@ def once_at_page(
 ) -> Callable[[Ask], Reply | None]:
     """A rule by which the n-th of these calls fails, so that the run ends, and then no more."""
     seen = count(1)
-    return lambda ask: html(405) if which(ask) and next(seen) == number else None
+    return lambda ask: (
+        redirect("http://127.0.0.1:9/") if which(ask) and next(seen) == number else None
+    )
