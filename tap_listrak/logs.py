@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import re
 import sys
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 LOGGER = logging.getLogger("tap_listrak")
@@ -21,10 +23,9 @@ class SecretsHidden(logging.Formatter):
         self._secrets: re.Pattern[str] | None = None
 
     def hide(self, *secrets: str) -> None:
-        """Take these out of every line from now on, also as XML or Python would write them."""
-        forms = {
-            form for secret in secrets for form in (secret, escape(secret), repr(secret)[1:-1])
-        }
+        """Take these out of every line from now on, also as XML, URLs or Python write them."""
+        writers = (str, escape, html.escape, quote, lambda text: repr(text)[1:-1])
+        forms = {write(secret) for secret in secrets for write in writers}
         # A short secret is hidden as a word only, or it would turn up in half of all words.
         patterns = [
             re.escape(form) if len(form) > 4 else rf"(?<!\w){re.escape(form)}(?!\w)"

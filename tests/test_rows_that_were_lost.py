@@ -474,7 +474,7 @@ def test_brackets_within_a_text_are_no_code(make_tap: MakeTap, make: Any) -> Non
 # Numbers.
 
 
-@pytest.mark.parametrize("number", [0, -3])
+@pytest.mark.parametrize("number", [0, -3, 2**31 - 1])
 def test_a_list_and_a_message_with_odd_numbers_can_be_gone_on_with(
     make_tap: MakeTap, number: int
 ) -> None:

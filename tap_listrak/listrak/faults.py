@@ -91,8 +91,8 @@ CONDITIONS: dict[Condition, Fault] = {
     Condition.CODE: Fault(
         "any other fault or WSException of the form [Area] [Code]",
         PermissionDeniedError,
-        "Listrak refused the request. Check that the user has the permissions Analytics Access "
-        "and API Access and is granted the lists.",
+        "Listrak refused the request. If it refuses every one, check that the user has the "
+        "permissions Analytics Access and API Access and is granted the lists.",
     ),
     Condition.UNREADABLE_REQUEST: Fault(
         "a fault 'Server was unable to read request'",

@@ -84,23 +84,22 @@ class Contract:
         """Return the envelope and the HTTP headers of one call.
 
         The pages of one task differ in nothing but their number, so zeep builds one envelope for
-        all of them, in which the number is then replaced. `_build` checks that it stands there
-        once. Raises ListrakError.
+        all of them, in which the number is then replaced; it stands there once, since no other
+        argument has its value. Raises ListrakError.
         """
-        others = tuple((name, value) for name, value in arguments.items() if name != "Page")
+        page = arguments.get("Page")
+        others = {name: value for name, value in arguments.items() if name != "Page"}
         with self._lock:
-            envelope, headers = self._envelope(operation, others, "Page" in arguments)
-        if "Page" not in arguments:
-            return envelope, headers
-        return envelope.replace(b">%d<" % _ANY_PAGE, b">%d<" % arguments["Page"]), headers
+            if page is None or _ANY_PAGE in others.values():
+                return self._build(operation, tuple(arguments.items()))
+            envelope, headers = self._envelope(operation, (*others.items(), ("Page", _ANY_PAGE)))
+        return envelope.replace(b">%d<" % _ANY_PAGE, b">%d<" % page), headers
 
     def _build(
-        self, operation: str, arguments: tuple[tuple[str, Any], ...], paged: bool
+        self, operation: str, arguments: tuple[tuple[str, Any], ...]
     ) -> tuple[bytes, dict[str, str]]:
-        """Let zeep build an envelope, with _ANY_PAGE for its page."""
+        """Let zeep build an envelope."""
         values = dict(arguments)
-        if paged:
-            values["Page"] = _ANY_PAGE
         try:
             message = self._client.create_message(
                 self._service, operation, _soapheaders={"WSUser": self._user}, **values
@@ -109,7 +108,7 @@ class Contract:
         except (zeep.exceptions.Error, TypeError, ValueError) as exc:
             raise make_error(Condition.CONTRACT, f"{operation} takes other arguments") from exc
         envelope = etree.tostring(message, xml_declaration=True, encoding="utf-8")
-        if paged and envelope.count(b">%d<" % _ANY_PAGE) != 1:
+        if values.get("Page") == _ANY_PAGE and b">%d<" % _ANY_PAGE not in envelope:
             raise make_error(Condition.CONTRACT, f"{operation} takes no page number")
         return envelope, {
             "Content-Type": "text/xml; charset=utf-8",

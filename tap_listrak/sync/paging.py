@@ -8,12 +8,10 @@ from concurrent.futures import Future
 
 from tap_listrak.listrak.client import Page
 from tap_listrak.listrak.faults import Condition, make_error
-from tap_listrak.sync.tasks import FetchTask, PageFetched, TaskFinished
+from tap_listrak.sync.tasks import MAX_PAGES, FetchTask, PageFetched, TaskFinished
 
 LOGGER = logging.getLogger(__name__)
 
-# Far more than any task has: of pages of 2,500 rows, these hold 250 million.
-MAX_PAGES = 100_000
 # The same page, or the same few pages in turn, so many times in a row are a defect.
 MAX_REPEATS = 3
 MAX_CYCLE = 20

@@ -16,9 +16,12 @@ from tap_listrak.sync.state import (
     RangeProgress,
     StreamProgress,
 )
-from tap_listrak.sync.tasks import WrittenPage
+from tap_listrak.sync.tasks import MAX_PAGES, WrittenPage
 
 LOGGER = logging.getLogger(__name__)
+
+# What the columns of IDs can hold.
+MAX_ID = 2**63
 
 
 def write_entry(progress: StreamProgress) -> dict[str, Any]:
@@ -176,8 +179,10 @@ def _written(value: dict[str, Any], where: str) -> WrittenPage | None:
     number, digest = _optional_integer(value.get("Page"), f"{where}.Page"), value.get("Digest")
     if not isinstance(digest, (str, type(None))):
         raise UsageError(f"In the state, {where}.Digest must be text.")
-    if number is not None and number < 1:
-        raise UsageError(f"In the state, {where}.Page must be a whole number from 1.")
+    if number is not None and not 1 <= number <= MAX_PAGES:
+        raise UsageError(
+            f"In the state, {where}.Page must be a whole number from 1 to {MAX_PAGES}."
+        )
     return None if number is None else WrittenPage(number, digest)
 
 
@@ -207,7 +212,7 @@ def _optional_instant(value: Any, where: str) -> datetime | None:
 
 
 def _integer(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_ID:
         raise UsageError(f"In the state, {where} must be a whole number.")
     return value
 

@@ -13,6 +13,8 @@ from tap_listrak.dates import wall_clock, windows
 from tap_listrak.listrak.client import Page, PageRequest
 from tap_listrak.streams import LISTS, PARENTS, Stream
 
+# Far more than any task has: of pages of 2,500 rows, these hold 250 million.
+MAX_PAGES = 100_000
 # Unsubscribes while a list is paged shift its rows between pages: short windows keep that rare.
 CONTACT_WINDOW_DAYS = 30
 
