@@ -35,7 +35,7 @@ INSTANTS = some.datetimes(
     datetime(1990, 1, 1), datetime(2026, 7, 2), timezones=some.just(timezone.utc)
 )
 IDS = some.integers(-(2**31), 2**31 - 1)
-PAGES = some.builds(WrittenPage, some.integers(1, 10**6), some.none() | some.text("0123ef"))
+PAGES = some.builds(WrittenPage, some.integers(1, 100_000), some.none() | some.text("0123ef"))
 SCOPES = some.builds(BookmarkScope, INSTANTS, some.frozensets(IDS, max_size=4), some.booleans())
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
