@@ -1,7 +1,7 @@
 """What is done about a failure: set its part aside and go on, or end the run.
 
 An error says by itself whether it may be retried or deferred (listrak/errors.py); the client
-retries. What is decided here tells the odd message from a broken service.
+retries. What is decided here tells a bad message from a broken service.
 """
 
 from __future__ import annotations
