@@ -564,3 +564,21 @@ def test_a_count_that_cannot_be_read_keeps_nothing_away(make_tap: MakeTap) -> No
     assert run.code == 0
     assert 5 in {record["MsgID"] for record in run.records("message_opens")}
     assert tap.run(**on_day(0)).code == 1  # where the column is selected, its value is wanted
+
+
+def test_more_than_a_thousand_debts_are_all_asked_before_they_end_a_run(make_tap: MakeTap) -> None:
+    tap = make_small_tap(make_tap)
+    ListID = int(str(tap.service.account.lists()[0]["ListID"]))
+    real = message_ids(tap)
+    # Listrak refuses the MsgIDs that it does not know.
+    debts = [
+        {"ListID": ListID, "MsgID": msg_id, "start": "2026-02-01", "end": "2026-03-20"}
+        for msg_id in [*range(1, 1003), *real]
+    ]
+    entry = {"OpenDate": "2026-03-20T00:00:00Z", "set_aside": debts}
+    run = tap.run(state={"bookmarks": {"message_opens": entry}}, **on_day(0))
+    assert run.code != 0
+    assert "More than 1,000 are set aside" in run.lines("CRITICAL")[0]
+    assert {msg_id for _, msg_id in set_aside(run)} == set(range(1, 1003))
+    held = keys_held(tap.service.account)["message_opens"]
+    assert keys_emitted(run)["message_opens"] == held
