@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -42,6 +43,7 @@ from tests.support.runs import (
     tiny_tap,
     wire,
 )
+from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, selecting
 
 
@@ -255,17 +257,10 @@ def test_going_on_from_any_state_gives_just_the_rest(make_tap: MakeTap, concurre
 
 
 def merged(states: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What some state backends make of several states: objects merged, all else replaced."""
-
-    def merge(into: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        for key, value in state.items():
-            inner = into.setdefault(key, {}) if isinstance(value, dict) else None
-            into[key] = value if inner is None else merge(inner, value)
-        return into
-
+    """What some state backends make of several states: objects are merged, all else is replaced."""
     whole: dict[str, Any] = {}
     for state in states:
-        merge(whole, json.loads(json.dumps(state)))
+        deep_merge(copy.deepcopy(state), whole)
     return whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_listrak import Account, Ask, Reply, fault, html, raw, with_exception
+from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held, selecting
 
 NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
@@ -181,10 +183,7 @@ def test_a_state_that_claims_nothing_stands_before_the_first_record(make_tap: Ma
 
 def merged(older: Any, newer: Any) -> Any:
     """What a deep merge makes of two states."""
-    if not (isinstance(older, dict) and isinstance(newer, dict)):
-        return newer
-    both = older.keys() & newer.keys()
-    return {**older, **newer, **{key: merged(older[key], newer[key]) for key in both}}
+    return deep_merge(newer, copy.deepcopy(older))
 
 
 def test_a_deep_merge_brings_back_no_list_that_was_left_out(make_tap: MakeTap) -> None:

@@ -157,7 +157,7 @@ class StreamState:
             self._update(scope=BookmarkScope(start_date, list_ids))
 
     def range_dropped(self) -> None:
-        """Forget an unfinished range that a bookmark has passed."""
+        """Forget an unfinished range of which nothing is to be asked any more."""
         self._update(range=None)
 
     def range_planned(self, progress: RangeProgress, scope: BookmarkScope | None) -> None:

@@ -139,7 +139,7 @@ class Walk:
         return window.end < checkpoint.date
 
     def _messages(self, list_id: int) -> Steps:
-        seen: set[int] = set()
+        owed, seen = self._owed_messages(list_id), set[int]()
         last: frozenset[int] = frozenset()
         first_start = None
         for window in self._windows(list_id):
@@ -147,12 +147,11 @@ class Walk:
             fetched = yield Need.NEXT_PARENT
             messages = _in_order(fetched, last)
             last = frozenset(row.record.MsgID for row in fetched.page.parents)
-            seen |= last & self._owed_messages(list_id)
+            seen |= last & owed
             yield from self._of_window(fetched, messages)
         yield from self._unseen(list_id, seen)
         if first_start == self._config.start_date:
-            absent = self._owed_messages(list_id) - seen
-            yield MessagesListed(list_id, frozenset(seen), frozenset(absent))
+            yield MessagesListed(list_id, frozenset(seen), frozenset(owed - seen))
 
     def _owed_messages(self, list_id: int) -> set[int]:
         """Return the messages of a list of which an earlier run set something aside."""
