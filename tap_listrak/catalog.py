@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, STREAMS, Stream, Table
+from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Stream, Table
 
 Tables = Mapping[Stream, Table]
 
@@ -49,9 +49,9 @@ def _entry(table: Table) -> dict[str, Any]:
     }
 
 
-def select_all(tables: Tables) -> Selection:
-    """Select every stream with every column: what a run without a catalog syncs."""
-    return {stream: table.columns for stream, table in tables.items()}
+def select_published(tables: Tables) -> Selection:
+    """Select the published streams with every column: what a run without a catalog syncs."""
+    return {stream: tables[stream].columns for stream in PUBLISHED}
 
 
 def select(catalog: object, tables: Tables) -> Selection:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from tap_listrak.about import about
 from tap_listrak.arguments import parse_arguments
-from tap_listrak.catalog import build_catalog, select, select_all
+from tap_listrak.catalog import build_catalog, select, select_published
 from tap_listrak.config import Config, parse_config
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
@@ -123,7 +123,7 @@ def _sync(
 ) -> None:
     tables = resolve_tables(config)
     catalog = arguments.catalog or arguments.properties
-    selection = select(_load(catalog, "catalog"), tables) if catalog else select_all(tables)
+    selection = select(_load(catalog, "catalog"), tables) if catalog else select_published(tables)
     raw_state = _load(arguments.state, "state") if arguments.state else {}
     state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
@@ -136,7 +136,7 @@ def _sync(
     _end_on_signals(workers)
     calls = CallMetrics()
     readers = build_readers(tables, selection, config.timezone)
-    client = ListrakClient(config, readers, calls, sleep, clock)
+    client = ListrakClient(config, readers, calls, sleep, clock, required=readers)
     report = Report(calls, selection, config.start_date, now, time.monotonic())
     runner = Runner(config, tables, selection, state, client, _output(), workers, report, now)
     runner.run()

@@ -19,6 +19,8 @@ from tap_listrak.errors import UsageError
 
 LOGGER = logging.getLogger(__name__)
 
+# The streams that `mirror` may name: those that Listrak gives as they are now.
+MIRRORABLE = ("lists", "messages", "subscribed_contacts")
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
 
 
@@ -38,6 +40,9 @@ class Config:
     list_ids: frozenset[int] | None
     include_test_messages: bool
     activity_window_days: int | None
+    recent_days: int | None
+    older_every_days: int
+    mirror: frozenset[str]
     keep_every_event: bool
     typed_event_dates: bool
     user_agent: str
@@ -109,14 +114,27 @@ def _between(least: int, most: int) -> Callable[[Any], int]:
     return read
 
 
-def _identifiers(value: Any) -> frozenset[int]:
+def _parts(value: Any) -> list[Any]:
+    """Return the items of an array, or of a text that separates them by commas."""
     if isinstance(value, str):
-        value = [part for part in value.strip(" []").split(",") if part.strip()]
-    elif isinstance(value, int):
-        value = [value]
-    if not isinstance(value, list) or not value:
+        return [part.strip() for part in value.strip(" []").split(",") if part.strip()]
+    if not isinstance(value, list):
         raise ValueError
-    return frozenset(_between(1, 2**31 - 1)(identifier) for identifier in value)
+    return value
+
+
+def _identifiers(value: Any) -> frozenset[int]:
+    parts = [value] if isinstance(value, int) else _parts(value)
+    if not parts:
+        raise ValueError
+    return frozenset(_between(1, 2**31 - 1)(part) for part in parts)
+
+
+def _mirrored(value: Any) -> frozenset[str]:
+    names = [name.strip("\"' ") if isinstance(name, str) else name for name in _parts(value)]
+    if not all(name in MIRRORABLE for name in names):
+        raise ValueError
+    return frozenset(names)
 
 
 def _address(value: Any) -> str:
@@ -231,6 +249,24 @@ OPTIONS: dict[str, Option] = {
         "ask for events only of messages sent at most so many days before the bookmark, and not "
         "of all since start_date",
     ),
+    "recent_days": Option(
+        _whole(1, 3650),
+        None,
+        "ask messages sent at most so many days ago in every run, older ones in turns; unset: all "
+        "in every run",
+    ),
+    "older_every_days": Option(
+        _whole(2, 90), 7, "with recent_days, ask each older message once in so many days"
+    ),
+    "mirror": Option(
+        Kind(
+            _mirrored,
+            f"streams among {', '.join(MIRRORABLE)}, in an array or separated by commas",
+            {"type": ["array", "string"], "items": {"type": "string", "enum": list(MIRRORABLE)}},
+        ),
+        None,
+        "streams that are given whole in each run, so that the target can delete what has gone",
+    ),
     "keep_every_event": Option(
         _BOOLEAN, False, "whether each open, click, read and bounce is a row, not one a contact"
     ),
@@ -269,4 +305,10 @@ def parse_config(raw: object, now: datetime) -> Config:
             raise UsageError(f"The config's `{key}` takes {option.kind.expected}.") from exc
     if values["start_date"] > now:
         raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].kind.expected}.")
+    values["mirror"] = values["mirror"] or frozenset()
+    if values["mirror"] and values["list_ids"]:
+        raise UsageError(
+            "The config's `mirror` cannot go with `list_ids`: the target would delete the rows of "
+            "all other lists."
+        )
     return Config(**{each.name: values[each.name] for each in fields(Config)})

@@ -17,6 +17,7 @@ from pytz import BaseTzInfo
 UTC = timezone.utc
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # How .NET writes a date that was never set.
 _UNSET = "0001-01-01T00:00:00"
@@ -58,10 +59,11 @@ def _to_utc(moment: datetime, zone: BaseTzInfo | None = None) -> datetime:
 
 
 def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
-    """Return the function that turns an xs:dateTime of Listrak's into RFC 3339 in UTC.
+    """Return the function that turns a date of Listrak's into RFC 3339 in UTC.
 
-    Times without an offset are of `zone`; those that daylight saving makes ambiguous or skips are
-    read as standard time. The unset date becomes None. The function raises ValueError.
+    Dates are xs:dateTime, and those of events may be `M/D/YYYY h:mm:ss AM`. Times without an offset
+    are of `zone`; those that daylight saving makes ambiguous or skips are read as standard time.
+    The unset date becomes None. The function raises ValueError.
     """
     is_utc, lacks_only_z, parse = zone is pytz.utc, _LACKS_ONLY_Z.fullmatch, ciso8601.parse_datetime
 
@@ -70,6 +72,11 @@ def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
             parse(text)  # raises ValueError for a day that there is not
             return text + "Z"
         text = text.strip()
+        us_form = _US_FORM.fullmatch(text)
+        if us_form:
+            month, day, year, hour, rest, half = us_form.groups()
+            hours = int(hour) % 12 + (12 if half == "P" else 0)
+            text = f"{year}-{month:0>2}-{day:0>2}T{hours:02}:{rest}"
         if text.startswith(_UNSET):
             return None
         if len(text) < 19 or text[10] != "T":
@@ -80,21 +87,6 @@ def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
         elif not is_utc:
             moment = _to_utc(moment, zone)
         return format_instant(moment)
-
-    return convert
-
-
-def event_date_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
-    """Do as `datetime_converter`, for the dates of events, which may be `M/D/YYYY h:mm:ss AM`."""
-    convert_iso = datetime_converter(zone)
-
-    def convert(text: str) -> str | None:
-        found = _US_FORM.fullmatch(text.strip())
-        if found:
-            month, day, year, hour, rest, half = found.groups()
-            hours = int(hour) % 12 + (12 if half == "P" else 0)
-            text = f"{year}-{month:0>2}-{day:0>2}T{hours:02}:{rest}"
-        return convert_iso(text)
 
     return convert
 

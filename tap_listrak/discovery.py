@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.errors import AuthenticationError, ListrakError, PermissionDeniedError
-from tap_listrak.streams import LISTS, MESSAGES, PARENTS, STREAMS, Stream
+from tap_listrak.streams import LISTS, PARENTS, STREAMS, Stream
 from tap_listrak.sync.tasks import FetchTask
 
 LOGGER = logging.getLogger(__name__)
@@ -40,15 +40,23 @@ def _readable(config: Config, client: ListrakClient, now: datetime) -> Iterator[
     keys: dict[Stream, int] = {}
     newest = max(config.start_date, now - timedelta(days=config.interval_days))
     for stream in STREAMS:
+        # The first call, of lists, has tried to load the WSDL as often as all else is tried.
+        if stream is not LISTS and not client.offers(stream):
+            LOGGER.warning(
+                "%s is left out of the catalog. The service's WSDL lacks its operation, %s.",
+                stream.name,
+                stream.operation,
+            )
+            continue
         if stream.parent and stream.parent not in keys:
             yield stream
             continue
         task = FetchTask(
             stream,
-            keys.get(LISTS, 0),
-            newest if stream is MESSAGES else config.start_date,
+            keys.get(LISTS),
+            config.start_date if stream.is_paged else newest,
             now,
-            msg_id=keys[MESSAGES] if stream.is_by_message else None,
+            parent_id=None if stream.parent in (None, LISTS) else keys[stream.parent],
         )
         request = task.request(config, 1)._replace(retry=stream is LISTS)
         try:

@@ -13,7 +13,7 @@ from tap_listrak.streams import Table
 
 
 class SingerOutput:
-    """Writes SCHEMA, RECORD and STATE; what was written is with the target when a call returns."""
+    """Writes Singer messages; what was written is with the target when a call returns."""
 
     def __init__(self, stdout: BinaryIO) -> None:
         self._stdout = stdout
@@ -30,13 +30,24 @@ class SingerOutput:
             }
         )
 
-    def write_records(self, stream: str, lines: bytes, received_at: datetime) -> None:
-        """Write a RECORD for each line of a reply's records (see records.encode_lines)."""
+    def write_records(
+        self, stream: str, lines: bytes, received_at: datetime, version: int | None
+    ) -> None:
+        """Write a RECORD for each line of a reply's records (see records.encode_lines).
+
+        Those of a mirrored stream have a `version`.
+        """
         if not lines:
             return
         head = b'{"type":"RECORD","stream":"%b","record":' % stream.encode()
         tail = b',"time_extracted":"%b"}\n' % f"{received_at:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
+        if version is not None:
+            tail = b',"version":%d%b' % (version, tail)
         self.write(head, lines[:-1].replace(b"\n", tail + head), tail)
+
+    def write_activate_version(self, stream: str, version: int) -> None:
+        """Write an ACTIVATE_VERSION: rows of other versions are to be deleted."""
+        self._write_message({"type": "ACTIVATE_VERSION", "stream": stream, "version": version})
 
     def write_state(self, value: dict[str, Any]) -> None:
         """Write a STATE."""

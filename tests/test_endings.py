@@ -294,7 +294,7 @@ def test_a_stdout_that_is_not_there_is_an_error_without_a_traceback(tap: Tap) ->
         (RecordReader, "read", 20),
         (ListrakClient, "fetch", 20),
         (ListrakClient, "fetch", 1),
-        (StreamProgress, "window_start", 10),
+        (StreamProgress, "bookmark_of", 10),
         (StreamState, "range_finished", 3),
         (SingerOutput, "write_records", 10),
     ],

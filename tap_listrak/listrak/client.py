@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from tap_listrak.listrak.records import Record, RecordReader, RowIssues, encode_
 from tap_listrak.listrak.response import digest_rows, parse_rows, remove_forbidden_references
 from tap_listrak.listrak.soap import Contract
 from tap_listrak.listrak.transport import HttpReply, Transport
-from tap_listrak.streams import PARENTS, STREAMS, Stream
+from tap_listrak.streams import PARENTS, PUBLISHED, Stream
 
 LOGGER = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Page:
 class PageRequest(NamedTuple):
     """What one call asks: arguments by Listrak's names; `description` names it in the log.
 
-    The records carry `parent_key`. Without `retry`, one try is all.
+    The records carry `parent_key`, where their stream is supplied one. Without `retry`, one try is
+    all.
     """
 
     stream: Stream
@@ -116,9 +117,13 @@ class ListrakClient:
         observer: CallObserver,
         sleep: Callable[[float], None],
         clock: Callable[[], datetime],
+        *,
+        required: Iterable[Stream] = (),
     ) -> None:
+        """Prepare to fetch; the service must have the operations of the `required` streams."""
         self._config = config
         self._readers = readers
+        self._required = tuple(required)
         self._observer = observer
         self._sleep = sleep
         self._clock = clock
@@ -148,6 +153,10 @@ class ListrakClient:
             return self._try(request)
         except ListrakError as exc:
             raise exc.prefixed(f"{context}: ") from exc
+
+    def offers(self, stream: Stream) -> bool:
+        """Tell whether the service has the operation of a stream. Raises ListrakError."""
+        return stream.operation in self._load_contract().operations
 
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
@@ -188,6 +197,11 @@ class ListrakClient:
                         # It says nothing of any one operation, as that error would.
                         raise make_error(Condition.REJECTED, f"HTTP {reply.status} for the WSDL")
                     raise error
-                operations = [stream.operation for stream in STREAMS]
-                self._contract = Contract(reply.body, operations, self._config)
+                operations = [stream.operation for stream in PUBLISHED]
+                contract = Contract(reply.body, operations, self._config)
+                for stream in self._required:
+                    if stream.operation not in contract.operations:
+                        detail = f"{stream.name} needs {stream.operation}"
+                        raise make_error(Condition.NO_OPERATION, detail)
+                self._contract = contract
             return self._contract

@@ -59,6 +59,7 @@ class Condition(Enum):
     CONNECTION = "connection"
     ADDRESS = "address"
     CONTRACT = "contract"
+    NO_OPERATION = "no operation"
 
 
 CODES: dict[str, Fault] = {
@@ -210,6 +211,12 @@ CONDITIONS: dict[Condition, Fault] = {
         "a WSDL that lacks the operations, or none at all",
         PermanentError,
         "The address does not describe Listrak's integration service. Check `wsdl_url`.",
+    ),
+    Condition.NO_OPERATION: Fault(
+        "a WSDL that lacks the operation of a selected stream",
+        PermanentError,
+        "The service cannot give a stream that the catalog selects. Deselect it, or check "
+        "`wsdl_url`.",
     ),
 }
 

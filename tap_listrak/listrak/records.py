@@ -73,7 +73,7 @@ class RecordReader:
         self._columns = tuple(columns)
         self._hints = hints
         self._absent_values = table.absent_values
-        parent_key = self.stream.parent_key
+        parent_key = self.stream.supplied_key
         # The parent's key comes from the request, the absent values from the config.
         supplied = {parent_key, *self._absent_values}
         self._key = [column for column in table.key_properties if column not in supplied]

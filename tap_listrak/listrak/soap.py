@@ -62,12 +62,12 @@ class Contract:
                 settings=zeep.Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True),
             )
             self._service = self._bind()
-            known = self._service._binding._operations
+            self.operations = frozenset(self._service._binding._operations)
         except zeep.exceptions.XMLSyntaxError as exc:
             raise make_error(Condition.NOT_XML, str(exc)) from exc
         except (zeep.exceptions.Error, etree.LxmlError, *_INVALID_WSDL) as exc:
             raise make_error(Condition.CONTRACT, str(exc)) from exc
-        missing = [operation for operation in operations if operation not in known]
+        missing = [operation for operation in operations if operation not in self.operations]
         if missing:
             raise make_error(Condition.CONTRACT, f"it lacks {', '.join(missing)}")
 

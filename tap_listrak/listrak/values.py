@@ -89,10 +89,7 @@ def converter(column: str, table: Table, zone: BaseTzInfo) -> Convert | None:
         return number
     if "boolean" in types:
         return boolean
-    is_date = schema.get("format") == "date-time"
-    if is_date and column in table.stream.event_dates:
-        return dates.event_date_converter(zone)
-    if is_date or column in table.stream.utc_text:
+    if schema.get("format") == "date-time" or column in table.stream.utc_text:
         return dates.datetime_converter(zone)
     return None
 

@@ -7,7 +7,7 @@ that what is emitted does not depend on how many workers there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 from tap_listrak.listrak.client import Page
@@ -74,6 +74,10 @@ class Fetcher:
             if isinstance(item, TaskPages) and item.task.part == part:
                 item.cancel()
                 self._queue.remove(item)
+
+    def insert(self, tasks: Iterable[FetchTask]) -> None:
+        """Hand these on before all that is left."""
+        self._queue.extendleft(reversed([TaskPages(task) for task in tasks]))
 
     def _collect(self) -> None:
         for future in [future for future in self._under_way if future.done()]:

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytz import BaseTzInfo
 
 from tap_listrak.listrak.client import PageReader
 from tap_listrak.listrak.records import RecordReader
-from tap_listrak.streams import LISTS, MESSAGES, STREAMS, Stream, Table
+from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, STREAMS, Stream, Table
 
-# About how many rows a message has of each stream: a hint, which may be missing.
-COUNT_COLUMNS = tuple(stream.count_column for stream in STREAMS if stream.count_column)
-# What the walk needs to know, whatever columns are selected.
-WALK_COLUMNS = {LISTS: ("ListID",), MESSAGES: ("MsgID", "SendDate", *COUNT_COLUMNS)}
+# What the walk needs to know of what others are asked by, whatever columns are selected.
+WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
+    LISTS: ("ListID",),
+    MESSAGES: ("MsgID", "SendDate"),
+    CONVERSATIONS: ("ConversationID",),
+}
+# About how many rows each has of its children: hints, which may be missing.
+COUNT_COLUMNS = {
+    parent: tuple(
+        child.count_column for child in STREAMS if child.parent is parent and child.count_column
+    )
+    for parent in WALK_COLUMNS
+}
 
 
 def build_readers(
     tables: Mapping[Stream, Table], selection: Mapping[Stream, tuple[str, ...]], zone: BaseTzInfo
 ) -> dict[Stream, PageReader]:
-    """Return the readers of what is selected, and of the parents that the walk needs."""
+    """Return the readers of what is selected, and of the parents that it is asked by."""
     readers = {}
-    for stream in dict.fromkeys((*selection, *WALK_COLUMNS)):
+    for stream in _with_parents(selection):
         selected = selection.get(stream, ())
-        columns = dict.fromkeys((*selected, *WALK_COLUMNS.get(stream, ())))
-        hints = frozenset(COUNT_COLUMNS) - frozenset(selected) if stream is MESSAGES else ()
+        counts = COUNT_COLUMNS.get(stream, ())
+        columns = dict.fromkeys((*selected, *WALK_COLUMNS.get(stream, ()), *counts))
+        hints = frozenset(counts) - frozenset(selected)
         records = RecordReader(tables[stream], columns, zone, hints=hints)
         readers[stream] = PageReader(records, selected)
     return readers
+
+
+def _with_parents(streams: Iterable[Stream]) -> Iterator[Stream]:
+    """Return these streams, and all above them; lists in any case, since a run begins with them."""
+    found = {LISTS, *streams}
+    while parents := {stream.parent for stream in found if stream.parent} - found:
+        found |= parents
+    yield from (stream for stream in STREAMS if stream in found)

@@ -86,8 +86,9 @@ class Report:
 
     def set_position(self, task: FetchTask) -> None:
         """Note what is being emitted."""
-        self._position = f"{task.stream.name} of list {task.list_id}"
-        number, count = self._numbers.get(task.msg_id or 0), len(self._numbers)
+        where = "the account" if task.list_id is None else f"list {task.list_id}"
+        self._position = f"{task.stream.name} of {where}"
+        number, count = self._numbers.get(task.parent_id or 0), len(self._numbers)
         if number and self._window:
             self._position += f", message {number:,} of {count:,}"
             if self._window.end < self._end:
@@ -155,7 +156,7 @@ class Report:
         for stream, count in self._rows_without_key.items():
             if count:
                 LOGGER.warning("%s: %d rows without their key are left out.", stream.name, count)
-        line = "%-20s %12s %8s %8s %9s %10s"
+        line = "%-23s %12s %8s %8s %9s %10s"
         LOGGER.info(line, "stream", "rows", "calls", "retries", "seconds", "set aside")
         for stream in STREAMS:
             calls = self._calls.calls[stream]

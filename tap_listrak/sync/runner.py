@@ -27,9 +27,9 @@ from tap_listrak.sync.state_file import SyncState
 from tap_listrak.sync.tasks import (
     FetchTask,
     ListFinished,
-    MessagesListed,
     Outcome,
     PageFetched,
+    ParentsListed,
     Steps,
     TaskFinished,
     TaskSkipped,
@@ -89,6 +89,7 @@ class Runner:
             self._report.set_lists(len(walk.list_ids))
             self._handle_all(walk.steps(), walk.upcoming())
             for state in self._active.values():
+                self._activate_version(state)
                 state.range_finished()
             self._write_state()
         except OutputError:
@@ -115,7 +116,7 @@ class Runner:
     # Lists, by which all else is asked.
 
     def _fetch_lists(self) -> Page:
-        task = FetchTask(LISTS, 0, self._config.start_date, self._now, moves_checkpoint=False)
+        task = FetchTask(LISTS, None, self._config.start_date, self._now, moves_checkpoint=False)
         for outcome in self._outcomes(_steps([task])):
             if isinstance(outcome, PageFetched):
                 return outcome.page
@@ -170,13 +171,15 @@ class Runner:
     def _retry_deferred(self, chosen: frozenset[int], shown: frozenset[int]) -> None:
         """Ask for what earlier runs set aside; a list that `list_ids` leaves out keeps its own."""
         only_lists = None if self._config.list_ids is None else chosen
-        self._handle_all(_steps(owed_tasks(self._snapshots(), only_lists)))
+        interval_days = self._config.interval_days
+        self._handle_all(_steps(owed_tasks(self._snapshots(), only_lists, interval_days)))
         self._raise_if(self._policy.error_of_too_many(self._deferred_count()))
         for state in self._active.values():
             parts = state.progress.deferred_parts
+            is_shown = {part: part.list_id is None or part.list_id in shown for part in parts}
             # Of a message in a list that is shown, the list of its messages will tell.
-            present = {part for part in parts if part.list_id in shown and part.msg_id is None}
-            absent = {part for part in parts if part.list_id not in shown}
+            present = {part for part in parts if is_shown[part] and part.parent_id is None}
+            absent = {part for part in parts if not is_shown[part]}
             self._parts_seen(state, present, absent)
 
     # What comes, in its turn.
@@ -210,8 +213,8 @@ class Runner:
             self._active[outcome.task.stream].task_skipped(outcome.task)
         elif isinstance(outcome, WindowStarted):
             self._report.set_window(outcome.window, outcome.msg_ids)
-        elif isinstance(outcome, MessagesListed):
-            self._messages_listed(outcome)
+        elif isinstance(outcome, ParentsListed):
+            self._parents_listed(outcome)
         else:
             self._list_finished(outcome)
 
@@ -222,23 +225,29 @@ class Runner:
         self._state.streams[task.stream].page_written(task, number, page.digest)
 
     def _task_failed(self, task: FetchTask, error: BaseException) -> None:
-        """Set a task's part aside and go on, or end the run."""
+        """Set a task's part aside and go on, or end the run; of a batch, ask for both halves."""
         if not can_defer(error, task):
             raise error
+        if task.batch:
+            LOGGER.warning("Asked again in two halves: %s", error)
+            self._fetcher.insert(task.halves())
+            return
         LOGGER.warning("Set aside, to be asked for first in the next run: %s", error)
         self._fetcher.abandon(task.part)
         self._state.streams[task.stream].task_deferred(task, self._now)
         self._raise_if(self._policy.failed(task, error, self._deferred_count()))
 
-    def _messages_listed(self, listed: MessagesListed) -> None:
-        present = {OwedPart(listed.list_id, msg_id) for msg_id in listed.shown}
-        absent = {OwedPart(listed.list_id, msg_id) for msg_id in listed.absent}
-        for state in self._active.values():
-            self._parts_seen(state, present, absent)
+    def _parents_listed(self, listed: ParentsListed) -> None:
+        present = {OwedPart(listed.list_id, each) for each in listed.shown}
+        absent = {OwedPart(listed.list_id, each) for each in listed.absent}
+        for stream, state in self._active.items():
+            if stream.parent is listed.stream:
+                self._parts_seen(state, present, absent)
 
     def _list_finished(self, finished: ListFinished) -> None:
-        for state in self._active.values():
-            state.lists_finished(frozenset([finished.list_id]))
+        for stream, state in self._active.items():
+            if not stream.is_by_account:
+                state.lists_finished(frozenset([finished.list_id]))
         self._report.list_finished()
         self._write_state()
 
@@ -250,16 +259,36 @@ class Runner:
                 "%s of %s, which was set aside, is given up: Listrak has neither shown nor "
                 "answered for it since %s.",
                 state.progress.stream.name,
-                f"list {owed.list_id}" if owed.msg_id is None else f"message {owed.msg_id}",
+                _name_part(state.progress.stream, owed.part),
                 owed.absent_since and format_instant(owed.absent_since),
             )
 
     # What is written.
 
     def _write(self, stream: Stream, page: Page) -> None:
-        self._output.write_records(stream.name, page.lines, page.received_at)
+        version = self._active[stream].progress.active_range.version
+        self._output.write_records(stream.name, page.lines, page.received_at, version)
         self._report.count_records(stream, page.record_count, page.issues)
         self._state_is_due = True
+
+    def _activate_version(self, state: StreamState) -> None:
+        """Let the target delete what a mirrored stream does not hold any more, if all of it came.
+
+        What Listrak does not show any more is no part of it, even if it was set aside.
+        """
+        progress = state.progress
+        version = progress.active_range.version
+        if version is None:
+            return
+        missing = [owed for owed in progress.deferred if owed.absent_since is None]
+        if missing:
+            LOGGER.warning(
+                "%s: a part of it is set aside, so deletions wait until all of it has come.",
+                progress.stream.name,
+            )
+        else:
+            self._output.write_activate_version(progress.stream.name, version)
+            state.version_activated()
 
     def _tick(self, *, is_waiting: bool) -> None:
         now = self._monotonic()
@@ -270,6 +299,12 @@ class Runner:
     def _write_state(self) -> None:
         self._last_state_at, self._state_is_due = self._monotonic(), False
         self._output.write_state(self._state.as_dict())
+
+
+def _name_part(stream: Stream, part: OwedPart) -> str:
+    if part.parent_id is None:
+        return "the account" if part.list_id is None else f"list {part.list_id}"
+    return f"{'conversation' if stream.is_by_conversation else 'message'} {part.parent_id}"
 
 
 def _steps(tasks: Iterable[FetchTask]) -> Steps:

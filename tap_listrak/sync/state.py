@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
+from tap_listrak.dates import EPOCH
 from tap_listrak.streams import Stream
 from tap_listrak.sync.tasks import FetchTask, WrittenPage
+from tap_listrak.sync.turns import TurnOptions, Turns, all_asked
 
 # What Listrak neither shows nor answers for so long is gone.
 DAYS_TO_FORGET = 30
@@ -28,49 +30,66 @@ class BookmarkScope(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How far the walk of one list has come: all before it was emitted.
+    """How far the walk of one list (or of the account) has come: all before it was emitted.
 
-    For the streams of a message it is a message, of which `date` is the SendDate; for the others
-    the window that starts at `date`. `written` is the last page written of it; None when all of it
-    was (then `date` of a window is its end).
+    For the streams of a message it is a message, of which `date` is the SendDate; for those of a
+    conversation it is that, without a date; for the others the window that starts at `date`.
+    `written` is the last page written of it; None when all of it was (then `date` of a window is
+    its end).
     """
 
-    list_id: int
+    list_id: int | None
     date: datetime | None
-    msg_id: int | None
+    parent_id: int | None
     written: WrittenPage | None
 
 
 class RangeProgress(NamedTuple):
-    """A stream's range in this run, the config that it is asked under, and how far it has come."""
+    """A stream's range in this run, the config that it is asked under, and how far it has come.
+
+    There is no one `start` where messages are asked in turns. `turn_options` are those that the
+    range was begun under, also where it asks every message.
+    """
 
     start_date: datetime
-    start: datetime
+    start: datetime | None
     end: datetime
     include_test_messages: bool
     timezone: str | None
     interval_days: int | None = None
     finished_lists: frozenset[int] = frozenset()
     checkpoint: Checkpoint | None = None
+    is_mirrored: bool = False
+    turn_options: TurnOptions | None = None
+
+    @property
+    def version(self) -> int | None:
+        """The version of a mirrored stream's RECORDs: its end, in milliseconds since 1970."""
+        return version_at(self.end) if self.is_mirrored else None
+
+
+def version_at(end: datetime) -> int:
+    """Return the version of a range that ends then."""
+    return (end - EPOCH) // timedelta(milliseconds=1)
 
 
 class OwedPart(NamedTuple):
-    """What tells one of a stream's deferred fetches from another; a list's own has no MsgID."""
+    """What tells one of a stream's deferred fetches from another; see tasks.Part."""
 
-    list_id: int
-    msg_id: int | None
+    list_id: int | None
+    parent_id: int | None
 
 
 class DeferredFetch(NamedTuple):
     """A part that failed and was set aside, with the range that it still owes.
 
-    `written` is the last page written of it (of its first window, for a list's contacts); None
-    where none was. `failed_since` and `absent_since` are when its calls began to fail, and when
-    Listrak's lists or messages began to lack it.
+    `written` is the last page written of it (of its first window, for what is asked in windows);
+    None where none was. `failed_since` and `absent_since` are when its calls began to fail, and
+    when Listrak's lists, messages or conversations began to lack it.
     """
 
-    list_id: int
-    msg_id: int | None
+    list_id: int | None
+    parent_id: int | None
     start: datetime
     end: datetime
     written: WrittenPage | None = None
@@ -80,7 +99,7 @@ class DeferredFetch(NamedTuple):
     @property
     def part(self) -> OwedPart:
         """What tells it from the stream's other deferred fetches."""
-        return OwedPart(self.list_id, self.msg_id)
+        return OwedPart(self.list_id, self.parent_id)
 
     def is_gone(self, now: datetime) -> bool:
         """Tell whether Listrak has not shown it for DAYS_TO_FORGET, nor failed for it in less.
@@ -94,13 +113,19 @@ class DeferredFetch(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamProgress:
-    """All that is known of one stream: a snapshot that does not change."""
+    """All that is known of one stream: a snapshot that does not change.
+
+    `turns` stands where messages are asked in turns: then `bookmark` is the oldest of its own.
+    `version` is the one last activated of a stream that is mirrored.
+    """
 
     stream: Stream
     bookmark: datetime | None = None
     scope: BookmarkScope | None = None
     range: RangeProgress | None = None
     deferred: tuple[DeferredFetch, ...] = ()
+    turns: Turns | None = None
+    version: int | None = None
 
     @property
     def active_range(self) -> RangeProgress:
@@ -109,15 +134,20 @@ class StreamProgress:
             raise ValueError(f"{self.stream.name} has no range")
         return self.range
 
-    def bookmark_of(self, list_id: int) -> datetime | None:
+    @property
+    def last_end(self) -> datetime | None:
+        """Where the last range ended that was complete."""
+        return self.turns.recent if self.turns else self.bookmark
+
+    def bookmark_of(self, list_id: int | None) -> datetime | None:
         """Return the bookmark, where it speaks for this list."""
-        is_covered = self.scope is None or list_id in self.scope.list_ids
+        is_covered = self.scope is None or list_id is None or list_id in self.scope.list_ids
         return self.bookmark if is_covered else None
 
-    def window_start(self, list_id: int) -> datetime:
-        """Return where this run's range starts in one list."""
-        progress = self.active_range
-        return progress.start if self.bookmark_of(list_id) else progress.start_date
+    @property
+    def active_turns(self) -> Turns | None:
+        """The turns, where this run's range asks by them."""
+        return self.turns if self.active_range.start is None else None
 
     @cached_property
     def deferred_parts(self) -> frozenset[OwedPart]:
@@ -174,15 +204,24 @@ class StreamState:
         finished = progress.finished_lists | list_ids
         self._update_range(finished_lists=finished, checkpoint=checkpoint)
 
+    def version_activated(self) -> None:
+        """Note that what the mirrored stream held before this range was given up."""
+        self._update(version=self._progress.active_range.version)
+
     def range_finished(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
-        progress = self._progress.active_range
+        progress, turns = self._progress.active_range, self._progress.active_turns
         if self._progress.stream.replication_key:
             scope = BookmarkScope(
                 progress.start_date, progress.finished_lists, progress.include_test_messages
             )
-            bookmark = max(self._progress.bookmark or progress.end, progress.end)
-            self._update(bookmark=bookmark, scope=scope)
+            if turns:
+                turns = turns.asked_until(progress.end)
+            elif progress.turn_options:
+                turns = all_asked(progress.turn_options, progress.end)
+            reached = turns.oldest if turns else progress.end
+            bookmark = max(self._progress.bookmark or reached, reached)
+            self._update(bookmark=bookmark, scope=scope, turns=turns)
         self._update(range=None)
 
     # Its tasks.
@@ -257,7 +296,7 @@ class StreamState:
         self, task: FetchTask, written: WrittenPage | None, failed_since: datetime | None
     ) -> None:
         start, end = task.start, self._progress.active_range.end
-        new = DeferredFetch(task.list_id, task.msg_id, start, end, written, failed_since)
+        new = DeferredFetch(task.list_id, task.parent_id, start, end, written, failed_since)
         known = [each for each in self._progress.deferred if each.part == new.part]
         if not known:
             self._update(deferred=(*self._progress.deferred, new))
@@ -271,7 +310,7 @@ class StreamState:
 
     def _deferred(self, task: FetchTask) -> DeferredFetch:
         return next(
-            each for each in self._progress.deferred if each.part == (task.list_id, task.msg_id)
+            each for each in self._progress.deferred if each.part == (task.list_id, task.parent_id)
         )
 
     def _change_deferred(self, task: FetchTask, **changes: object) -> None:
@@ -285,5 +324,5 @@ class StreamState:
 
 def _checkpoint(task: FetchTask, written: WrittenPage | None) -> Checkpoint:
     """Return the checkpoint behind a page of a task; without a page, behind all of it."""
-    date = task.start if task.msg_id is None else task.send_date
-    return Checkpoint(task.list_id, date, task.msg_id, written)
+    date = task.start if task.parent_id is None else task.send_date
+    return Checkpoint(task.list_id, date, task.parent_id, written)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, PARENTS, STREAMS, Stream
 from tap_listrak.sync.state import StreamState
 from tap_listrak.sync.state_json import read_entry, read_object, read_scope, write_entry
 
@@ -41,10 +41,10 @@ class SyncState:
         A merge of states keeps the former.
         """
         all_progress = [state.progress for state in self.streams.values()]
-        bookmarks = [progress.bookmark for progress in all_progress if progress.bookmark]
+        bookmarks = [progress.last_end for progress in all_progress if progress.last_end]
         for state in self.streams.values():
             progress = state.progress
-            passed = progress.bookmark
+            passed = progress.last_end
             if not progress.stream.replication_key:
                 passed = max(bookmarks, default=None)
             passed = max(passed, start_date) if passed else start_date
@@ -123,7 +123,7 @@ def _migrate_shared_keys(value: dict[str, Any], bookmarks: dict[str, Any]) -> No
     own = {name for name, entry in bookmarks.items() if "set_aside" in entry}
     for owed in set_aside or []:
         stream = BY_NAME.get(str(read_object(owed, "set_aside").get("stream")))
-        if stream is None or not stream.replication_key:
+        if stream is None or stream in PARENTS:
             raise UsageError("In the state, set_aside names a stream that cannot be set aside.")
         if stream.name not in own:
             bookmarks.setdefault(stream.name, {}).setdefault("set_aside", []).append(owed)

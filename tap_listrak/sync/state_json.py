@@ -8,7 +8,7 @@ from typing import Any
 
 from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import Stream
+from tap_listrak.streams import PARENTS, Stream
 from tap_listrak.sync.state import (
     BookmarkScope,
     Checkpoint,
@@ -17,6 +17,7 @@ from tap_listrak.sync.state import (
     StreamProgress,
 )
 from tap_listrak.sync.tasks import MAX_PAGES, WrittenPage
+from tap_listrak.sync.turns import TurnOptions, Turns
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,27 +31,31 @@ def write_entry(progress: StreamProgress) -> dict[str, Any]:
     Where there is nothing, the values are null or empty: Meltano merges an object into no null.
     """
     stream = progress.stream
-    if not stream.replication_key:
-        return {"offset": _offset(stream, progress.range)}
-    return {
-        stream.replication_key: _text(progress.bookmark),
-        "covers": _covers(progress.scope),
-        "offset": _offset(stream, progress.range),
-        "set_aside": [_set_aside(deferred) for deferred in progress.deferred],
-    }
+    entry: dict[str, Any] = {}
+    if stream.replication_key:
+        entry[stream.replication_key] = _text(progress.bookmark)
+        entry["covers"] = _covers(stream, progress.scope)
+    entry["offset"] = _offset(stream, progress.range)
+    if stream not in PARENTS:
+        entry["set_aside"] = [_set_aside(stream, deferred) for deferred in progress.deferred]
+    if stream.takes_turns:
+        entry["turns"] = _turns(progress.turns)
+    if stream.can_be_mirrored:
+        entry["version"] = progress.version
+    return entry
 
 
-def _covers(scope: BookmarkScope | None) -> dict[str, Any]:
-    return {
-        "start_date": _text(scope and scope.start_date),
-        "ListIDs": sorted(scope.list_ids) if scope else [],
-        "include_test_messages": scope and scope.include_test_messages,
-    }
+def _covers(stream: Stream, scope: BookmarkScope | None) -> dict[str, Any]:
+    covers: dict[str, Any] = {"start_date": _text(scope and scope.start_date)}
+    if not stream.is_by_account:
+        covers["ListIDs"] = sorted(scope.list_ids) if scope else []
+        covers["include_test_messages"] = scope and scope.include_test_messages
+    return covers
 
 
 def _offset(stream: Stream, progress: RangeProgress | None) -> dict[str, Any]:
     checkpoint = progress and progress.checkpoint
-    return {
+    offset: dict[str, Any] = {
         "start_date": _text(progress and progress.start_date),
         "start": _text(progress and progress.start),
         "end": _text(progress and progress.end),
@@ -60,21 +65,38 @@ def _offset(stream: Stream, progress: RangeProgress | None) -> dict[str, Any]:
         "ListIDs": sorted(progress.finished_lists) if progress else [],
         "ListID": checkpoint and checkpoint.list_id,
         _date_key(stream): checkpoint and _text(checkpoint.date),
-        "MsgID": checkpoint and checkpoint.msg_id,
+        _id_key(stream): checkpoint and checkpoint.parent_id,
         **_page(checkpoint and checkpoint.written),
     }
+    if stream.takes_turns:
+        offset |= _turn_options(progress and progress.turn_options)
+    if stream.can_be_mirrored:
+        offset["mirrored"] = progress and progress.is_mirrored
+    return offset
 
 
-def _set_aside(deferred: DeferredFetch) -> dict[str, Any]:
+def _set_aside(stream: Stream, deferred: DeferredFetch) -> dict[str, Any]:
     return {
         "ListID": deferred.list_id,
-        "MsgID": deferred.msg_id,
+        _id_key(stream): deferred.parent_id,
         "start": _text(deferred.start),
         "end": _text(deferred.end),
         **_page(deferred.written),
         "failed_since": _text(deferred.failed_since),
         "absent_since": _text(deferred.absent_since),
     }
+
+
+def _turns(turns: Turns | None) -> dict[str, Any]:
+    return {
+        **_turn_options(turns and turns.options),
+        "recent": _text(turns and turns.recent),
+        "classes": [_text(each) for each in turns.classes] if turns else [],
+    }
+
+
+def _turn_options(options: TurnOptions | None) -> dict[str, Any]:
+    return options._asdict() if options else dict.fromkeys(TurnOptions._fields)
 
 
 def _page(written: WrittenPage | None) -> dict[str, Any]:
@@ -87,7 +109,13 @@ def _text(instant: datetime | None) -> str | None:
 
 def _date_key(stream: Stream) -> str:
     """Return Listrak's name of the date that a checkpoint names."""
-    return stream.replication_key if stream.is_by_list and stream.replication_key else "SendDate"
+    is_in_windows = stream.is_by_list or stream.is_by_account
+    return stream.replication_key if is_in_windows and stream.replication_key else "SendDate"
+
+
+def _id_key(stream: Stream) -> str:
+    """Return Listrak's name of what a part is asked by, besides its list."""
+    return "ConversationID" if stream.is_by_conversation else "MsgID"
 
 
 def read_entry(
@@ -104,7 +132,10 @@ def read_entry(
         LOGGER.warning("In the state, %s holds no %s.", where, key)
     # Singer's libraries leave an empty object where there is no offset.
     is_unfinished = bool(offset) and _holds_anything(offset)
-    progress = _range(stream, offset, f"{where}.offset") if is_unfinished else None
+    turns = _read_turns(entry.get("turns"), bookmark, f"{where}.turns")
+    for instant in (turns.recent, *turns.classes) if turns else ():
+        _check_not_ahead(instant, now, lookback, f"{where}.turns")
+    progress = _range(stream, offset, turns, f"{where}.offset") if is_unfinished else None
     if progress:
         _check_not_ahead(progress.end, now, lookback, f"{where}.offset.end")
     set_aside = entry.get("set_aside") or []
@@ -116,6 +147,8 @@ def read_entry(
         read_scope(entry.get("covers"), f"{where}.covers") if bookmark else None,
         progress,
         tuple(_deferred(stream, owed, f"{where}.set_aside") for owed in set_aside),
+        turns,
+        _optional_integer(entry.get("version"), f"{where}.version"),
     )
 
 
@@ -126,47 +159,95 @@ def read_scope(value: Any, where: str) -> BookmarkScope | None:
     value = read_object(value, where)
     return BookmarkScope(
         _instant(value.get("start_date"), f"{where}.start_date"),
-        _integers(value.get("ListIDs"), f"{where}.ListIDs"),
+        _integers(value.get("ListIDs", []), f"{where}.ListIDs"),
         _with_tests(value, where),
     )
 
 
-def _range(stream: Stream, value: Any, where: str) -> RangeProgress:
+def _read_turns(value: Any, bookmark: datetime | None, where: str) -> Turns | None:
+    """Return the turns that an entry tells of, where the bookmark does not say otherwise.
+
+    An earlier bookmark was set back by hand: from it, all is asked. A later one was moved by a
+    version that knows no turns, or in a merge: up to it, all was asked.
+    """
+    if not _holds_anything(value) or bookmark is None:
+        return None
+    value = read_object(value, where)
+    options = _read_turn_options(value, where)
+    classes = value.get("classes")
+    if options is None or not isinstance(classes, list) or len(classes) != options[1]:
+        raise UsageError(f"In the state, {where}.classes must be one date-time for each class.")
+    turns = Turns(
+        options,
+        _instant(value.get("recent"), f"{where}.recent"),
+        tuple(_instant(each, f"{where}.classes") for each in classes),
+    )
+    return turns.not_before(bookmark) if turns.oldest <= bookmark else None
+
+
+def _read_turn_options(value: dict[str, Any], where: str) -> TurnOptions | None:
+    numbers = [_optional_integer(value.get(key), f"{where}.{key}") for key in TurnOptions._fields]
+    recent_days, older_every_days = numbers
+    if recent_days is None or older_every_days is None:
+        return None
+    return TurnOptions(recent_days, older_every_days)
+
+
+def _range(stream: Stream, value: Any, turns: Turns | None, where: str) -> RangeProgress | None:
     value = read_object(value, where)
     timezone = value.get("timezone")
     if not isinstance(timezone, (str, type(None))):
         raise UsageError(f"In the state, {where}.timezone must be the name of a time zone.")
+    turn_options = _read_turn_options(value, where) if stream.takes_turns else None
+    start = None
+    if turn_options is None or value.get("start") is not None:
+        start = _instant(value.get("start"), f"{where}.start")
+    elif turns is None or turns.options != turn_options:
+        # The bookmark was moved, so the range cannot be finished: the next one asks it anew.
+        return None
     return RangeProgress(
         start_date=_instant(value.get("start_date"), f"{where}.start_date"),
-        start=_instant(value.get("start"), f"{where}.start"),
+        start=start,
         end=_instant(value.get("end"), f"{where}.end"),
         include_test_messages=_with_tests(value, where),
         timezone=timezone,
         interval_days=_optional_integer(value.get("interval_days"), f"{where}.interval_days"),
         finished_lists=_integers(value.get("ListIDs"), f"{where}.ListIDs"),
         checkpoint=_checkpoint(stream, value, where),
+        is_mirrored=stream.can_be_mirrored and _flag(value, "mirrored", where, default=False),
+        turn_options=turn_options,
     )
 
 
 def _checkpoint(stream: Stream, value: dict[str, Any], where: str) -> Checkpoint | None:
     list_id = _optional_integer(value.get("ListID"), f"{where}.ListID")
-    date_key = _date_key(stream)
+    date_key, id_key = _date_key(stream), _id_key(stream)
     date = _optional_instant(value.get(date_key), f"{where}.{date_key}")
-    msg_id = _optional_integer(value.get("MsgID"), f"{where}.MsgID")
+    parent_id = _optional_integer(value.get(id_key), f"{where}.{id_key}")
     written = _written(value, where)
+    if list_id is None and not stream.is_by_account:
+        return None
     # Version 1.0.0 walked messages without a SendDate first, and could stop among them.
-    return None if list_id is None or date is None else Checkpoint(list_id, date, msg_id, written)
+    if (parent_id if stream.is_by_conversation else date) is None:
+        return None
+    return Checkpoint(list_id, date, parent_id, written)
 
 
 def _deferred(stream: Stream, value: Any, where: str) -> DeferredFetch:
     value = read_object(value, where)
-    msg_id = _optional_integer(value.get("MsgID"), f"{where}.MsgID")
-    if (msg_id is not None) != stream.is_by_message:
-        needs = "needs a MsgID" if stream.is_by_message else "takes no MsgID"
-        raise UsageError(f"In the state, {where} {needs}.")
+    list_id = _optional_integer(value.get("ListID"), f"{where}.ListID")
+    parent_id = _optional_integer(value.get(_id_key(stream)), f"{where}.{_id_key(stream)}")
+    has_parent = stream.is_by_message or stream.is_by_batch or stream.is_by_conversation
+    for key, number, is_due in (
+        ("ListID", list_id, not stream.is_by_account),
+        (_id_key(stream), parent_id, has_parent),
+    ):
+        if (number is not None) != is_due:
+            needs = "needs a" if is_due else "takes no"
+            raise UsageError(f"In the state, {where} {needs} {key}.")
     return DeferredFetch(
-        list_id=_integer(value.get("ListID"), f"{where}.ListID"),
-        msg_id=msg_id,
+        list_id=list_id,
+        parent_id=parent_id,
         start=_instant(value.get("start"), f"{where}.start"),
         end=_instant(value.get("end"), f"{where}.end"),
         written=_written(value, where),
@@ -228,10 +309,14 @@ def _integers(value: Any, where: str) -> frozenset[int]:
 
 
 def _with_tests(value: dict[str, Any], where: str) -> bool:
-    with_tests = value.get("include_test_messages", True)
-    if not isinstance(with_tests, bool):
-        raise UsageError(f"In the state, {where}.include_test_messages must be true or false.")
-    return with_tests
+    return _flag(value, "include_test_messages", where, default=True)
+
+
+def _flag(value: dict[str, Any], key: str, where: str, *, default: bool) -> bool:
+    flag = value.get(key, default)
+    if not isinstance(flag, bool):
+        raise UsageError(f"In the state, {where}.{key} must be true or false.")
+    return flag
 
 
 def _check_not_ahead(instant: datetime, now: datetime, lookback: timedelta, where: str) -> None:
