@@ -11,7 +11,7 @@ from typing import Any
 from tap_listrak import __version__
 from tap_listrak.config import OPTIONS, REQUIRED, Option
 
-CAPABILITIES = ["catalog", "state", "discover", "about"]
+CAPABILITIES = ["catalog", "state", "discover", "about", "activate-version"]
 _PYTHON = "Programming Language :: Python :: 3."
 
 

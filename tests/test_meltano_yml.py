@@ -10,6 +10,7 @@ import yaml
 
 from tap_listrak.about import CAPABILITIES, label
 from tap_listrak.config import OPTIONS, REQUIRED, Option
+from tap_listrak.streams import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
@@ -64,8 +65,8 @@ def test_the_capabilities_are_those_that_the_tap_tells() -> None:
     assert EXTRACTOR["capabilities"] == CAPABILITIES
 
 
-def test_everything_is_selected() -> None:
-    assert EXTRACTOR["select"] == ["*.*"]
+def test_the_published_tables_are_selected() -> None:
+    assert EXTRACTOR["select"] == [f"{stream.name}.*" for stream in PUBLISHED]
 
 
 def test_the_project_holds_no_config_of_the_tap() -> None:

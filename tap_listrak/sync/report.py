@@ -13,7 +13,7 @@ from singer import metrics
 
 from tap_listrak.listrak.records import RowIssues
 from tap_listrak.streams import STREAMS, Stream
-from tap_listrak.sync.tasks import FetchTask
+from tap_listrak.sync.tasks import FetchTask, WindowStarted
 
 LOGGER = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Report:
         self._lists = self._lists_finished = 0
         self._window: FetchTask | None = None
         self._numbers: dict[int, int] = {}
+        self._waiting = 0
         self._position = "waiting for Listrak"
         self._share = 0.0
 
@@ -79,10 +80,11 @@ class Report:
         """Note how many lists this run walks."""
         self._lists = count
 
-    def set_window(self, window: FetchTask, msg_ids: tuple[int, ...]) -> None:
+    def set_window(self, started: WindowStarted) -> None:
         """Note the messages that come next, in the walk's order."""
-        self._window = window
-        self._numbers = {msg_id: number for number, msg_id in enumerate(msg_ids, 1)}
+        self._window = started.window
+        self._numbers = {msg_id: number for number, msg_id in enumerate(started.msg_ids, 1)}
+        self._waiting += started.waiting
 
     def set_position(self, task: FetchTask) -> None:
         """Note what is being emitted."""
@@ -156,6 +158,12 @@ class Report:
         for stream, count in self._rows_without_key.items():
             if count:
                 LOGGER.warning("%s: %d rows without their key are left out.", stream.name, count)
+        if self._waiting:
+            LOGGER.info(
+                "%s messages were not asked for what came of them: they wait for their turn in a "
+                "later run (older_every_days).",
+                f"{self._waiting:,}",
+            )
         line = "%-23s %12s %8s %8s %9s %10s"
         LOGGER.info(line, "stream", "rows", "calls", "retries", "seconds", "set aside")
         for stream in STREAMS:

@@ -212,7 +212,7 @@ class Runner:
         elif isinstance(outcome, TaskSkipped):
             self._active[outcome.task.stream].task_skipped(outcome.task)
         elif isinstance(outcome, WindowStarted):
-            self._report.set_window(outcome.window, outcome.msg_ids)
+            self._report.set_window(outcome)
         elif isinstance(outcome, ParentsListed):
             self._parents_listed(outcome)
         else:

@@ -149,6 +149,13 @@ class StreamProgress:
         """The turns, where this run's range asks by them."""
         return self.turns if self.active_range.start is None else None
 
+    def waits(self, list_id: int, msg_id: int, send_date: datetime | None) -> bool:
+        """Tell whether this run leaves a message of a list for a later one, in its turn."""
+        turns = self.active_turns
+        if turns is None or self.bookmark_of(list_id) is None:
+            return False
+        return turns.bookmark_of(msg_id, send_date, self.active_range.end) is None
+
     @cached_property
     def deferred_parts(self) -> frozenset[OwedPart]:
         """The parts that are set aside."""

@@ -157,10 +157,14 @@ class TaskSkipped(NamedTuple):
 
 
 class WindowStarted(NamedTuple):
-    """The messages of a window have come; what streams have of them follows in this order."""
+    """The messages of a window have come; what streams have of them follows in this order.
+
+    Besides, so many are `waiting` for their turn in a later run.
+    """
 
     window: FetchTask
     msg_ids: tuple[int, ...]
+    waiting: int
 
 
 class ParentsListed(NamedTuple):

@@ -62,10 +62,10 @@ class Turns(NamedTuple):
     def asked_until(self, end: datetime) -> Turns:
         """Return what holds once a range up to `end` was asked."""
         classes = (
-            end if self._is_due(number, end) else bookmark
+            max(end, bookmark) if self._is_due(number, end) else bookmark
             for number, bookmark in enumerate(self.classes)
         )
-        return self._replace(recent=end, classes=tuple(classes))
+        return self._replace(recent=max(end, self.recent), classes=tuple(classes))
 
     def not_before(self, bookmark: datetime) -> Turns:
         """Return what holds where every message was asked up to `bookmark` besides."""

@@ -175,7 +175,9 @@ class Walk:
             messages = _in_order(fetched, last)
             last = frozenset(row.record.MsgID for row in fetched.page.parents)
             seen |= last if batched else last & owed
-            yield WindowStarted(window, tuple(message.id for message in messages))
+            asked = [message for message in messages if not self._waits(list_id, message)]
+            msg_ids = tuple(message.id for message in asked)
+            yield WindowStarted(window, msg_ids, len(messages) - len(asked))
             pending = [
                 progress
                 for progress in self._pending(list_id)
@@ -186,6 +188,11 @@ class Walk:
             yield from self._batches(progress, list_id, seen)
         is_whole = first_start == self._config.start_date
         yield from self._owed_and_unseen(MESSAGES, list_id, owed, owed & seen, is_whole=is_whole)
+
+    def _waits(self, list_id: int, message: Parent) -> bool:
+        """Tell whether a stream leaves a message for a later run, in its turn."""
+        pending = (each for each in self._pending(list_id) if each.stream.takes_turns)
+        return any(each.waits(list_id, message.id, message.send_date) for each in pending)
 
     def _of_parents(
         self,
