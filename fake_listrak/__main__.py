@@ -39,6 +39,18 @@ def _arguments() -> argparse.ArgumentParser:
     add("--messages", type=int, default=20, help="messages of each list")
     add("--contacts", type=int, default=200, help="subscribed contacts of each list")
     add("--sends", type=int, default=300, help="recipients of a message, about")
+    add("--conversations", type=int, default=3, help="conversations of each list")
+    add("--conversation-sends", type=int, default=300,
+        help="rows of what a conversation sent, about")  # fmt: skip
+    add("--campaigns", type=int, default=3, help="campaigns of each list")
+    add("--transactional", type=int, default=2, help="transactional messages of each list")
+    add("--removals", type=int, default=60, help="unsubscribes of each list")
+    add("--hygiene", type=int, default=30, help="corrected addresses of each list")
+    add("--imports", type=int, default=20, help="imports of each list")
+    add("--complaints", type=int, default=40, help="complaints of the account")
+    add("--unknown-messages", choices=("refused", "missing"), default="refused",
+        help="what analytics of a message get that cannot be seen")  # fmt: skip
+    add("--wsdl", choices=("full", "nine"), default="full", help="operations that there are")
     add("--page-size", type=int, default=100, help="rows on a page")
     add("--start", type=datetime.fromisoformat, default="2025-01-01", help="first date, UTC")
     add("--end", type=datetime.fromisoformat, default="2026-06-30", help="last date, UTC")
@@ -51,7 +63,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--empty", choices=("absent", "empty", "nil", "mixed"), default="mixed",
         help="form of an empty page")  # fmt: skip
     add("--count", type=_count, action="append", default=[], metavar="OPERATION=N",
-        help="exact rows of each message for an operation; may be repeated")  # fmt: skip
+        help="exact rows of each message or conversation; may be repeated")  # fmt: skip
     return parser
 
 
@@ -76,6 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bounds=options.bounds,
             empty=options.empty,
             counts=dict(options.count),
+            conversations=options.conversations,
+            conversation_sends=options.conversation_sends,
+            campaigns=options.campaigns,
+            transactional=options.transactional,
+            removals=options.removals,
+            hygiene=options.hygiene,
+            imports=options.imports,
+            complaints=options.complaints,
+            unknown_messages=options.unknown_messages,
         )
     except (ValueError, KeyError) as error:
         parser.error(str(error))
@@ -89,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.latency,
         port=options.port,
         record=False,
+        wsdl=options.wsdl,
     )
     with service:
         print(service.url, flush=True)

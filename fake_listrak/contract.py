@@ -1,14 +1,26 @@
-"""The nine operations of the v31 contract, as data."""
+"""The operations of the v31 contract that are served, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 NAMESPACE: Final = "http://webservices.listrak.com/v31/"
-WSDL: Final = Path(__file__).with_name("listrak_v31.wsdl")
+WSDLS: Final[Mapping[str, Path]] = {
+    "full": Path(__file__).with_name("listrak_v31_full.wsdl"),
+    "nine": Path(__file__).with_name("listrak_v31.wsdl"),
+}
+"""The contract of all 89 operations, and of the nine of the published tables alone."""
+
+AskedBy: TypeAlias = Literal["account", "list", "message", "conversation"]
+ID_OF: Final[Mapping[AskedBy, str]] = {
+    "list": "ListID",
+    "message": "MsgID",
+    "conversation": "ConversationID",
+}
+"""The column that names what an operation is asked by; the account has no ID."""
 
 Value: TypeAlias = str | list[str] | dict[str, str] | None
 """What an element holds: text, None for `xsi:nil`, texts of a repeated element, or children."""
@@ -26,8 +38,12 @@ class Operation:
     table: str
     row: str
     """Name of the row element."""
+    asked_by: AskedBy
+    """What its rows are of. Analytics are of a list, though asked for by its MsgIDs."""
     arguments: Mapping[str, str]
-    """Type (int, dateTime, boolean) by name; all are required."""
+    """Type (int, ints, dateTime, boolean) by name; all but ints are required."""
+    key: tuple[str, ...]
+    """What tells its rows apart, with the ID of what it is asked by where the row lacks it."""
     date: str | None = None
     """The row's date, which StartDate and EndDate select by."""
     date_is_text: bool = False
@@ -38,75 +54,222 @@ class Operation:
 
 _RANGE: Final = {"StartDate": "dateTime", "EndDate": "dateTime"}
 _EVENTS: Final = {"MsgID": "int", **_RANGE, "Page": "int"}
+_LIST_EVENTS: Final = {"ListID": "int", **_RANGE, "Page": "int"}
+_LIST_MESSAGES: Final = {"ListID": "int", **_RANGE, "IncludeTestMessages": "boolean"}
+_LIST_CONVERSATIONS: Final = {"ListID": "int", "IncludeTerminated": "boolean"}
+_CONVERSATION_EVENTS: Final = {"ConversationID": "int", "Page": "int", **_RANGE}
+
+
+def _message_event(kind: str, table: str, row: str, date: str, is_text: bool = True) -> Operation:
+    return Operation(
+        f"ReportRangeMessageContact{kind}",
+        table,
+        row,
+        "message",
+        _EVENTS,
+        ("MsgID", "EmailAddress"),
+        date=date,
+        date_is_text=is_text,
+    )
+
+
+def _conversation_event(kind: str, table: str, row: str, date: str) -> Operation:
+    return Operation(
+        f"ReportConversationContact{kind}",
+        table,
+        row,
+        "conversation",
+        _CONVERSATION_EVENTS,
+        ("ConversationID", "MsgID", "EmailAddress", date),
+        date=date,
+        takes_exception=True,
+    )
+
+
+_PUBLISHED: Final = (
+    Operation("GetContactListCollection", "lists", "WSContactList", "account", {}, ("ListID",)),
+    Operation(
+        "ReportListMessageActivity",
+        "messages",
+        "WSMessageActivity",
+        "list",
+        _LIST_MESSAGES,
+        ("MsgID",),
+        date="SendDate",
+        takes_exception=True,
+    ),
+    Operation(
+        "ReportMessageContactSent",
+        "message_sends",
+        "WSMessageRecipient",
+        "message",
+        {"MsgID": "int", "Page": "int"},
+        ("MsgID", "EmailAddress"),
+        takes_exception=True,
+    ),
+    _message_event("Open", "message_opens", "WSContactOpen", "OpenDate"),
+    _message_event("Read", "message_reads", "WSContactRead", "ReadDate"),
+    _message_event("Click", "message_clicks", "WSContactClick", "ClickDate"),
+    _message_event("Bounces", "message_bounces", "WSContactBounce", "BounceDate"),
+    _message_event("Removal", "message_unsubs", "WSContactRemovalInfo", "RemovalDate", False),
+    Operation(
+        "ReportRangeSubscribedContacts",
+        "subscribed_contacts",
+        "WSContactSubscriptionInfo",
+        "list",
+        _LIST_EVENTS,
+        ("ContactID", "ListID"),
+        date="AdditionDate",
+    ),
+)
+
+_FURTHER: Final = (
+    Operation(
+        "ReportRangeListContactRemoval",
+        "list_unsubs",
+        "WSContactRemovalInfo",
+        "list",
+        _LIST_EVENTS,
+        ("ContactID", "ListID", "RemovalDate"),
+        date="RemovalDate",
+    ),
+    Operation(
+        "ReportRangeListContactHygiene",
+        "list_hygiene",
+        "WSContactHygieneInfo",
+        "list",
+        _LIST_EVENTS,
+        ("ContactID", "ListID", "HygieneDate"),
+        date="HygieneDate",
+        date_is_text=True,
+    ),
+    Operation(
+        "ReportListImportHistory",
+        "imports",
+        "WSImportHistory",
+        "list",
+        {"ListID": "int", "Page": "int", **_RANGE},
+        ("ImportFileID",),
+        date="StartDate",
+        takes_exception=True,
+    ),
+    Operation(
+        "GetCampaignCollection",
+        "campaigns",
+        "WSCampaign",
+        "list",
+        {"ListID": "int"},
+        ("CampaignID",),
+    ),
+    Operation(
+        "GetTransactionalMessageCollection",
+        "transactional_messages",
+        "WSTransactionalMessage",
+        "list",
+        {"ListID": "int"},
+        ("ListID", "TransactionalMsgID"),
+    ),
+    Operation(
+        "ReportListMessageDelivery",
+        "message_deliveries",
+        "WSMessageDelivery",
+        "list",
+        _LIST_MESSAGES,
+        ("MsgID",),
+        date="SendDate",
+        takes_exception=True,
+    ),
+    Operation(
+        "GetMessageAnalyticsInformation",
+        "message_analytics",
+        "WSMessageAnalyticsInformation",
+        "list",
+        {"MsgIDs": "ints"},
+        ("MsgID",),
+    ),
+    Operation(
+        "ReportMessageLinkClick",
+        "message_links",
+        "WSMessageLink",
+        "message",
+        {"MsgID": "int", "Page": "int"},
+        ("MsgID", "LinkID"),
+        takes_exception=True,
+    ),
+    Operation(
+        "ReportRangeMessageContactPassalong",
+        "message_passalongs",
+        "WSContactPassalong",
+        "message",
+        _EVENTS,
+        ("MsgID", "FromEmailAddress", "ToEmailAddress", "PassAlongDate"),
+        date="PassAlongDate",
+        date_is_text=True,
+    ),
+    Operation(
+        "ReportListConversationActivity",
+        "conversations",
+        "WSConversationActivity",
+        "list",
+        _LIST_CONVERSATIONS,
+        ("ConversationID",),
+        takes_exception=True,
+    ),
+    Operation(
+        "ReportListConversationDelivery",
+        "conversation_deliveries",
+        "WSConversationDelivery",
+        "list",
+        _LIST_CONVERSATIONS,
+        ("ConversationID",),
+        takes_exception=True,
+    ),
+    Operation(
+        "ReportConversationLinkClick",
+        "conversation_links",
+        "WSConversationLinkClick",
+        "conversation",
+        {"ConversationID": "int", "Page": "int"},
+        ("ConversationID", "MsgID", "LinkID"),
+        takes_exception=True,
+    ),
+    _conversation_event(
+        "Delivery", "conversation_sends", "WSConversationContactDelivery", "SendDate"
+    ),
+    _conversation_event("Open", "conversation_opens", "WSConversationContactOpen", "OpenDate"),
+    _conversation_event("Read", "conversation_reads", "WSConversationContactRead", "ReadDate"),
+    _conversation_event(
+        "Bounce", "conversation_bounces", "WSConversationContactBounce", "BounceDate"
+    ),
+    _conversation_event(
+        "Removal", "conversation_unsubs", "WSConversationContactRemoval", "RemoveDate"
+    ),
+    Operation(
+        "ReportAdminContactFeedbackLoop",
+        "complaints",
+        "WSFeedbackLoopListing",
+        "account",
+        {**_RANGE, "Page": "int"},
+        ("ListID", "MessageID", "EmailAddress", "AbuseDate"),
+        date="AbuseDate",
+        takes_exception=True,
+    ),
+)
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    operation.name: operation
-    for operation in (
-        Operation("GetContactListCollection", "lists", "WSContactList", {}),
-        Operation(
-            "ReportListMessageActivity",
-            "messages",
-            "WSMessageActivity",
-            {"ListID": "int", **_RANGE, "IncludeTestMessages": "boolean"},
-            date="SendDate",
-            takes_exception=True,
-        ),
-        Operation(
-            "ReportMessageContactSent",
-            "message_sends",
-            "WSMessageRecipient",
-            {"MsgID": "int", "Page": "int"},
-            takes_exception=True,
-        ),
-        Operation(
-            "ReportRangeMessageContactOpen",
-            "message_opens",
-            "WSContactOpen",
-            _EVENTS,
-            date="OpenDate",
-            date_is_text=True,
-        ),
-        Operation(
-            "ReportRangeMessageContactRead",
-            "message_reads",
-            "WSContactRead",
-            _EVENTS,
-            date="ReadDate",
-            date_is_text=True,
-        ),
-        Operation(
-            "ReportRangeMessageContactClick",
-            "message_clicks",
-            "WSContactClick",
-            _EVENTS,
-            date="ClickDate",
-            date_is_text=True,
-        ),
-        Operation(
-            "ReportRangeMessageContactBounces",
-            "message_bounces",
-            "WSContactBounce",
-            _EVENTS,
-            date="BounceDate",
-            date_is_text=True,
-        ),
-        Operation(
-            "ReportRangeMessageContactRemoval",
-            "message_unsubs",
-            "WSContactRemovalInfo",
-            _EVENTS,
-            date="RemovalDate",
-        ),
-        Operation(
-            "ReportRangeSubscribedContacts",
-            "subscribed_contacts",
-            "WSContactSubscriptionInfo",
-            {"ListID": "int", **_RANGE, "Page": "int"},
-            date="AdditionDate",
-        ),
-    )
+    operation.name: operation for operation in (*_PUBLISHED, *_FURTHER)
 }
-
+PUBLISHED_OPERATIONS: Final = tuple(operation.name for operation in _PUBLISHED)
+"""Those of the nine published tables."""
+FURTHER_OPERATIONS: Final = tuple(operation.name for operation in _FURTHER)
+"""Those of the eighteen further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
-    operation.name for operation in OPERATIONS.values() if "MsgID" in operation.arguments
+    operation.name for operation in _PUBLISHED if operation.asked_by == "message"
 )
+"""The six of the published tables that are asked by message."""
+CONVERSATION_OPERATIONS: Final = tuple(
+    operation.name
+    for operation in _FURTHER
+    if operation.asked_by == "conversation" and operation.date is not None
+)
+"""The five that give a conversation's events."""

@@ -20,11 +20,19 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from fake_listrak.account import Account
 from fake_listrak.clock import Range
-from fake_listrak.contract import NAMESPACE, OPERATIONS, WSDL, Operation
+from fake_listrak.contract import (
+    ID_OF,
+    NAMESPACE,
+    OPERATIONS,
+    PUBLISHED_OPERATIONS,
+    WSDLS,
+    Operation,
+)
+from fake_listrak.further import ACCOUNT
 from fake_listrak.wire import (
     UNREADABLE,
     Ask,
@@ -47,6 +55,8 @@ LOGINS: Final = 5
 
 _HEADER_LIMIT: Final = 64 * 1024
 _BODY_LIMIT: Final = 16 * 1024 * 1024
+_MOST_MESSAGES: Final = 2500
+"""MsgIDs that one call for analytics may name."""
 _INT: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -70,6 +80,8 @@ class ListrakService:
     port: 0 for any free one.
     record: whether `asked` and attempts are kept; without, memory does not grow with the calls.
     cache_bytes: the most that replies kept for repeated calls may take.
+    wsdl: "full" serves the contract of all operations, "nine" that of the published tables alone,
+        and answers no further operation.
 
     `url` is the address of the WSDL once the service is entered. `asked` holds the SOAP calls in
     order of arrival, `calls` counts them by operation, `wsdl_requests` the requests for the WSDL
@@ -90,6 +102,7 @@ class ListrakService:
         port: int = 0,
         record: bool = True,
         cache_bytes: int = 128 * 1024 * 1024,
+        wsdl: Literal["full", "nine"] = "full",
     ) -> None:
         self.account = account
         self.username = username
@@ -106,7 +119,8 @@ class ListrakService:
         self._record = record
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._failed_in_a_row = 0
-        self._wsdl = WSDL.read_bytes()
+        self._wsdl = WSDLS[wsdl].read_bytes()
+        self._known = frozenset(PUBLISHED_OPERATIONS if wsdl == "nine" else OPERATIONS)
         self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._cache_free = cache_bytes
         self._lock = threading.Lock()
@@ -188,12 +202,15 @@ class ListrakService:
         """The body of a good reply, or a fault."""
         account = self.account
         numbers, walls, flags = {}, {}, {}
+        MsgIDs: list[int] = []
         for name, kind in operation.arguments.items():
             text = ask.arguments.get(name, "").strip()
-            number = int(text) if kind == "int" and _INT.fullmatch(text) else None
             wall = account.zone.read_iso(text) if kind == "dateTime" else None
-            if number is not None and -(2**31) <= number < 2**31:
-                numbers[name] = number
+            integers = _integers(text) if kind in ("int", "ints") else None
+            if kind == "ints" and integers is not None:
+                MsgIDs = integers
+            elif integers is not None and len(integers) == 1:
+                numbers[name] = integers[0]
             elif wall is not None:
                 walls[name] = wall
             elif kind == "boolean" and text in _BOOLEANS:
@@ -212,19 +229,31 @@ class ListrakService:
                 account.bounds != "exclusive",
                 account.bounds == "inclusive",
             )
+        asked = [*MsgIDs, numbers["MsgID"]] if "MsgID" in numbers else MsgIDs
         if "ListID" in numbers and not account.has_list(numbers["ListID"]):
             return refuse("[List] [InvalidListID] The List does not exist or is not yours")
-        if "MsgID" in numbers and not account.has_message(numbers["MsgID"]):
+        if len(MsgIDs) > _MOST_MESSAGES:
+            return refuse(f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken")
+        if (not MsgIDs or account.unknown_messages == "refused") and not all(
+            map(account.has_message, asked)
+        ):
             return refuse("[Message] [InvalidMsgID] The Message does not exist or is not yours")
+        if "ConversationID" in numbers and not account.has_conversation(numbers["ConversationID"]):
+            return refuse(
+                "[Conversation] [InvalidConversationID] The Conversation does not exist or is not "
+                "yours"
+            )
         if numbers.get("Page", 1) < 1:
             return refuse("[Page] [InvalidPage] The first Page is 1")
+        ID = numbers.get(ID_OF.get(operation.asked_by, ""), ACCOUNT)
         if operation.table == "lists":
             rows = account.lists()
-        elif operation.table == "messages":
-            rows = account.activity(numbers["ListID"], chosen, flags["IncludeTestMessages"])
-        else:
-            ID = numbers["MsgID" if "MsgID" in numbers else "ListID"]
+        elif "MsgIDs" in operation.arguments:
+            rows = account.analytics(MsgIDs)
+        elif "Page" in numbers:
             rows = account.page(operation.name, ID, chosen, numbers["Page"])
+        else:
+            rows = account.whole(operation.name, ID, chosen, all(flags.values()))
         empty = account.empty
         if empty == "mixed":
             # By the request, so that the same one is answered alike.
@@ -351,7 +380,7 @@ class ListrakService:
     def _decide_call(self, request: _Request) -> Reply:
         soap12 = request.headers.get("content-type", "").startswith("application/soap+xml")
         try:
-            call = read_call(request.body)
+            call = read_call(request.body, self._known)
         except BadRequest as error:
             return fault(str(error), code="Client", soap12=soap12)
         action = request.headers.get("soapaction", "")
@@ -402,6 +431,15 @@ class ListrakService:
         finally:
             connection.settimeout(None)
         return not self._closing.wait(max(0.0, until - time.monotonic()))
+
+
+def _integers(text: str) -> list[int] | None:
+    """The xs:ints of a text that commas separate, none of an empty one; None if one is wrong."""
+    parts = text.split(",") if text else []
+    if not all(map(_INT.fullmatch, parts)):
+        return None
+    numbers = list(map(int, parts))
+    return numbers if all(-(2**31) <= number < 2**31 for number in numbers) else None
 
 
 def _receive(connection: socket.socket, data: bytes) -> tuple[_Request | None, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -50,7 +50,8 @@ class Ask:
     """One call as it came in.
 
     operation: its name; "WSDL" for the contract.
-    arguments: wire text by name; WSException is left out.
+    arguments: wire text by name, the numbers of an array joined by commas; WSException is left
+        out.
     headers: HTTP headers, names in lower case.
     path: the request target with its query.
     number: place among the SOAP calls (or among the WSDL requests), from 1.
@@ -92,8 +93,11 @@ class Call:
     password: str
 
 
-def read_call(body: bytes) -> Call:
-    """Read an envelope of SOAP 1.1 or 1.2; BadRequest if there is no known call in it."""
+def read_call(body: bytes, known: Collection[str] = OPERATIONS) -> Call:
+    """Read an envelope of SOAP 1.1 or 1.2; BadRequest if there is no known call in it.
+
+    known: the operations that there are.
+    """
     try:
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
@@ -108,10 +112,14 @@ def read_call(body: bytes) -> Call:
     call = root.find(f"{{{soap}}}Body/*")
     prefix = f"{{{NAMESPACE}}}"
     name = "" if call is None else str(call.tag).removeprefix(prefix)
-    if call is None or name not in OPERATIONS:
+    if call is None or name not in known:
         raise BadRequest(f"Server did not recognize the operation {name}.")
     arguments = {
-        str(child.tag).removeprefix(prefix): child.text or ""
+        str(child.tag).removeprefix(prefix): (
+            ",".join(item.text or "" for item in child.iterchildren(f"{prefix}*"))
+            if len(child)
+            else child.text or ""
+        )
         for child in call.iterchildren(f"{prefix}*")
         if child.tag != f"{prefix}WSException"
     }

@@ -11,6 +11,7 @@ from typing import Any
 import ciso8601
 
 from fake_listrak import OPERATIONS, Account
+from fake_listrak.contract import MESSAGE_OPERATIONS
 from tests.support.published import COLUMNS
 from tests.support.records import Record, due, frozen
 
@@ -92,10 +93,10 @@ def grow(account: Account) -> None:
         account.add_message(ListID, MsgID, moment, Subject=TEXTS[0])
         account.add_contact(ListID, "new@example.com", moment)
     for MsgID in (_OLD_MESSAGE, *_NEW_MESSAGES):
-        for operation in OPERATIONS.values():
+        for operation in MESSAGE_OPERATIONS:
             # Sends have no date: who is added to an old message's would never be asked for.
-            if "MsgID" in operation.arguments and (operation.name, MsgID) != (_SENT, _OLD_MESSAGE):
-                account.add_event(operation.name, MsgID, "new@example.com", moment)
+            if (operation, MsgID) != (_SENT, _OLD_MESSAGE):
+                account.add_event(operation, MsgID, "new@example.com", moment)
     account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
 
 
@@ -115,10 +116,10 @@ def due_of(account: Account, columns: Columns, keeps: Keeps) -> Tables:
         for message in account.messages(ListID):
             add("messages", due("messages", message, ListID))
             MsgID = int(str(message["MsgID"]))
-            for operation in OPERATIONS.values():
-                if "MsgID" in operation.arguments:
-                    for event in account.events(operation.name, MsgID):
-                        add(operation.table, due(operation.table, event, MsgID))
+            for operation in MESSAGE_OPERATIONS:
+                table = OPERATIONS[operation].table
+                for event in account.events(operation, MsgID):
+                    add(table, due(table, event, MsgID))
     return tables
 
 

@@ -299,7 +299,7 @@ class History:
         twins = 2 if self._has_twins and stream in MESSAGE_STREAMS[1:] else 1
         order = self._rng.random()
         for _ in range(twins if self._rng.random() < 0.3 else 1):
-            self._account.add_row(stream, list_id, msg_id, wire, wall, self._runs, order)
+            self._account.record(stream, list_id, msg_id, wire, wall, self._runs, order)
 
     def _add_list(self, since: datetime, until: datetime) -> None:
         rng = self._rng
@@ -409,7 +409,7 @@ class History:
             self._add_list(FIRST_ROWS, self._clock)
         if rng.random() < 0.2:
             contacts = [
-                row for row in account.rows["subscribed_contacts"] if row not in account.gone
+                row for row in account.recorded["subscribed_contacts"] if row not in account.gone
             ]
             for row in rng.sample(contacts, min(len(contacts), 2)):
                 account.take_away(row)
@@ -720,7 +720,7 @@ class History:
             debts = [debt for debt in claim.debts if debt.msg_id not in self._unwanted()]
             if debts or not is_whole or not self._lists() <= (claim.lists or set()):
                 self._fail("unfinished", f"{stream}: {claim}")
-        rows = sum(len(each) for each in self._account.rows.values())
+        rows = sum(len(each) for each in self._account.recorded.values())
         self.counts.update({"histories": 1, "rows": rows})
         self.counts["rows owed"] += sum(len(each) for each in self._owed.bound.values())
 

@@ -192,7 +192,7 @@ class OwedRows:
                 self._bind_parents(stream, given)
         return [
             row
-            for stream in self.account.rows
+            for stream in self.account.recorded
             for rows in [self.bound.get(stream, set())]
             for claim in [read_claim(kept, stream)]
             for row in rows | self._claimed(stream, claim)
@@ -208,7 +208,7 @@ class OwedRows:
         unseen = self.ever_hidden | (set() if claim.with_tests else self.account.tests)
         return {
             row
-            for row in self.account.rows[stream]
+            for row in self.account.recorded[stream]
             if row.list_id in claim.lists
             and row.msg_id not in unseen
             and start <= self._sent(row) <= row.wall < end
@@ -242,7 +242,7 @@ class OwedRows:
         unwanted = set() if last.with_tests else self.account.tests
         return [
             row
-            for stream, rows in self.account.rows.items()
+            for stream, rows in self.account.recorded.items()
             for row in rows
             if (stream == "lists" or start <= self._sent(row))
             and row.msg_id not in unwanted
@@ -275,7 +275,7 @@ class OwedRows:
         # What was set aside and still is owes this range as well, be it shown or not.
         still_owed = {(each.list_id, each.msg_id) for each in before.debts}
         still_owed &= {(each.list_id, each.msg_id) for each in after.debts}
-        for row in self.account.rows[stream]:
+        for row in self.account.recorded[stream]:
             if row.list_id not in lists or row.arrived > first:
                 continue
             start = from_bookmark if before.covers(row.list_id, last) else from_start
@@ -298,7 +298,7 @@ class OwedRows:
         first, attempts = self._since(until)
         start = max(_wall(each.start_date, each.zone) for each in attempts)
         end = min(_wall(until, each.zone) for each in attempts)
-        for row in self.account.rows["messages"]:
+        for row in self.account.recorded["messages"]:
             is_listed = row.list_id in attempt.lists and row.arrived <= first
             is_wanted = self._is_wanted(row, start, end, attempts)
             if is_listed and is_wanted and self._is_shown(row, attempts):

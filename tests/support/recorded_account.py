@@ -99,7 +99,7 @@ class RecordedAccount(Account):
             event_dates=event_dates,
             empty=empty,
         )
-        self.rows: dict[str, list[RecordedRow]] = {stream: [] for stream in KEPT_COLUMNS}
+        self.recorded: dict[str, list[RecordedRow]] = {stream: [] for stream in KEPT_COLUMNS}
         self.lists_by_id: dict[int, RecordedRow] = {}
         self.messages_by_id: dict[int, RecordedRow] = {}
         self.tests: set[int] = set()
@@ -115,7 +115,7 @@ class RecordedAccount(Account):
         """Note that replies may be others now."""
         self.version += 1
 
-    def add_row(
+    def record(
         self,
         stream: str,
         list_id: int,
@@ -133,7 +133,7 @@ class RecordedAccount(Account):
                 written = write_us(instant(wall))
             wire = {**wire, operation.date: written}
         row = RecordedRow(stream, list_id, msg_id, wire, wall, arrived, order)
-        self.rows[stream].append(row)
+        self.recorded[stream].append(row)
         if stream == "lists":
             self.lists_by_id[list_id] = row
         elif stream == "messages" and msg_id is not None:
