@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,12 +13,14 @@ from zoneinfo import ZoneInfo
 
 from jsonschema import Draft4Validator, FormatChecker
 
-from fake_listrak import Account, Row
-from tap_listrak.streams import STREAMS
-from tests.support.published import COLUMNS
+from fake_listrak import OPERATIONS, Account, Row
+from fake_listrak.contract import ID_OF
+from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.tap import Run
 
 NEVER = "0001-01-01T00:00:00"
+NO_DATE = "1970-01-01T00:00:00Z"
+KINDS = {operation.table: operation for operation in OPERATIONS.values()}
 Record = dict[str, Any]
 Frozen = tuple[tuple[str, Any], ...]
 
@@ -26,9 +29,12 @@ Frozen = tuple[tuple[str, Any], ...]
 
 
 def in_utc(text: str, zone: str = "UTC") -> str | None:
-    """An xs:dateTime as it is due in a record; a repeated hour is read as standard time."""
+    """A date as it is due in a record; a repeated hour is read as standard time."""
     if text == NEVER:
         return None
+    us_form = re.fullmatch(r"\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M", text)
+    if us_form:
+        text = datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p").isoformat()
     whole, fraction, offset = re.fullmatch(r"(.{19})(\.\d+)?(.*)", text).groups("")  # type: ignore[union-attr]
     if offset:
         moment = datetime.fromisoformat(whole + offset.replace("Z", "+00:00"))
@@ -38,9 +44,9 @@ def in_utc(text: str, zone: str = "UTC") -> str | None:
 
 
 def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
-    """The record that a row on the wire is to become."""
+    """The record that a row on the wire is to become; `parent` is the ID that it was asked by."""
     record: Record = {}
-    for column, kind in COLUMNS[stream].items():
+    for column, kind in ALL_COLUMNS[stream].items():
         value: Any = row.get(column)
         if not value:
             record[column] = None
@@ -59,30 +65,40 @@ def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> 
             record[column] = in_utc(value, zone)
         else:
             record[column] = value
-    if parent is not None:
-        record["ListID" if stream in ("messages", "subscribed_contacts") else "MsgID"] = parent
+        if record[column] is None and kind == "date-time" and column in ALL_KEYS[stream]:
+            record[column] = NO_DATE
+    key = ID_OF.get(KINDS[stream].asked_by)
+    if parent is not None and key in ALL_COLUMNS[stream]:
+        record[str(key)] = parent
     return record
+
+
+def all_rows(account: Account) -> Iterator[tuple[str, int | None, Row]]:
+    """Every row that the account holds: its stream, the ID that it is asked by, and the row."""
+    for operation, parent in all_parents(account):
+        for row in account.rows(operation, parent):
+            yield OPERATIONS[operation].table, parent, row
+
+
+def all_parents(account: Account) -> Iterator[tuple[str, int | None]]:
+    """Every operation, with the ID of each thing that it is asked by (None: the account)."""
+    by: dict[str, list[int | None]] = {"account": [None], "list": [], "message": []}
+    by["conversation"] = []
+    for each in account.lists():
+        ListID = int(str(each["ListID"]))
+        by["list"].append(ListID)
+        by["message"] += (int(str(message["MsgID"])) for message in account.messages(ListID))
+        by["conversation"] += account.conversation_ids(ListID)
+    for operation in OPERATIONS.values():
+        for parent in by[operation.asked_by]:
+            yield operation.name, parent
 
 
 def all_due(account: Account, zone: str = "UTC") -> dict[str, Counter[Frozen]]:
     """By stream, every record that the account's rows are to become."""
-    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
-
-    def add(stream: str, row: Row, parent: int | None = None) -> None:
+    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in ALL_COLUMNS}
+    for stream, parent, row in all_rows(account):
         every[stream][frozen(due(stream, row, parent, zone))] += 1
-
-    for each in account.lists():
-        add("lists", each)
-        ListID = int(str(each["ListID"]))
-        for contact in account.contacts(ListID):
-            add("subscribed_contacts", contact, ListID)
-        for message in account.messages(ListID):
-            add("messages", message, ListID)
-            MsgID = int(str(message["MsgID"]))
-            for stream in STREAMS:
-                if stream.is_by_message:
-                    for event in account.events(stream.operation, MsgID):
-                        add(stream.name, event, MsgID)
     return every
 
 
@@ -103,7 +119,7 @@ def exactly(run: Run) -> list[dict[str, Any]]:
 
 def all_emitted(run: Run) -> dict[str, Counter[Frozen]]:
     """By stream, every record that a run emitted."""
-    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in COLUMNS}
+    every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in ALL_COLUMNS}
     for message in exactly(run):
         if message["type"] == "RECORD":
             every[message["stream"]][frozen(message["record"])] += 1
