@@ -45,7 +45,7 @@ MUTANTS: Final = (
     Mutant(
         "a list granted later counts as covered",
         "sync/state.py",
-        "is_covered = self.scope is None or list_id in self.scope.list_ids",
+        "is_covered = self.scope is None or list_id is None or list_id in self.scope.list_ids",
         "is_covered = True",
     ),
     Mutant(
@@ -88,20 +88,20 @@ MUTANTS: Final = (
     Mutant(
         "a debt does not grow while its message is not shown",
         "sync/walk.py",
-        "        yield from self._unseen(list_id, seen)\n",
-        "",
+        "                yield from self._unseen(progress, list_id, shown)\n",
+        "                pass\n",
     ),
     Mutant(
         "what is set aside is not written",
         "sync/state_json.py",
-        "[_set_aside(deferred) for deferred in progress.deferred]",
+        "[_set_aside(stream, deferred) for deferred in progress.deferred]",
         "[]",
     ),
     Mutant(
         "an offset is null where there is none",
         "sync/state_json.py",
-        '"offset": _offset(stream, progress.range),\n',
-        '"offset": progress.range and _offset(stream, progress.range),\n',
+        'entry["offset"] = _offset(stream, progress.range)\n',
+        'entry["offset"] = progress.range and _offset(stream, progress.range)\n',
     ),
     Mutant(
         "a part goes on behind a page that is another one now",
@@ -112,8 +112,8 @@ MUTANTS: Final = (
     Mutant(
         "a part of which a page is written counts as finished",
         "sync/walk.py",
-        "(message.order == reached and not checkpoint.written)",
-        "message.order == reached",
+        "(parent.order == reached and not checkpoint.written)",
+        "parent.order == reached",
     ),
     Mutant(
         "a page that comes twice is taken for endless paging",
@@ -130,13 +130,13 @@ MUTANTS: Final = (
     Mutant(
         "an unfinished range keeps the start_date that it began with",
         "sync/ranges.py",
-        "start_date=max(unfinished.start_date, start_date)",
+        "start_date=max(unfinished.start_date, whole.start_date)",
         "start_date=unfinished.start_date",
     ),
     Mutant(
         "an unfinished range counts test messages in that it did not ask for",
         "sync/ranges.py",
-        "include_test_messages=unfinished.include_test_messages and with_tests",
+        "include_test_messages=unfinished.include_test_messages and whole.include_test_messages",
         "include_test_messages=unfinished.include_test_messages",
     ),
     Mutant(
@@ -154,8 +154,8 @@ MUTANTS: Final = (
     Mutant(
         "there is no lookback",
         "sync/ranges.py",
-        "max(min(progress.bookmark, end), start_date + lookback) - lookback",
-        "max(min(progress.bookmark, end), start_date)",
+        "max(min(bookmark, end), start_date + lookback) - lookback",
+        "max(min(bookmark, end), start_date)",
     ),
     Mutant(
         "no STATE stands before the first RECORD",
