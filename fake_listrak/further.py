@@ -475,7 +475,7 @@ class FurtherTables:
         return [
             changed(
                 {"TransactionalMsgID": str(_FIRST_TRANSACTIONAL + 11 * number)},
-                {"MessageName": one_of(_TRANSACTIONAL_NAMES, number)},
+                {"MessageName": one_of(_TRANSACTIONAL_NAMES, mix(self._basis.seed, 11, number))},
             )
             for number in reversed(range(first, first + self._transactional))
         ]
