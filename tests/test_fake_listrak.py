@@ -466,8 +466,13 @@ def test_the_oddities_are_there(account: Account) -> None:
         assert not any(map(account.has_analytics, lacking))
 
         removals = of(account, "list_unsubs", ListID)
-        repeated = Counter(row["ContactID"] for row in removals).most_common(1)[0][1]
-        assert repeated > 1
+        [(again, times)] = Counter(row["ContactID"] for row in removals).most_common(1)
+        first, *_, last = sorted(
+            (row for row in removals if row["ContactID"] == again),
+            key=lambda row: str(row["RemovalDate"]),
+        )
+        assert times > 1
+        assert str(first["RemovalDate"]) < str(last["AdditionDate"]) < str(last["RemovalDate"])
         joined = {row["ContactID"]: str(row["AdditionDate"]) for row in account.contacts(ListID)}
         back = [row for row in removals if row["ContactID"] in joined]
         assert back
