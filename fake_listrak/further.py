@@ -229,10 +229,12 @@ class FurtherTables:
             return self._unsub(ID, timeline, rank)
         if operation == HYGIENE:
             number = rank % self._basis.contacts if self._basis.contacts else _FORMER + rank
-            email = self._basis.email(self._basis.first_person(self._list_place(ID)) + number)
+            email = self._basis.email(
+                self._basis.first_person(self._published.list_number(ID)) + number
+            )
             return self._hygiene_row(email, moment, bits)
         if operation == IMPORTS:
-            FileID = _FIRST_IMPORT + self._list_place(ID) * 100_000 + rank
+            FileID = _FIRST_IMPORT + self._published.list_number(ID) * 100_000 + rank
             return self._import_row(FileID, moment, bits, still_running=rank % 5 == 4)
         if operation == COMPLAINTS:
             return self._complaint(moment, bits)
@@ -241,16 +243,13 @@ class FurtherTables:
         sender = self._published.recipient(message, rank * 7 % max(1, message.sends))
         return self._passalong_row(sender, f"friend+{rank}@example.net", moment, bits)
 
-    def _list_place(self, ListID: int) -> int:
-        return self._published.list_number(ListID)
-
     # List unsubscribes
 
     def _unsub(self, ListID: int, timeline: Timeline, rank: int) -> Row:
         """Of six rows, one is of a contact who left before, two are of contacts who came back."""
         turn, kind = divmod(rank, 6)
         moment, bits = timeline.at(rank), mix(timeline.salt + rank)
-        former = _FORMER + self._list_place(ListID) * 1_000_000 + 3 * turn
+        former = _FORMER + self._published.list_number(ListID) * 1_000_000 + 3 * turn
         joined = None
         person = former + (0, 1, 0, 2, 1, 0)[kind]
         if kind == 4:
@@ -269,7 +268,7 @@ class FurtherTables:
         if first == additions.rows:
             return None
         number = first + bits % (additions.rows - first)
-        return self._basis.first_person(self._list_place(ListID)) + number
+        return self._basis.first_person(self._published.list_number(ListID)) + number
 
     def _unsub_row(self, email: str, joined: int | None, moment: int, bits: int) -> Row:
         return changed(
@@ -475,7 +474,7 @@ class FurtherTables:
         return [
             changed(
                 {"TransactionalMsgID": str(_FIRST_TRANSACTIONAL + 11 * number)},
-                {"MessageName": one_of(_TRANSACTIONAL_NAMES, number)},
+                {"MessageName": one_of(_TRANSACTIONAL_NAMES, mix(self._basis.seed, 11, number))},
             )
             for number in reversed(range(first, first + self._transactional))
         ]
@@ -485,18 +484,18 @@ class FurtherTables:
         message = self._published.activity_row(MsgID)
         sent = self._published.count(SENT, MsgID)[0]
         bounced = self._published.count(BOUNCE, MsgID)[0]
-        row: Row = {
-            "ListID": message.get("ListID"),
-            "MsgID": message.get("MsgID"),
-            "SendDate": message.get("SendDate"),
+        row: dict[str, Field] = {
+            "ListID": message.get("ListID", ...),
+            "MsgID": message.get("MsgID", ...),
+            "SendDate": message.get("SendDate", ...),
             "DeliverCount": str(sent),
             "DeliverPercent": percent(sent, sent + bounced),
             "BounceCount": str(bounced),
             "BouncePercent": percent(bounced, sent + bounced),
             "PassAlongCount": str(self.count(PASSALONGS, MsgID)[0]),
-            "Subject": message.get("Subject"),
+            "Subject": message.get("Subject", ...),
         }
-        return row
+        return changed({}, row)
 
     def has_analytics(self, MsgID: int) -> bool:
         """Whether a message is in the reply about it."""
@@ -513,7 +512,7 @@ class FurtherTables:
 
     def _analytics_row(self, MsgID: int) -> Row:
         message = self._published.activity_row(MsgID)
-        ListID = int(str(message["ListID"]))
+        ListID = self._published.list_of(MsgID) or 0
         CampaignID = self._campaigns.of_message(ListID, MsgID)
         bits = mix(self._basis.seed, SALTS[ANALYTICS], MsgID)
         return changed(
@@ -527,8 +526,8 @@ class FurtherTables:
                 "ListrakAnalyticsVersion": one_of(("3.1", ..., ""), bits >> 32),
                 "ListID": str(ListID),
                 "MsgID": str(MsgID),
-                "SendDate": message.get("SendDate"),
-                "Subject": message.get("Subject"),
+                "SendDate": message.get("SendDate", ...),
+                "Subject": message.get("Subject", ...),
             },
         )
 

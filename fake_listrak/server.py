@@ -16,7 +16,7 @@ import traceback
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
@@ -31,6 +31,7 @@ from fake_listrak.contract import (
     PUBLISHED_OPERATIONS,
     WSDLS,
     Operation,
+    Row,
 )
 from fake_listrak.further import ACCOUNT
 from fake_listrak.wire import (
@@ -70,6 +71,16 @@ class _Request:
     headers: Mapping[str, str]
     body: bytes
     keep_alive: bool
+
+
+@dataclass
+class _Arguments:
+    """The arguments of a call by their types."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    walls: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, bool] = field(default_factory=dict)
+    MsgIDs: list[int] = field(default_factory=list)
 
 
 class ListrakService:
@@ -200,27 +211,68 @@ class ListrakService:
 
     def _answer(self, operation: Operation, ask: Ask) -> bytes | Reply:
         """The body of a good reply, or a fault."""
-        account = self.account
-        numbers, walls, flags = {}, {}, {}
-        MsgIDs: list[int] = []
+        arguments = self._read_arguments(operation, ask)
+        if arguments is None:
+            return fault(UNREADABLE, code="Client", soap12=ask.soap12)
+        objection = self._objection(arguments)
+        if objection is not None:
+            return fault(f"{operation.name}(): {objection}", soap12=ask.soap12)
+        empty = self.account.empty
+        if empty == "mixed":
+            # By the request, so that the same one is answered alike.
+            text = operation.name + "".join(map(str, arguments.numbers.values()))
+            empty = "absent" if sum(text.encode()) % 2 else "empty"
+        rows = self._rows(operation, arguments)
+        return write_reply(
+            operation.name,
+            write_rows(operation.row, rows, self.account.domains),
+            empty,
+            ask.soap12,
+        )
+
+    def _read_arguments(self, operation: Operation, ask: Ask) -> _Arguments | None:
+        """The arguments by their types, None if one is not of its type."""
+        read = _Arguments()
         for name, kind in operation.arguments.items():
             text = ask.arguments.get(name, "").strip()
-            wall = account.zone.read_iso(text) if kind == "dateTime" else None
+            wall = self.account.zone.read_iso(text) if kind == "dateTime" else None
             integers = _integers(text) if kind in ("int", "ints") else None
-            if kind == "ints" and integers is not None:
-                MsgIDs = integers
+            if integers is not None and kind == "ints":
+                read.MsgIDs = integers
             elif integers is not None and len(integers) == 1:
-                numbers[name] = integers[0]
+                read.numbers[name] = integers[0]
             elif wall is not None:
-                walls[name] = wall
+                read.walls[name] = wall
             elif kind == "boolean" and text in _BOOLEANS:
-                flags[name] = _BOOLEANS[text]
+                read.flags[name] = _BOOLEANS[text]
             else:
-                return fault(UNREADABLE, code="Client", soap12=ask.soap12)
+                return None
+        return read
 
-        def refuse(text: str) -> Reply:
-            return fault(f"{operation.name}(): {text}", soap12=ask.soap12)
+    def _objection(self, arguments: _Arguments) -> str | None:
+        """The text of the fault that a call gets, None for one that is answered."""
+        account, numbers, MsgIDs = self.account, arguments.numbers, arguments.MsgIDs
+        if "ListID" in numbers and not account.has_list(numbers["ListID"]):
+            return "[List] [InvalidListID] The List does not exist or is not yours"
+        if len(MsgIDs) > _MOST_MESSAGES:
+            return f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken"
+        needed = MsgIDs if account.unknown_messages == "refused" else []
+        if "MsgID" in numbers:
+            needed = [numbers["MsgID"]]
+        if not all(map(account.has_message, needed)):
+            return "[Message] [InvalidMsgID] The Message does not exist or is not yours"
+        if "ConversationID" in numbers and not account.has_conversation(numbers["ConversationID"]):
+            return (
+                "[Conversation] [InvalidConversationID] The Conversation does not exist or is not "
+                "yours"
+            )
+        if numbers.get("Page", 1) < 1:
+            return "[Page] [InvalidPage] The first Page is 1"
+        return None
 
+    def _rows(self, operation: Operation, arguments: _Arguments) -> list[Row]:
+        """The rows of a good reply."""
+        account, numbers, walls = self.account, arguments.numbers, arguments.walls
         chosen = None
         if walls:
             chosen = Range(
@@ -229,42 +281,14 @@ class ListrakService:
                 account.bounds != "exclusive",
                 account.bounds == "inclusive",
             )
-        asked = [*MsgIDs, numbers["MsgID"]] if "MsgID" in numbers else MsgIDs
-        if "ListID" in numbers and not account.has_list(numbers["ListID"]):
-            return refuse("[List] [InvalidListID] The List does not exist or is not yours")
-        if len(MsgIDs) > _MOST_MESSAGES:
-            return refuse(f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken")
-        if (not MsgIDs or account.unknown_messages == "refused") and not all(
-            map(account.has_message, asked)
-        ):
-            return refuse("[Message] [InvalidMsgID] The Message does not exist or is not yours")
-        if "ConversationID" in numbers and not account.has_conversation(numbers["ConversationID"]):
-            return refuse(
-                "[Conversation] [InvalidConversationID] The Conversation does not exist or is not "
-                "yours"
-            )
-        if numbers.get("Page", 1) < 1:
-            return refuse("[Page] [InvalidPage] The first Page is 1")
-        ID = numbers.get(ID_OF.get(operation.asked_by, ""), ACCOUNT)
         if operation.table == "lists":
-            rows = account.lists()
-        elif "MsgIDs" in operation.arguments:
-            rows = account.analytics(MsgIDs)
-        elif "Page" in numbers:
-            rows = account.page(operation.name, ID, chosen, numbers["Page"])
-        else:
-            rows = account.whole(operation.name, ID, chosen, all(flags.values()))
-        empty = account.empty
-        if empty == "mixed":
-            # By the request, so that the same one is answered alike.
-            text = operation.name + "".join(map(str, numbers.values()))
-            empty = "absent" if sum(text.encode()) % 2 else "empty"
-        return write_reply(
-            operation.name,
-            write_rows(operation.row, rows, account.domains),
-            empty,
-            ask.soap12,
-        )
+            return account.lists()
+        if "MsgIDs" in operation.arguments:
+            return account.analytics(arguments.MsgIDs)
+        ID = numbers.get(ID_OF.get(operation.asked_by, ""), ACCOUNT)
+        if "Page" in numbers:
+            return account.page(operation.name, ID, chosen, numbers["Page"])
+        return account.whole(operation.name, ID, chosen, all(arguments.flags.values()))
 
     def _keep(self, key: tuple[object, ...], body: bytes) -> None:
         with self._lock:
