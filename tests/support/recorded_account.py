@@ -161,7 +161,9 @@ class RecordedAccount(Account):
         wire = {**old.wire, "SendDate": write_iso(instant(wall))}
         new = replace(old, wire=wire, wall=wall)
         self.messages_by_id[MsgID] = new
-        self.recorded["messages"] = [new if row is old else row for row in self.recorded["messages"]]
+        self.recorded["messages"] = [
+            new if row is old else row for row in self.recorded["messages"]
+        ]
         self.changed()
 
     def shown_messages(self) -> frozenset[int]:
