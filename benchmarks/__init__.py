@@ -10,6 +10,7 @@ turns are what the table shows first.
     latency     wall time and calls by concurrency
     memory      peak memory by rows
     startup     discovery and imports
+    nightly     calls and CPU night by night, on an account of many old messages
 
 `bare_loop.py` and `zeep_loop.py` are run as processes, to compare the tap with.
 """

@@ -137,7 +137,7 @@ class Tap:
                 **self.config,
                 **config,
             },
-            "catalog": _selecting(self.streams),
+            "catalog": selecting(self.streams),
             "state": {"bookmarks": {name: {"offset": offset} for name in self.streams}},
         }
         command = [sys.executable, "-m", "tap_listrak", *flags]
@@ -150,7 +150,7 @@ class Tap:
         return command
 
 
-def _selecting(streams: Sequence[str]) -> dict[str, Any]:
+def selecting(streams: Sequence[str]) -> dict[str, Any]:
     """Make a catalog with these streams selected, and no others."""
     selected = {"breadcrumb": [], "metadata": {"selected": True}}
     return {

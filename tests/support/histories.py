@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 from fake_listrak import OPERATIONS, Ask, ListrakService, Reply, fault, html, raw, with_exception
@@ -86,6 +86,7 @@ class Told:
     kind: str | None
     account: str
     counts: Counter[str]
+    command: str
 
 
 # Faults
@@ -218,7 +219,17 @@ class Faults:
 
 
 class History:
-    """An account, a config and a state that go through the runs that follow from a seed."""
+    """An account, a config and a state that go through the runs that follow from a seed.
+
+    first_run: when the first run is; what the account holds before then is dated FIRST_ROWS and on.
+    least_runs, most_runs: how many there are before those in the end.
+    command: the module that plays such histories from a shell.
+    """
+
+    first_run: ClassVar = FIRST_RUN
+    least_runs: ClassVar = 3
+    most_runs: ClassVar = 8
+    command: ClassVar = "tests.support.histories"
 
     def __init__(self, seed: int, folder: Path, ignored: frozenset[str] = frozenset()) -> None:
         self.seed = seed
@@ -233,14 +244,14 @@ class History:
             event_dates=rng.choice(("iso", "us")),
             empty=rng.choice(("absent", "empty", "nil", "mixed")),
         )
-        self._owed = OwedRows(self._account)
+        self._owed = self._make_oracle()
         self._faults = Faults()
         self._backend = StateBackend()
         self._has_tricky_texts = rng.random() < 0.15
         self._has_twins = rng.random() < 0.2
         self._target = rng.choice((*TARGETS, "any"))
         self._merges = rng.choice((False, False, True))
-        self._clock = FIRST_RUN
+        self._clock = self.first_run
         self._runs = 0
         self._numbers = itertools.count(1)
         self._victims: list[int] = []
@@ -252,7 +263,7 @@ class History:
         }
         self._selected = self._choose_streams() if rng.random() < 0.3 else list(KEPT_COLUMNS)
         for _ in range(rng.randint(1, 3)):
-            self._add_list(FIRST_ROWS, FIRST_RUN)
+            self._add_list(FIRST_ROWS, self.first_run)
 
     def play(self) -> None:
         """Play it to its end. Raises Failed."""
@@ -262,16 +273,23 @@ class History:
             )
             service.rules.append(self._faults)
             self._tap = Tap(service, self._folder)
-            for number in range(self._rng.randint(3, 8)):
+            for number in range(self._rng.randint(self.least_runs, self.most_runs)):
                 if number:
                     self._pass_time()
                 self._choose_faults()
                 self._run_once()
             self._heal()
-            for _ in range(RUNS_IN_THE_END):
-                self._clock += timedelta(hours=30)
-                self._run_once(is_last=True)
+            self._run_to_the_end()
         self._check_the_end()
+
+    def _make_oracle(self) -> OwedRows:
+        return OwedRows(self._account)
+
+    def _run_to_the_end(self) -> None:
+        """Run until all that is owed has been asked for, nothing standing in the way."""
+        for _ in range(RUNS_IN_THE_END):
+            self._clock += timedelta(hours=30)
+            self._run_once(is_last=True)
 
     def _tell(self, text: str) -> None:
         self.told.append(text)
@@ -385,8 +403,7 @@ class History:
     def _pass_time(self) -> None:
         rng, account = self._rng, self._account
         before = self._clock
-        step = timedelta(minutes=rng.choice((7, 5 * 60, 24 * 60, 48 * 60)))
-        self._clock += step * rng.randint(1, 3)
+        self._clock += self._time_to_next_run()
         late = before - timedelta(hours=HOURS_LATE) + timedelta(minutes=5)
         since = late if rng.random() < 0.5 else before
         self._tell(f"Until {self._clock:%m-%d %H:%M}, rows come dated {since:%m-%d %H:%M} and on:")
@@ -415,6 +432,10 @@ class History:
                 account.take_away(row)
         self._change_what_is_seen()
         self._change_config()
+
+    def _time_to_next_run(self) -> timedelta:
+        step = timedelta(minutes=self._rng.choice((7, 5 * 60, 24 * 60, 48 * 60)))
+        return step * self._rng.randint(1, 3)
 
     def _change_what_is_seen(self) -> None:
         rng, account = self._rng, self._account
@@ -544,6 +565,8 @@ class History:
             self._config.get("include_test_messages", True),
             frozenset(self._selected),
             account.shown_messages(),
+            self._config.get("recent_days"),
+            self._config.get("older_every_days"),
         )
         self._owed.begin_run(attempt)
         self._faults.begin_run()
@@ -563,10 +586,15 @@ class History:
                 config=self._config, catalog=catalog, state=given, clock=lambda: attempt.clock
             )
         gc.unfreeze()  # the tap freezes what it finds, which here is what other runs left
+        run = self._received(run)
         self._runs += 1
         messages = self._check_run(run, given, is_last=is_last)
         self._end_run(run, messages, given, known, is_last=is_last)
         self._faults.end_run()
+
+    def _received(self, run: Run) -> Run:
+        """What reaches the target of what a run printed."""
+        return run
 
     def _end_run(
         self,
@@ -791,10 +819,15 @@ def state_behind_every_page() -> Iterator[None]:
         del os.environ["TAP_LISTRAK_LOGLEVEL"]
 
 
-def play(seed: int, ignored: frozenset[str] = frozenset()) -> Told:
+MakeHistory = Callable[[int, Path, frozenset[str]], History]
+
+
+def play(
+    seed: int, ignored: frozenset[str] = frozenset(), make_history: MakeHistory = History
+) -> Told:
     """Play the history of a seed, and tell what became of it."""
     with tempfile.TemporaryDirectory() as folder, state_behind_every_page():
-        history = History(seed, Path(folder), ignored)
+        history = make_history(seed, Path(folder), ignored)
         failure = kind = None
         try:
             history.play()
@@ -803,28 +836,32 @@ def play(seed: int, ignored: frozenset[str] = frozenset()) -> Told:
         except Exception:
             failure, kind = traceback.format_exc(), "bug"
     account = "\n".join(history.told)
-    return Told(seed, failure, kind, account, history.counts)
+    return Told(seed, failure, kind, account, history.counts, history.command)
 
 
 def play_many(
-    seeds: Iterable[int], processes: int = 1, ignored: frozenset[str] = frozenset()
+    seeds: Iterable[int],
+    processes: int = 1,
+    ignored: frozenset[str] = frozenset(),
+    make_history: MakeHistory = History,
 ) -> Iterator[Told]:
     """Play histories, so many at once, each process taking a few at a time."""
+    play_one = functools.partial(play, ignored=ignored, make_history=make_history)
     if processes == 1:
-        yield from (play(seed, ignored) for seed in seeds)
+        yield from map(play_one, seeds)
         return
     rest = iter(seeds)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         # A pool takes all seeds that there are at once, and there may be no end of them.
         while batch := list(itertools.islice(rest, 10 * processes)):
-            yield from pool.imap_unordered(functools.partial(play, ignored=ignored), batch)
+            yield from pool.imap_unordered(play_one, batch)
 
 
 def describe(told: Told) -> str:
     """Tell of a history that failed, and how to play it again."""
     return (
         f"History {told.seed} failed.\n{told.account}\n{told.failure}\n"
-        f"Again: python -m tests.support.histories --seed {told.seed}"
+        f"Again: python -m {told.command} --seed {told.seed}"
     )
 
 
@@ -833,10 +870,10 @@ def summary(counts: Counter[str]) -> str:
     return "\n".join(f"{counts[name]:>9,} {name}" for name in sorted(counts) if counts[name])
 
 
-def main() -> int:
+def main(description: str | None = __doc__, make_history: MakeHistory = History) -> int:
     """Play what the command line says; the exit code is 1 if one failed."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seed", type=int, help="play this one alone, and tell of it in any case")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
@@ -849,7 +886,7 @@ def main() -> int:
     options = parser.parse_args()
     ignored = frozenset(options.ignore.split(",")) - {""}
     if options.seed is not None:
-        told = play(options.seed, ignored)
+        told = play(options.seed, ignored, make_history)
         print(describe(told) if told.failure else told.account)
         return int(told.failure is not None)
     until = time.monotonic() + (options.seconds or 0)
@@ -862,7 +899,7 @@ def main() -> int:
             yield options.first + number
 
     counts, failed = Counter[str](), 0
-    for told in play_many(seeds(), options.processes, ignored):
+    for told in play_many(seeds(), options.processes, ignored, make_history):
         counts.update(told.counts)
         if told.failure:
             failed += 1

@@ -18,7 +18,7 @@ start_date, so that no time zone in use makes a difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
@@ -53,6 +53,7 @@ class Attempt:
 
     lists: those that could be seen and that its config asks for.
     shown: messages that their lists' replies held, where the lists could be seen.
+    recent_days, older_every_days: the options of that name, where older messages wait.
     """
 
     clock: datetime
@@ -62,6 +63,8 @@ class Attempt:
     with_tests: bool
     selected: frozenset[str]
     shown: frozenset[int]
+    recent_days: int | None = None
+    older_every_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,18 +204,21 @@ class OwedRows:
 
     def _claimed(self, stream: str, claim: Claim) -> set[RecordedRow]:
         """Return rows that a claim speaks for, whatever was given and asked before."""
-        if not (claim.bookmark and claim.start_date and claim.lists):
+        if not claim.bookmark:
             return set()
-        start = claim.start_date.replace(tzinfo=None)
         end = claim.bookmark.replace(tzinfo=None) - timedelta(hours=HOURS_LATE) - ZONE_SLACK
+        return {row for row in self._in_scope(stream, claim) if row.wall < end}
+
+    def _in_scope(self, stream: str, claim: Claim) -> Iterator[RecordedRow]:
+        """Return the rows that a claim's bookmark speaks for, of messages that were always seen."""
+        if not (claim.start_date and claim.lists):
+            return
+        start = claim.start_date.replace(tzinfo=None)
         unseen = self.ever_hidden | (set() if claim.with_tests else self.account.tests)
-        return {
-            row
-            for row in self.account.recorded[stream]
-            if row.list_id in claim.lists
-            and row.msg_id not in unseen
-            and start <= self._sent(row) <= row.wall < end
-        }
+        for row in self.account.recorded[stream]:
+            is_since_start = start <= row.wall and start <= self._sent(row)
+            if is_since_start and row.list_id in claim.lists and row.msg_id not in unseen:
+                yield row
 
     def _sent(self, row: RecordedRow) -> datetime:
         """When the message of a row was sent; of another row, its own date."""
@@ -264,12 +270,12 @@ class OwedRows:
         first, attempts = self._since(before.offset_end)
         assert after.bookmark
         bound = self.bound.setdefault(stream, set())
-        from_start = max(_wall(each.start_date, each.zone) for each in attempts)
+        from_start = max(wall_of(each.start_date, each.zone) for each in attempts)
         from_bookmark = from_start
         if before.bookmark:
-            starts = (_wall(before.bookmark - SHORTEST_LOOKBACK, each.zone) for each in attempts)
+            starts = (wall_of(before.bookmark - SHORTEST_LOOKBACK, each.zone) for each in attempts)
             from_bookmark = max(from_start, *starts)
-        end = min(_wall(after.bookmark, each.zone) for each in attempts)
+        end = min(wall_of(after.bookmark, each.zone) for each in attempts)
         last = attempts[-1]
         lists = last.lists if after.lists is None else last.lists & after.lists
         # What was set aside and still is owes this range as well, be it shown or not.
@@ -296,8 +302,8 @@ class OwedRows:
         ends = [read_claim(given, each).offset_end for each in attempt.selected]
         until = min((each for each in ends if each), default=attempt.clock)
         first, attempts = self._since(until)
-        start = max(_wall(each.start_date, each.zone) for each in attempts)
-        end = min(_wall(until, each.zone) for each in attempts)
+        start = max(wall_of(each.start_date, each.zone) for each in attempts)
+        end = min(wall_of(until, each.zone) for each in attempts)
         for row in self.account.recorded["messages"]:
             is_listed = row.list_id in attempt.lists and row.arrived <= first
             is_wanted = self._is_wanted(row, start, end, attempts)
@@ -317,5 +323,5 @@ class OwedRows:
         return all(row.msg_id in each.shown for each in attempts)
 
 
-def _wall(moment: datetime, zone: tzinfo) -> datetime:
+def wall_of(moment: datetime, zone: tzinfo) -> datetime:
     return moment.astimezone(zone).replace(tzinfo=None)

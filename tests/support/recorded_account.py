@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -80,6 +80,7 @@ class RecordedAccount(Account):
     revoked: lists that the user cannot see now.
     hidden: messages that the service denies now; unlisted: those that only the reply of
         ReportListMessageActivity lacks.
+    undated: messages that are shown without their SendDate.
     gone: rows taken away for good.
     """
 
@@ -106,6 +107,7 @@ class RecordedAccount(Account):
         self.revoked: set[int] = set()
         self.hidden: set[int] = set()
         self.unlisted: set[int] = set()
+        self.undated: set[int] = set()
         self.gone: set[RecordedRow] = set()
         self._served: dict[tuple[str, int], list[RecordedRow]] = {}
 
@@ -153,6 +155,17 @@ class RecordedAccount(Account):
         self._served[OPERATION_OF[row.stream], of].remove(row)
         self.changed()
 
+    def move_message(self, MsgID: int, wall: datetime) -> None:
+        """Let a message have been sent at another time."""
+        old = self.messages_by_id[MsgID]
+        wire = {**old.wire, "SendDate": write_iso(instant(wall))}
+        new = replace(old, wire=wire, wall=wall)
+        self.messages_by_id[MsgID] = new
+        self.recorded["messages"] = [
+            new if row is old else row for row in self.recorded["messages"]
+        ]
+        self.changed()
+
     def shown_messages(self) -> frozenset[int]:
         """The messages that are in the replies of their lists, where those can be seen."""
         return frozenset(self.messages_by_id.keys() - self.hidden - self.unlisted)
@@ -180,13 +193,16 @@ class RecordedAccount(Account):
         """See Account."""
         shown = self.shown_messages()
         return [
-            {**row.wire, **self._event_counts(MsgID)}
+            {**row.wire, **self._event_counts(MsgID), **self._send_date(row)}
             for MsgID, row in self.messages_by_id.items()
             if row.list_id == ListID
             and MsgID in shown
             and (with_tests or MsgID not in self.tests)
-            and (chosen is None or chosen.holds(instant(row.wall)))
+            and (chosen is None or MsgID in self.undated or chosen.holds(instant(row.wall)))
         ]
+
+    def _send_date(self, message: RecordedRow) -> Row:
+        return {"SendDate": None} if message.msg_id in self.undated else {}
 
     def _event_counts(self, MsgID: int) -> Row:
         columns = {

@@ -1,0 +1,233 @@
+"""What a night costs on an account of many old messages: calls and CPU, night by night.
+
+10,000 messages over three years, a quarter of which go on having events. Each night the tap, a
+process of its own whose clock is made up, gets the state of the night before. Beside it stands the
+least possible: the pages of the messages and streams that have something new since the night
+before, each with the empty page that ends it, and the calls for lists and messages.
+
+The state of the first night says that all was synced a day before, without the options. So with
+them that night asks every message; it is not counted. Without them every night does, so that one
+stands for all.
+
+The account's MsgIDs are 3 apart: where `older_every_days` is a multiple of 3, a third of the
+classes holds all messages.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import PASSWORD, USERNAME, Cost, Service, measure, selecting
+from benchmarks.table import Line
+from fake_listrak import Account, Row
+from fake_listrak.clock import DAY as MICROSECONDS_A_DAY
+from fake_listrak.clock import Range, instant
+from tap_listrak.config import OPTIONS
+from tap_listrak.streams import BY_NAME, STREAMS
+
+START, FIRST_NIGHT = datetime(2023, 1, 1), datetime(2026, 1, 1, 2)
+LISTS, PAGE_SIZE, INTERVAL_DAYS = 10, 1000, 365
+DAY, LOOKBACK = timedelta(days=1), timedelta(days=1)
+EVENTS = [each for each in STREAMS if each.is_by_message and each.has_date_range]
+# By a clock that stands still, given in place of the first argument.
+RUN = """
+import datetime, sys
+from tap_listrak.cli import main
+now = datetime.datetime.fromisoformat(sys.argv[1])
+sys.exit(main(sys.argv[2:], clock=lambda: now))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A config, and for how many nights it is measured, behind those that only prepare them."""
+
+    name: str
+    options: Mapping[str, int]
+    nights: int
+    nights_before: int = 1
+
+    @property
+    def days_late(self) -> int:
+        """How many days an event may wait for its turn."""
+        return self.options.get("older_every_days", 0)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version of the tap has the options."""
+        return self.options.keys() <= OPTIONS.keys()
+
+
+@dataclass
+class Nights:
+    """What the nights of a case took; rows are (stream, MsgID, email, date)."""
+
+    costs: list[Cost] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    rows: set[tuple[str, ...]] = field(default_factory=set)
+
+
+def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+    """Measure, and give the table's lines."""
+    messages = 1_000 if quick else 10_000
+    nights = 8 if quick else 30
+    cases = (
+        Case("every message every night", {}, 1, nights_before=0),
+        Case("recent 30, older every 7", {"recent_days": 30, "older_every_days": 7}, nights),
+        Case("recent 30, older every 30", {"recent_days": 30, "older_every_days": 30}, nights),
+    )
+    for case in cases:
+        if not case.is_known:
+            yield Line(f"{case.name}: this version of the tap has no such options", 0, "")
+            continue
+        shape: dict[str, Any] = {
+            "lists": LISTS,
+            "messages": messages // LISTS,
+            "contacts": 0,
+            "sends": 300,
+            "page_size": PAGE_SIZE,
+            "start": START,
+            "end": FIRST_NIGHT + (nights + 1) * DAY,
+        }
+        with Service(**shape) as service:
+            yield from _told(case, messages, _nights(case, service, folder), service)
+
+
+def _nights(case: Case, service: Service, folder: Path) -> Nights:
+    taken = Nights()
+    ListIDs = sorted(int(str(row["ListID"])) for row in service.account.lists())
+    covers = {"start_date": f"{START:%Y-%m-%dT%H:%M:%SZ}", "ListIDs": ListIDs}
+    before = f"{FIRST_NIGHT - DAY:%Y-%m-%dT%H:%M:%SZ}"
+    state: Any = {
+        "bookmarks": {
+            each.name: {each.replication_key: before, "covers": covers} for each in EVENTS
+        }
+    }
+    for night in range(case.nights_before + case.nights):
+        made = service.calls
+        out = folder / "night.jsonl"
+        with out.open("wb") as printed:
+            command = _command(case, service, folder, state, FIRST_NIGHT + night * DAY)
+            cost = measure(command, printed.fileno())
+        state = _read(out, taken.rows)
+        if night >= case.nights_before:
+            taken.costs.append(cost)
+            calls = service.calls - made
+            del calls["WSDL"]
+            taken.calls.append(calls.total())
+    return taken
+
+
+def _command(case: Case, service: Service, folder: Path, state: Any, now: datetime) -> list[str]:
+    config = {
+        "username": USERNAME,
+        "password": PASSWORD,
+        "start_date": f"{START:%Y-%m-%d}",
+        "wsdl_url": service.url,
+        "interval_days": INTERVAL_DAYS,
+        **case.options,
+    }
+    files = {
+        "config": config,
+        "catalog": selecting([each.name for each in EVENTS]),
+        "state": state,
+    }
+    command = [sys.executable, "-c", RUN, f"{now.isoformat()}+00:00"]
+    for name, value in files.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(value), "utf-8")
+        command += [f"--{name}", str(path)]
+    return command
+
+
+def _read(out: Path, rows: set[tuple[str, ...]]) -> Any:
+    """Add the rows of a run's output; return its last STATE."""
+    state = None
+    with out.open("rb") as lines:
+        for line in lines:
+            message = json.loads(line)
+            if message["type"] == "STATE":
+                state = message["value"]
+            elif message["type"] == "RECORD":
+                rows.add(_row(message["stream"], message["record"]))
+    return state
+
+
+def _row(stream: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What tells a row from others; dates in two forms are alike up to their second."""
+    date = str(row[str(BY_NAME[stream].replication_key)])[:19]
+    return stream, str(row["MsgID"]), str(row["EmailAddress"]), date
+
+
+def _told(case: Case, messages: int, taken: Nights, service: Service) -> Iterator[Line]:
+    least, missing = _account(case, service, taken)
+    at = f"{case.name}, {messages:,} messages, {len(EVENTS)} streams, {case.nights} nights"
+    mean = statistics.mean(taken.calls)
+    yield Line(
+        f"calls a message a night: {at}",
+        mean / messages,
+        f"{mean:,.0f} calls a night",
+    )
+    yield Line(
+        "the worst night's calls to the mean",
+        max(taken.calls) / mean,
+        f"{max(taken.calls):,} / {mean:,.0f}",
+    )
+    of_least = statistics.mean(least)
+    yield Line("calls to the least possible", mean / of_least, f"{mean:,.0f} / {of_least:,.0f}")
+    cpu = [cost.cpu for cost in taken.costs]
+    yield Line(
+        "CPU a night, whole process",
+        statistics.mean(cpu),
+        f"worst {max(cpu):.1f} s; wall time {statistics.mean(c.wall for c in taken.costs):.1f} s, "
+        f"beside the service on this machine; peak {max(c.peak for c in taken.costs):.0f} MiB",
+        unit=" s",
+    )
+    yield Line("rows missing", missing, f"{len(taken.rows):,} came", most=0)
+
+
+def _account(case: Case, service: Service, taken: Nights) -> tuple[list[int], int]:
+    """Work out from the account the least calls of each night, and how many rows are missing.
+
+    A row is missing if it is older than the lookback, and than a message may wait for its turn.
+    """
+    account = service.account
+    nights = range(case.nights_before, case.nights_before + case.nights)
+    last = FIRST_NIGHT + nights[-1] * DAY
+    due = instant(last - LOOKBACK - timedelta(days=case.days_late))
+    new = Range(instant(FIRST_NIGHT - DAY), instant(last), with_start=True, with_end=False)
+    windows = math.ceil((last - START) / timedelta(days=INTERVAL_DAYS))
+    calls: Counter[int] = Counter(dict.fromkeys(nights, 1 + LISTS * windows))
+    missing = 0
+    for listed in account.lists():
+        for message in account.messages(int(str(listed["ListID"]))):
+            MsgID = int(str(message["MsgID"]))
+            for stream in EVENTS:
+                rows: Counter[int] = Counter()
+                for row in _rows(account, stream.operation, MsgID, new):
+                    moment = account.zone.read(str(row[str(stream.replication_key)]))
+                    assert moment is not None
+                    rows[(moment - new.start) // MICROSECONDS_A_DAY] += 1
+                    key = _row(stream.name, {**row, "MsgID": MsgID})
+                    missing += moment < due and key not in taken.rows
+                for night, count in rows.items():
+                    calls[night] += math.ceil(count / PAGE_SIZE) + 1
+    return [calls[night] for night in nights], missing
+
+
+def _rows(account: Account, operation: str, MsgID: int, chosen: Range) -> Iterator[Row]:
+    for page in itertools.count(1):
+        rows = account.page(operation, MsgID, chosen, page)
+        if not rows:
+            return
+        yield from rows
