@@ -13,6 +13,10 @@ DEV := .venv/$(MADE)
 LEAST := .venv-least/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
+DEMO_MODELS := examples/demo/out/models/$(MADE)
+# In one line, before anything is installed. It has to run on any Python.
+FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
+	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 .PHONY: help demo test histories mutants least compat airflow bench clean
 .DELETE_ON_ERROR:
@@ -20,8 +24,8 @@ DEMO_TARGET := examples/demo/out/target/$(MADE)
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: $(DEMO_TAP) $(DEMO_TARGET) ## Sync a made-up account on this machine into a DuckDB file
-	@examples/demo/out/target/bin/python examples/demo/demo.py
+demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine into a DuckDB file
+	@examples/demo/out/models/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff check
@@ -69,12 +73,20 @@ $(LEAST): $(DEV) tests/support/least_versions.py
 
 # As users install it: from a wheel.
 $(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/*/*)
+	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/tap
 	rm -rf build
 	examples/demo/out/tap/$(PIP_INSTALL) .
 	@touch $@
 
 $(DEMO_TARGET): examples/demo/requirements.txt
+	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/target
-	examples/demo/out/target/$(PIP_INSTALL) -r examples/demo/requirements.txt
+	examples/demo/out/target/$(PIP_INSTALL) -r $<
+	@touch $@
+
+$(DEMO_MODELS): examples/dbt/requirements.txt
+	$(FITS_DEMO)
+	$(PYTHON) -m venv --clear examples/demo/out/models
+	examples/demo/out/models/$(PIP_INSTALL) -r $<
 	@touch $@
