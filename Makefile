@@ -18,7 +18,7 @@ DEMO_MODELS := examples/demo/out/models/$(MADE)
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-.PHONY: help demo test histories mutants least compat airflow bench clean
+.PHONY: help demo test histories mutants least compat models airflow bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -48,6 +48,9 @@ mutants: $(DEV) ## See whether the histories notice defects in copies of the tap
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile
+
+models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
+	.venv/bin/pytest tests/integration/test_models.py -n 2
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py

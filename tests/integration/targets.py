@@ -168,21 +168,22 @@ class DuckDBOfFiles(Database):
         return {row["column_name"]: row["column_type"] for row in rows}
 
     def ask(self, query: str) -> Iterable[Stored]:
+        with duckdb.connect(str(self.load()), read_only=True) as database:
+            found = database.sql(query)
+            rows = [dict(zip(found.columns, row)) for row in found.fetchall()]
+        return list(json.loads(json.dumps(rows, default=str)))
+
+    def load(self) -> Path:
+        """Load the files, under the schemas that the tap emitted; give the database."""
         selected = {"metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
         emitted = (self.folder / "emitted.jsonl").read_text("utf-8").split("\n")[:-1]
         messages = map(json.loads, emitted)
         schemas = [each | selected for each in messages if each["type"] == "SCHEMA"]
-        catalog = self.folder / "catalog.json"
+        catalog, database = self.folder / "catalog.json", self.folder / "listrak.duckdb"
         catalog.write_text(json.dumps({"streams": schemas}), "utf-8")
-        file = self.folder / "listrak.duckdb"
         script = str(EXAMPLES / "duckdb/load.py")
-        subprocess.run([sys.executable, script, catalog, self.folder, file], check=True)
-        with duckdb.connect(str(file), read_only=True) as database:
-            found = database.sql(query)
-            rows = json.dumps(
-                [dict(zip(found.columns, row)) for row in found.fetchall()], default=str
-            )
-        return list(json.loads(rows))
+        subprocess.run([sys.executable, script, catalog, self.folder, database], check=True)
+        return database
 
 
 class _Postgres(Database):
