@@ -13,15 +13,19 @@ DEV := .venv/$(MADE)
 LEAST := .venv-least/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
+DEMO_MODELS := examples/demo/out/models/$(MADE)
+# In one line, before anything is installed. It has to run on any Python.
+FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
+	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-.PHONY: help demo test histories mutants least compat airflow bench clean
+.PHONY: help demo test histories mutants least compat models airflow bench clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: $(DEMO_TAP) $(DEMO_TARGET) ## Sync a made-up account on this machine into a DuckDB file
-	@examples/demo/out/target/bin/python examples/demo/demo.py
+demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine into a DuckDB file
+	@examples/demo/out/models/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff check
@@ -44,6 +48,9 @@ mutants: $(DEV) ## See whether the histories notice defects in copies of the tap
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile
+
+models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
+	.venv/bin/pytest tests/integration/test_models.py -n 2
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py
@@ -69,12 +76,20 @@ $(LEAST): $(DEV) tests/support/least_versions.py
 
 # As users install it: from a wheel.
 $(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/*/*)
+	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/tap
 	rm -rf build
 	examples/demo/out/tap/$(PIP_INSTALL) .
 	@touch $@
 
 $(DEMO_TARGET): examples/demo/requirements.txt
+	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/target
-	examples/demo/out/target/$(PIP_INSTALL) -r examples/demo/requirements.txt
+	examples/demo/out/target/$(PIP_INSTALL) -r $<
+	@touch $@
+
+$(DEMO_MODELS): examples/dbt/requirements.txt
+	$(FITS_DEMO)
+	$(PYTHON) -m venv --clear examples/demo/out/models
+	examples/demo/out/models/$(PIP_INSTALL) -r $<
 	@touch $@

@@ -26,6 +26,7 @@ setup(
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Database",
         "Typing :: Typed",
     ],
@@ -52,6 +53,7 @@ setup(
     extras_require={
         "dev": [
             "coverage~=7.6",
+            "duckdb>=1.5,<3",  # what the demo's files are loaded into
             "hypothesis~=6.100",
             "jsonschema",  # as singer-python pins it: what targets validate with
             "lxml-stubs",

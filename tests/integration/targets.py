@@ -7,6 +7,7 @@ import csv
 import json
 import re
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
+import duckdb
+
 from tests.integration.environments import environment
+from tests.integration.examples import EXAMPLES
 from tests.integration.postgres import Postgres
 from tests.integration.rows import Columns, Keeps, Tables, comparable
 
@@ -142,6 +146,44 @@ class DuckDB(Database):
         python = str(environment(self.package) / "python")
         arguments = [python, "-c", script, self.config()["path"], query]
         return _from_json(subprocess.check_output(arguments, encoding="ascii"))
+
+
+class DuckDBOfFiles(Database):
+    """Tables that examples/duckdb makes of the files of target-jsonl. Names of columns stay."""
+
+    package = program = "target-jsonl"
+    keeps: ClassVar = {"number": float}
+    types: ClassVar = {**DuckDB.types, "integer": "BIGINT"}
+
+    def config(self) -> dict[str, Any]:
+        return {"destination_path": str(self.folder), "do_timestamp_file": False}
+
+    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
+        texts = [name for name, kind in columns.items() if self.types[kind] == "JSON"]
+        for row in self.ask(f"SELECT * FROM {table}"):
+            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
+
+    def column_types(self, table: str) -> dict[str, str]:
+        rows = self.ask(f"DESCRIBE {table}")
+        return {row["column_name"]: row["column_type"] for row in rows}
+
+    def ask(self, query: str) -> Iterable[Stored]:
+        with duckdb.connect(str(self.load()), read_only=True) as database:
+            found = database.sql(query)
+            rows = [dict(zip(found.columns, row)) for row in found.fetchall()]
+        return list(json.loads(json.dumps(rows, default=str)))
+
+    def load(self) -> Path:
+        """Load the files, under the schemas that the tap emitted; give the database."""
+        selected = {"metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
+        emitted = (self.folder / "emitted.jsonl").read_text("utf-8").split("\n")[:-1]
+        messages = map(json.loads, emitted)
+        schemas = [each | selected for each in messages if each["type"] == "SCHEMA"]
+        catalog, database = self.folder / "catalog.json", self.folder / "listrak.duckdb"
+        catalog.write_text(json.dumps({"streams": schemas}), "utf-8")
+        script = str(EXAMPLES / "duckdb/load.py")
+        subprocess.run([sys.executable, script, catalog, self.folder, database], check=True)
+        return database
 
 
 class _Postgres(Database):
@@ -275,7 +317,12 @@ class Stitch(Target):
                     yield from (message["data"] for message in request["messages"])
 
 
-DATABASES: tuple[type[Database], ...] = (DuckDB, MeltanoPostgres, PipelinewisePostgres)
+DATABASES: tuple[type[Database], ...] = (
+    DuckDB,
+    DuckDBOfFiles,
+    MeltanoPostgres,
+    PipelinewisePostgres,
+)
 FILES: tuple[type[Target], ...] = (JSONLines, CSV, Stitch)
 
 

@@ -21,6 +21,7 @@ from tap_listrak import __version__
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.integration.environments import ROOT, environment
+from tests.integration.postgres import Postgres
 from tests.support.tap import keys_held
 
 # What environments and YAML could garble.
@@ -34,14 +35,6 @@ schema = importlib.resources.files("meltano.schemas") / "meltano.schema.json"
 with open(sys.argv[1], encoding="utf-8") as project:
     jsonschema.validate(yaml.safe_load(project), json.loads(schema.read_text("utf-8")))
 """
-READ = """
-import json, sys, duckdb
-keys = json.loads(sys.argv[2])
-with duckdb.connect(sys.argv[1], read_only=True) as database:
-    tables = [name for [name] in database.sql("SELECT table_name FROM duckdb_tables()").fetchall()]
-    rows = {name: database.table(name).select(*keys[name]).fetchall() for name in tables}
-print(json.dumps(rows))
-"""
 
 
 @dataclass
@@ -52,6 +45,7 @@ class Project:
     own: Path
     account: Account
     service: ListrakService
+    postgres: Postgres
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run meltano with these arguments, and with settings of the tap beside the usual ones."""
@@ -66,7 +60,11 @@ class Project:
             **os.environ,
             **{f"TAP_LISTRAK_{name.upper()}": value for name, value in given.items()},
             "TARGET_JSONL_DESTINATION_PATH": str(self.own / "output"),
-            "TARGET_DUCKDB_PATH": str(self.database),
+            "TARGET_POSTGRES_HOST": self.postgres.host,
+            "TARGET_POSTGRES_PORT": str(self.postgres.port),
+            "TARGET_POSTGRES_USER": self.postgres.user,
+            "TARGET_POSTGRES_PASSWORD": self.postgres.password,
+            "TARGET_POSTGRES_DATABASE": self.postgres.database,
             "MELTANO_DATABASE_URI": f"sqlite:///{self.own}/meltano.db",
         }
         command = [str(environment("meltano") / "meltano"), *arguments]
@@ -89,20 +87,14 @@ class Project:
             for path in (self.own / "output").iterdir()
         }
 
-    @property
-    def database(self) -> Path:
-        """The file of target-duckdb."""
-        return self.own / "listrak.duckdb"
-
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+    def rows(self) -> Keys:
         """The key of each row in the database, by table."""
-        python = self.folder / ".meltano/loaders/target-duckdb/venv/bin/python"
-        columns = json.dumps({stream.name: stream.key_properties for stream in STREAMS})
-        ended = subprocess.run(
-            [python, "-c", READ, self.database, columns], capture_output=True, check=True
-        )
         return {
-            name: [tuple(key) for key in rows] for name, rows in json.loads(ended.stdout).items()
+            stream.name: Counter(
+                tuple(row[column] for column in stream.key_properties)
+                for row in self.postgres.rows(f"SELECT * FROM listrak.{stream.name}")
+            )
+            for stream in STREAMS
         }
 
     def grow(self) -> None:
@@ -124,14 +116,7 @@ class Project:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout in which `meltano install` has run."""
     folder = tmp_path_factory.mktemp("meltano")
-    for name in (
-        "meltano.yml",
-        "setup.py",
-        "README.md",
-        "LICENSE",
-        "examples/demo/requirements.txt",
-    ):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in ("meltano.yml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "tap_listrak", folder / "tap_listrak")
     meltano = environment("meltano") / "meltano"
@@ -140,7 +125,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(installed: Path, tmp_path: Path) -> Iterator[Project]:
+def project(installed: Path, tmp_path: Path, postgres: Postgres) -> Iterator[Project]:
     shutil.copy(ROOT / "meltano.yml", installed)
     account = Account(
         lists=2,
@@ -151,7 +136,7 @@ def project(installed: Path, tmp_path: Path) -> Iterator[Project]:
         end=datetime(2025, 12, 31),
     )
     with ListrakService(account, password=PASSWORD) as service:
-        yield Project(installed, tmp_path, account, service)
+        yield Project(installed, tmp_path, account, service, postgres)
 
 
 def keys(records: dict[str, list[dict[str, Any]]]) -> Keys:
@@ -224,11 +209,11 @@ def test_a_full_refresh_brings_everything_and_the_run_after_it_what_is_new(
 
 
 def test_a_database_holds_the_account_after_two_runs(project: Project) -> None:
-    project.output_of("run", "tap-listrak", "target-duckdb")
+    project.output_of("run", "tap-listrak", "target-postgres")
     project.grow()
-    project.output_of("run", "tap-listrak", "target-duckdb")
-    held = {name: sorted(rows) for name, rows in keys_held(project.account).items()}
-    assert {name: sorted(rows) for name, rows in project.rows().items()} == held
+    project.output_of("run", "tap-listrak", "target-postgres")
+    held = keys_held(project.account)
+    assert project.rows() == {name: Counter(set(rows)) for name, rows in held.items()}
 
 
 def test_nothing_comes_but_what_is_selected(project: Project) -> None:

@@ -66,9 +66,9 @@ KEYS_OF_EVENTS = {
     "message_clicks": ["MsgID", "EmailAddress", "ClickDate", "LinkUrl"],
 }
 CASES = {
-    **{target.package: Case(target, {}, COLUMNS, KEYS) for target in (*DATABASES, *FILES)},
+    **{target.__name__: Case(target, {}, COLUMNS, KEYS) for target in (*DATABASES, *FILES)},
     **{
-        f"{target.package}-every-event": Case(target, EVERY_EVENT, TYPED, KEYS | KEYS_OF_EVENTS)
+        f"{target.__name__}-every-event": Case(target, EVERY_EVENT, TYPED, KEYS | KEYS_OF_EVENTS)
         for target in DATABASES
     },
 }

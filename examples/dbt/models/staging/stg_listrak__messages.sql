@@ -1,0 +1,15 @@
+{{ stream('messages', ['message_id'], [
+    ['MsgID', 'message_id', 'integer'],
+    ['ListID', 'list_id', 'integer'],
+    ['Subject', 'subject', 'text'],
+    ['SendDate', 'sent_at', 'timestamp'],
+    ['DeliverCount', 'deliver_count', 'integer'],
+    ['OpenCount', 'open_count', 'integer'],
+    ['ReadCount', 'read_count', 'integer'],
+    ['ClickCount', 'click_count', 'integer'],
+    ['ClickerCount', 'clicker_count', 'integer'],
+    ['RemoveCount', 'remove_count', 'integer'],
+    ['ConversionCount', 'conversion_count', 'integer'],
+    ['OrderTotal', 'order_total', 'number'],
+    ['AverageOrderValue', 'average_order_value', 'number'],
+]) }}
