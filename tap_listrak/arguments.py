@@ -69,6 +69,9 @@ how it is used:
   target, which prints one as soon as its rows are stored.
 
 config:
+  A key's variable, for --config ENV, is TAP_LISTRAK_ and the key in capitals, such as
+  TAP_LISTRAK_PASSWORD. One that is empty is no value.
+
 {_table(((name, _describe(option)) for name, option in OPTIONS.items()), 22)}
 
 environment:
@@ -88,7 +91,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "every message) to stdout as Singer messages. Logs go to stderr.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help="the config, in JSON; see below")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="the config, in JSON, or ENV for the environment; may be given several times, and "
+        "later ones win key by key; see below",
+    )
     parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
     parser.add_argument(
         "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"

@@ -20,7 +20,13 @@ from typing import Any, NoReturn
 from tap_listrak.about import about
 from tap_listrak.arguments import parse_arguments
 from tap_listrak.catalog import build_catalog, select, select_all
-from tap_listrak.config import Config, parse_config
+from tap_listrak.config import (
+    ENVIRONMENT,
+    Config,
+    merge_configs,
+    parse_config,
+    read_environment,
+)
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
@@ -63,6 +69,15 @@ def _load(path: str, what: str) -> object:
         raise UsageError(f"The {what} file {path} holds a number that is too long.") from None
 
 
+def _read_config(names: Sequence[str], now: datetime) -> Config:
+    """Read the configs of these names, which are files or the environment."""
+    values, sources = merge_configs(
+        (name, read_environment(os.environ) if name == ENVIRONMENT else _load(name, "config"))
+        for name in names
+    )
+    return parse_config(values, now, sources)
+
+
 def _end_on_signals(workers: Workers) -> None:
     """Make SIGTERM and SIGINT end the run soon, and in time even where stdout is blocked."""
 
@@ -93,7 +108,7 @@ def _run(
         _print(about())
         return
     now = clock().replace(microsecond=0)
-    config = parse_config(_load(arguments.config, "config"), now)
+    config = _read_config(arguments.config, now)
     log.hide(config.username, config.password)
     if arguments.discover:
         _discover(config, sleep, clock, now)
