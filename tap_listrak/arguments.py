@@ -76,6 +76,7 @@ config:
 
 environment:
   TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
+  TAP_LISTRAK_LOG_FORMAT: text, or json for one JSON object a line
   HTTPS_PROXY, REQUESTS_CA_BUNDLE: a proxy, and certificates of your own
 
 exit codes:

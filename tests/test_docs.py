@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import json
+import logging
 import re
 import runpy
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tap_listrak import __version__, arguments, config
+from tap_listrak import __version__, arguments, config, logs
 from tap_listrak.cli import main
 from tap_listrak.listrak import client, transport
 from tap_listrak.listrak.errors import PermissionDeniedError
@@ -163,6 +164,21 @@ def test_the_sample_config_holds_options_at_their_defaults() -> None:
     for key, value in SAMPLE.items():
         default = config.OPTIONS[key].default
         assert default is config.REQUIRED or value == default
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_variables_that_are_named_are_such_that_the_tap_reads(name: str) -> None:
+    known = {config.LEVEL_VARIABLE, config.FORMAT_VARIABLE}
+    known |= {config.variable_of(key) for key in config.OPTIONS}
+    assert set(re.findall(r"TAP_LISTRAK_\w+", DOCUMENTS[name])) <= known
+
+
+def test_the_line_of_the_log_that_is_shown_in_json_has_the_fields_of_one() -> None:
+    text = section("## Logs and metrics", DOCUMENTS["docs/running.md"])
+    (shown,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    line = logs.JsonLines().format(logging.makeLogRecord({"msg": "text"}))
+    assert list(json.loads(shown)) == list(json.loads(line))
+    assert all(f"`{field}`" in text for field in json.loads(line))
 
 
 def test_the_exit_codes_are_those_of_the_command_line() -> None:

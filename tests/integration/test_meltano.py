@@ -202,6 +202,20 @@ def test_the_log_level_passes_through_meltano(project: Project) -> None:
     assert "Listrak let the user in" not in project.run(*invoke, loglevel="WARNING").stderr
 
 
+def test_lines_in_json_are_events_of_meltano_s_own_log(project: Project) -> None:
+    run = ("--log-format=json", "run", "tap-listrak", "target-jsonl")
+    ended = project.run(*run, log_format="json")
+    assert ended.returncode == 0
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    events = [
+        json.loads(line["event"])
+        for line in lines
+        if line.get("name") == "tap-listrak" and line["event"].startswith("{")
+    ]
+    counts = [event["value"] for event in events if event.get("metric") == "record_count"]
+    assert sum(counts) == sum(rows.total() for rows in keys_held(project.account).values())
+
+
 def test_a_second_run_takes_up_only_what_is_new(project: Project) -> None:
     before = keys_held(project.account)
     assert keys(project.records()) == before
