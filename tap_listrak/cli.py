@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from tap_listrak.about import about
+from tap_listrak.about import format_about
 from tap_listrak.arguments import parse_arguments
 from tap_listrak.catalog import build_catalog, select, select_all
 from tap_listrak.config import (
@@ -105,7 +105,7 @@ def _run(
     clock: Callable[[], datetime],
 ) -> None:
     if arguments.about:
-        _print(about())
+        _print(format_about(arguments.format))
         return
     now = clock().replace(microsecond=0)
     config = _read_config(arguments.config, now)
@@ -126,7 +126,8 @@ def _discover(
     workers = Workers(1)
     _end_on_signals(workers)
     check = workers.submit(lambda: find_readable_streams(config, client, now))
-    _print(build_catalog(tables[stream] for stream in workers.result(check)))
+    catalog = build_catalog(tables[stream] for stream in workers.result(check))
+    _print(json.dumps(catalog, indent=2))
 
 
 def _sync(
@@ -166,8 +167,8 @@ def _output() -> SingerOutput:
     return SingerOutput(stdout)
 
 
-def _print(document: dict[str, Any]) -> None:
-    _output().write(json.dumps(document, indent=2).encode() + b"\n")
+def _print(text: str) -> None:
+    _output().write(text.encode() + b"\n")
 
 
 def main(
