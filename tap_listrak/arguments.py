@@ -77,10 +77,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
     )
     parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
     )
-    parser.add_argument(
+    instead.add_argument(
+        "--test",
+        action="store_true",
+        help="ask for one page of each selected stream, tell on stderr what came, and do nothing "
+        "else",
+    )
+    instead.add_argument(
         "--about", action="store_true", help="print what this tap is and takes, and do nothing else"
     )
     parser.add_argument(

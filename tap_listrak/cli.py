@@ -1,4 +1,4 @@
-"""The command line: arguments, discover or sync, one line on failure, the exit code."""
+"""The command line: arguments, discover, test or sync, one line on failure, the exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from tap_listrak.about import format_about
 from tap_listrak.arguments import parse_arguments
-from tap_listrak.catalog import build_catalog, select, select_all
+from tap_listrak.catalog import Selection, Tables, build_catalog, select, select_all
 from tap_listrak.config import (
     ENVIRONMENT,
     Config,
@@ -32,6 +32,7 @@ from tap_listrak.discovery import find_readable_streams
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.probe import Probe, observing_readers
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import resolve_tables
 from tap_listrak.sync.readers import build_readers
@@ -112,6 +113,8 @@ def _run(
     log.hide(config.username, config.password)
     if arguments.discover:
         _discover(config, sleep, clock, now)
+    elif arguments.test:
+        _test(arguments, config, sleep, clock, now)
     else:
         _sync(arguments, config, sleep, clock, now)
 
@@ -130,6 +133,37 @@ def _discover(
     _print(json.dumps(catalog, indent=2))
 
 
+def _test(
+    arguments: Namespace,
+    config: Config,
+    sleep: Callable[[float], None],
+    clock: Callable[[], datetime],
+    now: datetime,
+) -> None:
+    tables = resolve_tables(config)
+    selection = _select(arguments, tables)
+    if not selection:
+        return
+    calls = CallMetrics()
+    readers = observing_readers(tables, selection, config.timezone)
+    probe = Probe(config, ListrakClient(config, readers, calls, sleep, clock), readers, calls)
+    workers = Workers(1)
+    _end_on_signals(workers)
+    workers.result(workers.submit(lambda: probe.run(selection, now)))
+
+
+def _select(arguments: Namespace, tables: Tables) -> Selection:
+    """Read what the catalog selects; without one, everything is. Warn where that is nothing."""
+    catalog = arguments.catalog or arguments.properties
+    selection = select(_load(catalog, "catalog"), tables) if catalog else select_all(tables)
+    if not selection:
+        LOGGER.warning(
+            'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
+            "metadata of the streams you want, at the breadcrumb []."
+        )
+    return selection
+
+
 def _sync(
     arguments: Namespace,
     config: Config,
@@ -138,15 +172,10 @@ def _sync(
     now: datetime,
 ) -> None:
     tables = resolve_tables(config)
-    catalog = arguments.catalog or arguments.properties
-    selection = select(_load(catalog, "catalog"), tables) if catalog else select_all(tables)
+    selection = _select(arguments, tables)
     raw_state = _load(arguments.state, "state") if arguments.state else {}
     state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
-        LOGGER.warning(
-            'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
-            "metadata of the streams you want, at the breadcrumb []."
-        )
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)

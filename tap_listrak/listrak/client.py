@@ -149,6 +149,10 @@ class ListrakClient:
         except ListrakError as exc:
             raise exc.prefixed(f"{context}: ") from exc
 
+    def load_operations(self) -> frozenset[str]:
+        """Return the operations that the service's WSDL has. Raises ListrakError."""
+        return self._load_contract().operations
+
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
         contract = self._load_contract()

@@ -43,7 +43,7 @@ class _OneDocument(zeep.Transport):
 
 
 class Contract:
-    """The service's operations; builds requests, from several threads at once."""
+    """The service's operations, by name; builds requests, from several threads at once."""
 
     def __init__(self, wsdl: bytes, operations: Iterable[str], config: Config) -> None:
         """Read the WSDL. Raises ListrakError where it is none, or lacks one of `operations`."""
@@ -67,6 +67,7 @@ class Contract:
             raise make_error(Condition.NOT_XML, str(exc)) from exc
         except (zeep.exceptions.Error, etree.LxmlError, *_INVALID_WSDL) as exc:
             raise make_error(Condition.CONTRACT, str(exc)) from exc
+        self.operations = frozenset(known)
         missing = [operation for operation in operations if operation not in known]
         if missing:
             raise make_error(Condition.CONTRACT, f"it lacks {', '.join(missing)}")
