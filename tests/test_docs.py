@@ -30,7 +30,10 @@ from tap_listrak.sync import failures, state, state_file, tasks
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-AROUND = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
+AROUND = [
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"),
+    "examples/README.md",
+]
 DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in [*AROUND, *PAGES]}
 README = DOCUMENTS["README.md"]
 CONTRIBUTING = DOCUMENTS["CONTRIBUTING.md"]
