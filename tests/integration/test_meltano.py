@@ -187,6 +187,13 @@ def test_meltano_finds_the_configuration_valid(project: Project) -> None:
     assert "Plugin configuration is valid" in project.output_of("config", "test", "tap-listrak")
 
 
+def test_the_test_of_the_tap_asks_for_each_selected_stream(project: Project) -> None:
+    ended = project.run("invoke", "tap-listrak", "--test")
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert f"Of {len(STREAMS)} streams none was refused or failed." in ended.stderr
+
+
 def test_settings_reach_the_tap_as_what_they_are(project: Project) -> None:
     ListID = max(int(str(row["ListID"])) for row in project.account.lists())
     MsgIDs = {int(str(row["MsgID"])) for row in project.account.messages(ListID)}
