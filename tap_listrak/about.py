@@ -85,6 +85,7 @@ settings:
 
 
 def _as_markdown(facts: dict[str, Any]) -> str:
+    capabilities = "\n".join(f"- `{each}`" for each in facts["capabilities"])
     return f"""\
 # {facts["name"]}
 
@@ -94,7 +95,7 @@ Version {facts["version"]}, for Python {", ".join(facts["supported_python_versio
 
 ## Capabilities
 
-{chr(10).join(f"- `{each}`" for each in facts["capabilities"])}
+{capabilities}
 
 ## Settings
 

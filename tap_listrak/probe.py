@@ -186,9 +186,12 @@ class Probe:
             LOGGER.info("The WSDL has the operations of all %d streams.", len(STREAMS))
 
     def _tell_seconds(self) -> None:
-        seconds = [self._seconds(answer.stream) for answer in self._answers if answer.task]
-        mean = sum(seconds) / len(seconds)
-        LOGGER.info("A call took %.2f to %.2f s, mean %.2f s.", min(seconds), max(seconds), mean)
+        # An operation that the WSDL lacks was not called.
+        streams = [each.stream for each in self._answers if self._calls.calls[each.stream]]
+        seconds = [self._seconds(stream) for stream in streams]
+        if seconds:
+            mean, most = sum(seconds) / len(seconds), max(seconds)
+            LOGGER.info("A call took %.2f to %.2f s, mean %.2f s.", min(seconds), most, mean)
 
     def _tell_page_size(self) -> None:
         """Tell how many rows a page has: seen where a message has more than came with its first."""

@@ -13,6 +13,9 @@ import pytest
 
 from fake_listrak import Ask, Reply, fault, html
 from tap_listrak.dates import form_of
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.faults import Condition, make_error
+from tap_listrak.listrak.soap import Contract
 from tap_listrak.streams import STREAMS, Stream
 from tests.support.accounts import NOW, list_ids, now, small
 from tests.support.tap import MakeTap, Run, Tap, selecting
@@ -195,6 +198,7 @@ def test_the_forms_of_the_dates_are_told(
         (" 2026-07-01T12:00:00.1234567 ", "YYYY-MM-DDThh:mm:ss.f"),
         ("2026-07-01T12:00:00Z", "YYYY-MM-DDThh:mm:ssZ"),
         ("2026-07-01T12:00:00.5-04:00", "YYYY-MM-DDThh:mm:ss.f±hh:mm"),
+        ("2026-07-01T12:00:00+0400", "YYYY-MM-DDThh:mm:ss±hh:mm"),
         ("7/1/2026 12:00:00 PM", "M/D/YYYY h:mm:ss AM"),
         ("01.07.2026 at 12:00_é", "99.99.9999 aa 99:99_a"),
         ("x" * 100, "a" * 40),
@@ -257,6 +261,27 @@ def test_an_operation_that_the_wsdl_lacks_is_named(tap: Tap) -> None:
     assert run.code == 1
     (critical,) = run.lines("CRITICAL")
     assert "ReportMessageContactSent" in critical
+
+
+def test_an_operation_that_cannot_be_called_fails_its_stream_alone(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_request, lacking = Contract.build_request, STREAMS[4].operation
+
+    def build(self: Contract, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation == lacking:
+            raise make_error(Condition.CONTRACT, f"it lacks {operation}")
+        return build_request(self, operation, arguments)
+
+    monkeypatch.setattr(Contract, "build_request", build)
+    others = frozenset(stream.operation for stream in STREAMS) - {lacking}
+    monkeypatch.setattr(ListrakClient, "load_operations", lambda self: others)
+    run = probe(tap)
+    assert run.code == 1
+    failed, missing = run.lines("WARNING")
+    assert failed.startswith(f"WARNING {STREAMS[4].name} failed. ")
+    assert missing == f"WARNING The WSDL lacks operations: {lacking}."
+    assert run.lines("CRITICAL")[0].endswith(f": {STREAMS[4].name}.")
 
 
 def test_no_other_thing_is_done_beside_it(tap: Tap) -> None:
