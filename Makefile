@@ -6,11 +6,19 @@ HISTORIES_SEED ?= 1
 
 CODE := benchmarks examples fake_listrak tap_listrak tests
 PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
+# What packages are built with is locked as well; older and newer pips read it from these.
+LOCKED_BUILD := PIP_CONSTRAINT=requirements-dev.txt PIP_BUILD_CONSTRAINT=requirements-dev.txt
+LOCK_PINS := .venv-lock/bin/uv pip compile -q --upgrade --universal --no-annotate \
+	--custom-compile-command 'make lock'
+REQUIREMENTS := tests/integration/requirements
+# Airflow's is a lock already.
+LOCKED := $(filter-out airflow.txt,$(notdir $(wildcard $(REQUIREMENTS)/*.txt)))
 
 # An environment is made anew when what it installs, or the Python it is made with, changes.
 MADE := made-with-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 DEV := .venv/$(MADE)
 LEAST := .venv-least/$(MADE)
+LOCK := .venv-lock/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
 DEMO_MODELS := examples/demo/out/models/$(MADE)
@@ -18,7 +26,7 @@ DEMO_MODELS := examples/demo/out/models/$(MADE)
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-.PHONY: help demo test histories mutants least compat models airflow bench clean
+.PHONY: help demo test histories mutants least compat models airflow bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -58,14 +66,24 @@ airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's
 bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks
 
+lock: $(LOCK) ## Renew the versions that CI installs: the newest that are allowed
+	$(LOCK_PINS) --python-version 3.10 --extra dev setup.py -o requirements-dev.txt
+	set -e; cd $(REQUIREMENTS); for name in $(LOCKED); do \
+		$(CURDIR)/$(LOCK_PINS) --python-version 3.11 $$name -o locked/$$name; done
+
 clean: ## Remove the environments and everything else that was made
-	rm -rf .venv .venv-least .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
+	rm -rf .venv .venv-least .venv-lock .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(DEV): setup.py
+$(DEV): setup.py requirements-dev.txt
 	$(PYTHON) -m venv --clear .venv
-	.venv/$(PIP_INSTALL) -e '.[dev]'
+	$(LOCKED_BUILD) .venv/$(PIP_INSTALL) -r requirements-dev.txt -e .
+	@touch $@
+
+$(LOCK):
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/$(PIP_INSTALL) uv
 	@touch $@
 
 $(LEAST): $(DEV) tests/support/least_versions.py

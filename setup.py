@@ -64,6 +64,7 @@ setup(
             "pytest-xdist~=3.6",
             "pyyaml~=6.0",
             "ruff~=0.17.0",
+            "setuptools>=77",  # what pyproject.toml builds with, so that the lock holds it
             "types-pytz",
             "types-PyYAML",
             "types-requests",

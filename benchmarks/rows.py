@@ -33,7 +33,7 @@ from benchmarks.processes import (
 from benchmarks.table import Line
 from tap_listrak.dates import windows
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
-from tap_listrak.sync.tasks import CONTACT_WINDOW_DAYS
+from tap_listrak.sync.tasks import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"
@@ -91,7 +91,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
             {"ListID": ListID, "StartDate": start.isoformat(), "EndDate": end.isoformat()}
             for ListID in sorted(lists)
             for start, end in windows(
-                datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_WINDOW_DAYS
+                datetime.fromisoformat(START), datetime.fromisoformat(END), PAGED_WINDOW_DAYS
             )
         ]
     properties = json.loads((SCHEMAS / f"{stream.name}.json").read_text("utf-8"))["properties"]

@@ -4,7 +4,8 @@
 #   sync.sh CONFIGS KEPT
 #
 # CONFIGS is a folder with config.json (the tap's), target.json (the target's) and, unless
-# everything is to be synced, catalog.json. KEPT is a folder of this sync's own, made if need be:
+# everything is to be synced, catalog.json. What config.json lacks is taken from the environment, so
+# that TAP_LISTRAK_USERNAME and TAP_LISTRAK_PASSWORD need not stand in a file. KEPT is a folder of this sync's own, made if need be:
 # its state.json moves with every state that the target prints, so however a run ends, the next one
 # goes on from there. TAP and TARGET name the two programs; without them they are in environments
 # beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good order.
@@ -34,6 +35,7 @@ keep_states() {
 # What the tap gave is stored to its end, whatever signal comes: in a session of its own, the target
 # is spared those that go to a whole group.
 store() {
+    unset TAP_LISTRAK_USERNAME TAP_LISTRAK_PASSWORD # the tap's alone
     exec <&4 4<&- 5>&-
     trap '' TERM INT HUP
     { setsid "$target" --config "$configs/target.json" && : > "$kept/stored"; } | keep_states
@@ -62,7 +64,7 @@ flock -n -E 75 9 || {
     exit "$code"
 }
 
-set -- --config "$configs/config.json"
+set -- --config ENV --config "$configs/config.json"
 [ ! -e "$configs/catalog.json" ] || set -- "$@" --catalog "$configs/catalog.json"
 [ ! -e "$kept/state.json" ] || set -- "$@" --state "$kept/state.json"
 

@@ -1,10 +1,14 @@
-"""What the tap is and takes, in the form that the Meltano SDK's taps print for `--about`.
+"""What the tap is and takes, for `--about` and `--help`: as text, as Markdown, and as JSON.
 
-Hubs of plugins read it; nothing here is used in a sync.
+The JSON is that of the Meltano SDK's taps, which hubs of plugins read. Nothing here is used in a
+sync.
 """
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
@@ -12,6 +16,7 @@ from tap_listrak import __version__
 from tap_listrak.config import OPTIONS, REQUIRED, Option
 
 CAPABILITIES = ["catalog", "state", "discover", "about", "activate-version"]
+FORMATS = ("text", "json", "markdown")
 _PYTHON = "Programming Language :: Python :: 3."
 
 
@@ -56,3 +61,82 @@ def label(name: str) -> str:
     words = name.replace("_", " ").capitalize().split()
     written = {"ids": "IDs", "Wsdl": "WSDL", "url": "URL", "Timezone": "Time zone"}
     return " ".join(written.get(word, word) for word in words)
+
+
+def format_about(form: str) -> str:
+    """Return what the tap is and takes, in one of FORMATS."""
+    facts = about()
+    if form == "json":
+        return json.dumps(facts, indent=2)
+    if form == "markdown":
+        return _as_markdown(facts)
+    return f"""\
+{facts["name"]} {facts["version"]}
+{facts["description"]}
+
+Python versions:
+  {", ".join(facts["supported_python_versions"])}
+
+capabilities:
+  {", ".join(facts["capabilities"])}
+
+settings:
+{lay_out(((name, describe(option)) for name, option in OPTIONS.items()), 22)}"""
+
+
+def _as_markdown(facts: dict[str, Any]) -> str:
+    capabilities = "\n".join(f"- `{each}`" for each in facts["capabilities"])
+    return f"""\
+# {facts["name"]}
+
+{facts["description"]}
+
+Version {facts["version"]}, for Python {", ".join(facts["supported_python_versions"])}.
+
+## Capabilities
+
+{capabilities}
+
+## Settings
+
+{settings_in_markdown()}"""
+
+
+def settings_in_markdown() -> str:
+    """Return the table of options that docs/configuration.md holds as well."""
+    lines = ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    for name, option in OPTIONS.items():
+        default = _default_text(option)
+        if option.default is not None and option.default is not REQUIRED:
+            default = f"`{default}`"
+        lines.append(f"| `{name}` | {option.kind.expected} | {default} | {option.description} |")
+    return "\n".join(lines)
+
+
+def describe(option: Option) -> str:
+    """Return what an option means, takes, and is by default."""
+    default = _default_text(option)
+    default = default if option.default is REQUIRED else f"default: {default}"
+    return f"{option.description} ({option.kind.expected}; {default})"
+
+
+def _default_text(option: Option) -> str:
+    if option.default is REQUIRED:
+        return "required"
+    if option.default is None:
+        return "none"
+    return option.default if isinstance(option.default, str) else json.dumps(option.default)
+
+
+def lay_out(rows: Iterable[tuple[str, str]], width: int) -> str:
+    """Lay out names beside what they mean, in lines that fit a terminal of 80 columns."""
+    wrapped = (
+        textwrap.fill(
+            meaning,
+            width=79,
+            initial_indent=f"  {name:<{width}} ",
+            subsequent_indent=" " * (width + 3),
+        )
+        for name, meaning in rows
+    )
+    return "\n".join(wrapped)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tap_listrak import __version__
-from tap_listrak.config import OPTIONS, REQUIRED, Option
+from tap_listrak.about import FORMATS, describe, lay_out
+from tap_listrak.config import OPTIONS
 
 EXIT_CODES = {
     0: "everything selected was emitted, or set aside in the state with a WARNING",
@@ -19,33 +18,6 @@ EXIT_CODES = {
     130: "stopped by SIGINT; the last STATE is where to go on",
     143: "stopped by SIGTERM; the last STATE is where to go on",
 }
-
-
-def _table(rows: Iterable[tuple[str, str]], width: int) -> str:
-    """Lay out names beside what they mean, in lines that fit a terminal of 80 columns."""
-    wrapped = (
-        textwrap.fill(
-            meaning,
-            width=79,
-            initial_indent=f"  {name:<{width}} ",
-            subsequent_indent=" " * (width + 3),
-        )
-        for name, meaning in rows
-    )
-    return "\n".join(wrapped)
-
-
-def _describe(option: Option) -> str:
-    default = (
-        "required" if option.default is REQUIRED else f"default: {_default_text(option.default)}"
-    )
-    return f"{option.description} ({option.kind.expected}; {default})"
-
-
-def _default_text(default: object) -> str:
-    if default is None:
-        return "none"
-    return default if isinstance(default, str) else json.dumps(default)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,14 +41,18 @@ how it is used:
   target, which prints one as soon as its rows are stored.
 
 config:
-{_table(((name, _describe(option)) for name, option in OPTIONS.items()), 22)}
+  A key's variable, for --config ENV, is TAP_LISTRAK_ and the key in capitals, such as
+  TAP_LISTRAK_PASSWORD. One that is empty is no value.
+
+{lay_out(((name, describe(option)) for name, option in OPTIONS.items()), 22)}
 
 environment:
   TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
+  TAP_LISTRAK_LOG_FORMAT: text, or json for one JSON object a line
   HTTPS_PROXY, REQUESTS_CA_BUNDLE: a proxy, and certificates of your own
 
 exit codes:
-{_table(((str(code), meaning) for code, meaning in EXIT_CODES.items()), 4)}
+{lay_out(((str(code), meaning) for code, meaning in EXIT_CODES.items()), 4)}
 """
 
 
@@ -88,19 +64,35 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "every message) to stdout as Singer messages. Logs go to stderr.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help="the config, in JSON; see below")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="the config, in JSON, or ENV for the environment; may be given several times, and "
+        "later ones win key by key; see below",
+    )
     parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
     parser.add_argument(
         "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
     )
     parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
     )
-    parser.add_argument(
+    instead.add_argument(
+        "--test",
+        action="store_true",
+        help="ask for one page of each selected stream, tell on stderr what came, and do nothing "
+        "else",
+    )
+    instead.add_argument(
         "--about", action="store_true", help="print what this tap is and takes, and do nothing else"
     )
-    parser.add_argument("--format", choices=["json"], help="the form of --about")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text", help="the form of --about (default: text)"
+    )
     parser.add_argument("--version", action="version", version=f"tap-listrak {__version__}")
     arguments = parser.parse_args(argv)
     if not arguments.about and not arguments.config:

@@ -1,4 +1,4 @@
-"""The command line: arguments, discover or sync, one line on failure, the exit code."""
+"""The command line: arguments, discover, test or sync, one line on failure, the exit code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from tap_listrak.about import about
+from tap_listrak.about import format_about
 from tap_listrak.arguments import parse_arguments
-from tap_listrak.catalog import build_catalog, select, select_published
-from tap_listrak.config import Config, parse_config
+from tap_listrak.catalog import Selection, Tables, build_catalog, select, select_published
+from tap_listrak.config import (
+    ENVIRONMENT,
+    Config,
+    merge_configs,
+    parse_config,
+    read_environment,
+)
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
 from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.probe import Probe, observing_readers
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import resolve_tables
 from tap_listrak.sync.readers import build_readers
@@ -63,6 +70,15 @@ def _load(path: str, what: str) -> object:
         raise UsageError(f"The {what} file {path} holds a number that is too long.") from None
 
 
+def _read_config(names: Sequence[str], now: datetime) -> Config:
+    """Read the configs of these names, which are files or the environment."""
+    values, sources = merge_configs(
+        (name, read_environment(os.environ) if name == ENVIRONMENT else _load(name, "config"))
+        for name in names
+    )
+    return parse_config(values, now, sources)
+
+
 def _end_on_signals(workers: Workers) -> None:
     """Make SIGTERM and SIGINT end the run soon, and in time even where stdout is blocked."""
 
@@ -90,13 +106,15 @@ def _run(
     clock: Callable[[], datetime],
 ) -> None:
     if arguments.about:
-        _print(about())
+        _print(format_about(arguments.format))
         return
     now = clock().replace(microsecond=0)
-    config = parse_config(_load(arguments.config, "config"), now)
+    config = _read_config(arguments.config, now)
     log.hide(config.username, config.password)
     if arguments.discover:
         _discover(config, sleep, clock, now)
+    elif arguments.test:
+        _test(arguments, config, sleep, clock, now)
     else:
         _sync(arguments, config, sleep, clock, now)
 
@@ -111,7 +129,39 @@ def _discover(
     workers = Workers(1)
     _end_on_signals(workers)
     check = workers.submit(lambda: find_readable_streams(config, client, now))
-    _print(build_catalog(tables[stream] for stream in workers.result(check)))
+    catalog = build_catalog(tables[stream] for stream in workers.result(check))
+    _print(json.dumps(catalog, indent=2))
+
+
+def _test(
+    arguments: Namespace,
+    config: Config,
+    sleep: Callable[[float], None],
+    clock: Callable[[], datetime],
+    now: datetime,
+) -> None:
+    tables = resolve_tables(config)
+    selection = _select(arguments, tables)
+    if not selection:
+        return
+    calls = CallMetrics()
+    readers = observing_readers(tables, selection, config.timezone)
+    probe = Probe(config, ListrakClient(config, readers, calls, sleep, clock), readers, calls)
+    workers = Workers(1)
+    _end_on_signals(workers)
+    workers.result(workers.submit(lambda: probe.run(selection, now)))
+
+
+def _select(arguments: Namespace, tables: Tables) -> Selection:
+    """Read what the catalog selects; without one, the published streams. Warn if it is nothing."""
+    catalog = arguments.catalog or arguments.properties
+    selection = select(_load(catalog, "catalog"), tables) if catalog else select_published(tables)
+    if not selection:
+        LOGGER.warning(
+            'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
+            "metadata of the streams you want, at the breadcrumb []."
+        )
+    return selection
 
 
 def _sync(
@@ -122,15 +172,10 @@ def _sync(
     now: datetime,
 ) -> None:
     tables = resolve_tables(config)
-    catalog = arguments.catalog or arguments.properties
-    selection = select(_load(catalog, "catalog"), tables) if catalog else select_published(tables)
+    selection = _select(arguments, tables)
     raw_state = _load(arguments.state, "state") if arguments.state else {}
     state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
-        LOGGER.warning(
-            'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
-            "metadata of the streams you want, at the breadcrumb []."
-        )
         return
     workers = Workers(config.concurrency)
     _end_on_signals(workers)
@@ -151,8 +196,8 @@ def _output() -> SingerOutput:
     return SingerOutput(stdout)
 
 
-def _print(document: dict[str, Any]) -> None:
-    _output().write(json.dumps(document, indent=2).encode() + b"\n")
+def _print(text: str) -> None:
+    _output().write(text.encode() + b"\n")
 
 
 def main(

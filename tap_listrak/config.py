@@ -1,10 +1,10 @@
-"""The config file, read into a frozen Config or refused with the key's name."""
+"""Config files and variables, read into a frozen Config or refused with the key's name."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,6 +22,13 @@ LOGGER = logging.getLogger(__name__)
 # The streams that `mirror` may name: those that Listrak gives as they are now.
 MIRRORABLE = ("lists", "messages", "subscribed_contacts")
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
+
+# In place of a file's name: the environment.
+ENVIRONMENT = "ENV"
+_PREFIX = "TAP_LISTRAK_"
+# Of the same prefix, but no keys of the config; see logs.py.
+LEVEL_VARIABLE = f"{_PREFIX}LOGLEVEL"
+FORMAT_VARIABLE = f"{_PREFIX}LOG_FORMAT"
 
 
 @dataclass(frozen=True)
@@ -281,14 +288,50 @@ OPTIONS: dict[str, Option] = {
 }
 
 
-def parse_config(raw: object, now: datetime) -> Config:
-    """Read the config file's JSON; `now` is an instant. Raises UsageError naming the key.
+def variable_of(key: str) -> str:
+    """Return the name of the variable that holds a key with `--config ENV`."""
+    return f"{_PREFIX}{key.upper()}"
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the config that the environment holds; an empty variable is no value.
+
+    A variable of the prefix that is no key's stands under its whole name, as an unknown key.
+    """
+    keys = {variable_of(key): key for key in OPTIONS}
+    return {
+        keys.get(name, name): value
+        for name, value in environ.items()
+        if name.startswith(_PREFIX) and value and name not in (LEVEL_VARIABLE, FORMAT_VARIABLE)
+    }
+
+
+def merge_configs(parts: Iterable[tuple[str, object]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge configs, each with its file's name or ENVIRONMENT; later ones win key by key.
+
+    Return the values, and by key where each is from. Raises UsageError naming the file that holds
+    no JSON object.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, part in parts:
+        if not isinstance(part, Mapping):
+            raise UsageError(f"The config file {name} must hold a JSON object; see --help.")
+        values.update(part)
+        for key in part:
+            from_variable = f"the variable {variable_of(str(key))}"
+            sources[key] = from_variable if name == ENVIRONMENT else f"the file {name}"
+    return values, sources
+
+
+def parse_config(
+    raw: Mapping[str, Any], now: datetime, sources: Mapping[str, str] | None = None
+) -> Config:
+    """Read merged configs; `now` is an instant. Raises UsageError naming the key and its source.
 
     Values may be strings, as Stitch passes all of them. Unknown keys are ignored, and an optional
     key that is null or "" takes its default.
     """
-    if not isinstance(raw, Mapping):
-        raise UsageError("The config must be a JSON object with username, password and start_date.")
     unknown = sorted(map(str, raw.keys() - OPTIONS.keys()))
     if unknown:
         LOGGER.info("The config has keys that are not this tap's, ignored: %s.", ", ".join(unknown))
@@ -297,14 +340,20 @@ def parse_config(raw: object, now: datetime) -> Config:
         given = raw.get(key)
         if given is None or given == "":
             if option.default is REQUIRED:
-                raise UsageError(f"The config lacks `{key}`: it takes {option.kind.expected}.")
+                raise UsageError(
+                    f"The config lacks `{key}`: it takes {option.kind.expected}. Add it to a config"
+                    f" file, or set {variable_of(key)} and give --config {ENVIRONMENT} as well."
+                )
             given = option.default
         try:
             values[key] = None if given is None else option.kind.read(given)
+            if key == "start_date" and values[key] > now:
+                raise ValueError
         except ValueError as exc:
-            raise UsageError(f"The config's `{key}` takes {option.kind.expected}.") from exc
-    if values["start_date"] > now:
-        raise UsageError(f"The config's `start_date` takes {OPTIONS['start_date'].kind.expected}.")
+            source = (sources or {}).get(key, "the config")
+            raise UsageError(
+                f"The config's `{key}` takes {option.kind.expected}; {source} holds something else."
+            ) from exc
     values["mirror"] = values["mirror"] or frozenset()
     if values["mirror"] and values["list_ids"]:
         raise UsageError(

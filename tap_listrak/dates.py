@@ -31,6 +31,9 @@ _LACKS_ONLY_Z = re.compile(
 _US_FORM = re.compile(
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
 )
+_ISO_FORM = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
 
 
 def parse_instant(text: str) -> datetime:
@@ -89,6 +92,21 @@ def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
         return format_instant(moment)
 
     return convert
+
+
+def form_of(text: str) -> str:
+    """Describe how a date is written without the date itself, such as `YYYY-MM-DDThh:mm:ss.f`.
+
+    Of a form that is not known, digits are shown as 9 and letters as a.
+    """
+    text = text.strip()
+    if _US_FORM.fullmatch(text):
+        return "M/D/YYYY h:mm:ss AM"
+    found = _ISO_FORM.fullmatch(text)
+    if not found:
+        return re.sub(r"[^\W\d_]", "a", re.sub(r"\d", "9", text))[:40]
+    fraction, offset = ".f" if found[1] else "", found[2] or ""
+    return f"YYYY-MM-DDThh:mm:ss{fraction}{offset if offset in ('', 'Z') else '±hh:mm'}"
 
 
 def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:

@@ -7,6 +7,7 @@ Operations, arguments and row elements are those of Listrak's WSDL.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -416,6 +417,14 @@ BY_NAME = {stream.name: stream for stream in STREAMS}
 PUBLISHED = tuple(stream for stream in STREAMS if stream.is_published)
 # What other streams are asked by: without its rows, theirs cannot be had.
 PARENTS = frozenset(stream.parent for stream in STREAMS if stream.parent)
+
+
+def with_parents(streams: Iterable[Stream]) -> tuple[Stream, ...]:
+    """Return these streams and all that they are asked by, in the order of STREAMS."""
+    found = set(streams)
+    while parents := {stream.parent for stream in found if stream.parent} - found:
+        found |= parents
+    return tuple(stream for stream in STREAMS if stream in found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from singer import metrics
 from fake_listrak import Ask, Reply, html
 from tap_listrak import __version__
 from tap_listrak.__main__ import main as entry_point
+from tap_listrak.about import CAPABILITIES
 from tap_listrak.arguments import EXIT_CODES
 from tap_listrak.cli import main
 from tap_listrak.config import OPTIONS
@@ -66,9 +67,37 @@ def test_version_is_printed(call: Call) -> None:
     assert (run.code, run.out) == (0, f"tap-listrak {__version__}\n")
 
 
-@pytest.mark.parametrize("flags", [("--about",), ("--about", "--format=json")])
-def test_about_tells_hubs_of_capabilities_and_settings(flags: tuple[str, ...], call: Call) -> None:
-    run = call(*flags)
+@pytest.mark.parametrize("flags", [(), ("--format", "text")], ids=str)
+def test_about_tells_people_of_capabilities_and_every_setting(
+    flags: tuple[str, ...], call: Call
+) -> None:
+    run = call("--about", *flags)
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith(f"tap-listrak {__version__}\n")
+    assert max(map(len, run.out.splitlines())) < 90
+    text = " ".join(run.out.split())
+    for capability in CAPABILITIES:
+        assert re.search(rf"\b{capability}\b", text)
+    for name, option in OPTIONS.items():
+        assert f"{name} {option.description} (" in text
+
+
+def test_about_in_markdown_tells_the_same(call: Call) -> None:
+    run = call("--about", "--format=markdown")
+    assert (run.code, run.err) == (0, "")
+    assert run.out.startswith("# tap-listrak\n")
+    assert f"Version {__version__}" in run.out
+    assert re.findall(r"^- `(\w+)`$", run.out, re.MULTILINE) == CAPABILITIES
+    assert re.findall(r"^\| `(\w+)` \|.*\|$", run.out, re.MULTILINE) == list(OPTIONS)
+
+
+def test_a_form_of_about_that_there_is_not_is_refused(call: Call) -> None:
+    run = call("--about", "--format=xml")
+    assert (run.code, run.out) == (2, "")
+
+
+def test_about_in_json_tells_hubs_of_capabilities_and_settings(call: Call) -> None:
+    run = call("--about", "--format=json")
     assert (run.code, run.err) == (0, "")
     about = json.loads(run.out)
     assert list(about) == [

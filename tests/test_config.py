@@ -13,7 +13,7 @@ import pytz
 
 from fake_listrak import Ask, Reply
 from tap_listrak import __version__
-from tap_listrak.config import LISTRAK_WSDL, Config, parse_config
+from tap_listrak.config import LISTRAK_WSDL, Config, merge_configs, parse_config
 from tap_listrak.errors import UsageError
 from tests.support.accounts import NOW, now, serving, small
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
@@ -256,8 +256,8 @@ def test_unknown_keys_are_named_in_the_log_without_their_values(tap: Tap) -> Non
 
 @pytest.mark.parametrize("raw", [None, [], "text", 5, True])
 def test_a_config_that_is_no_object_is_refused(raw: object) -> None:
-    with pytest.raises(UsageError, match="JSON object"):
-        parse_config(raw, NOW)
+    with pytest.raises(UsageError, match=r"file\.json must hold a JSON object"):
+        merge_configs([("file.json", raw)])
 
 
 def test_no_secret_is_in_the_words_for_a_config() -> None:

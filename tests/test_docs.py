@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import json
+import logging
 import re
 import runpy
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tap_listrak import __version__, arguments, config
+from tap_listrak import __version__, about, arguments, config, logs
 from tap_listrak.cli import main
 from tap_listrak.listrak import client, transport
 from tap_listrak.listrak.errors import PermissionDeniedError
@@ -29,7 +30,10 @@ from tap_listrak.sync import failures, state, state_file, tasks
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
-AROUND = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
+AROUND = [
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"),
+    "examples/README.md",
+]
 DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in [*AROUND, *PAGES]}
 README = DOCUMENTS["README.md"]
 CONTRIBUTING = DOCUMENTS["CONTRIBUTING.md"]
@@ -90,15 +94,6 @@ def flags_of_the_tap() -> set[str]:
     return set(re.findall(r"(?<!\w)--?[a-z]+", out.getvalue()))
 
 
-def as_written(option: config.Option) -> str:
-    if option.default is config.REQUIRED:
-        return "required"
-    if option.default is None:
-        return "none"
-    is_text = isinstance(option.default, str)
-    return f"`{option.default if is_text else json.dumps(option.default)}`"
-
-
 def type_of(schema: dict[str, Any]) -> str:
     """A column's type as docs/tables.md writes it."""
     types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
@@ -146,10 +141,7 @@ def texts_of_the_code() -> str:
 
 
 def test_the_config_table_holds_every_option_with_its_default() -> None:
-    assert rows(section("## Options", CONFIGURATION)) == [
-        [f"`{key}`", option.kind.expected, as_written(option), option.description]
-        for key, option in config.OPTIONS.items()
-    ]
+    assert about.settings_in_markdown() in section("## Options", CONFIGURATION)
 
 
 def test_the_readme_shows_a_config_of_the_required_keys() -> None:
@@ -163,6 +155,21 @@ def test_the_sample_config_holds_options_at_their_defaults() -> None:
     for key, value in SAMPLE.items():
         default = config.OPTIONS[key].default
         assert default is config.REQUIRED or value == default
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_variables_that_are_named_are_such_that_the_tap_reads(name: str) -> None:
+    known = {config.LEVEL_VARIABLE, config.FORMAT_VARIABLE}
+    known |= {config.variable_of(key) for key in config.OPTIONS}
+    assert set(re.findall(r"TAP_LISTRAK_\w+", DOCUMENTS[name])) <= known
+
+
+def test_the_line_of_the_log_that_is_shown_in_json_has_the_fields_of_one() -> None:
+    text = section("## Logs and metrics", DOCUMENTS["docs/running.md"])
+    (shown,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    line = logs.JsonLines().format(logging.makeLogRecord({"name": "tap_listrak", "msg": "text"}))
+    assert list(json.loads(shown)) == list(json.loads(line))
+    assert all(f"`{field}`" in text for field in json.loads(line))
 
 
 def test_the_exit_codes_are_those_of_the_command_line() -> None:

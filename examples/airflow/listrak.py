@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 from datetime import datetime
@@ -41,10 +42,11 @@ def listrak() -> None:
     def lists() -> list[int]:
         with TemporaryDirectory() as folder:
             config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
-            write(config, tap_config())
+            write(config, Connection.get("listrak").extra_dejson)
             write(catalog, {"streams": [ONLY_LISTS]})
             tap = home() / "tap/bin/tap-listrak"
-            lines = run(tap, "--config", config, "--catalog", catalog).splitlines()
+            command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
+            lines = run(*command).splitlines()
         messages = map(json.loads, lines)
         return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
 
@@ -56,7 +58,8 @@ def listrak() -> None:
     )
     def sync(list_id: int) -> None:
         with TemporaryDirectory() as folder:
-            write(Path(folder, "config.json"), {**tap_config(), "list_ids": [list_id]})
+            config = {**Connection.get("listrak").extra_dejson, "list_ids": [list_id]}
+            write(Path(folder, "config.json"), config)
             write(Path(folder, "target.json"), target_config())
             if (catalog := home() / "catalog.json").exists():
                 shutil.copy(catalog, folder)
@@ -71,10 +74,10 @@ def home() -> Path:
     return Path(Variable.get("listrak_home", "/opt/listrak"))
 
 
-def tap_config() -> dict[str, Any]:
-    """Make the tap's config; Airflow keeps the password of a connection out of its logs."""
+def secrets() -> dict[str, str]:
+    """Give the variables of the tap that are secret; its config file lacks them."""
     user = Connection.get("listrak")
-    return {**user.extra_dejson, "username": user.login, "password": user.password}
+    return {"TAP_LISTRAK_USERNAME": user.login, "TAP_LISTRAK_PASSWORD": user.password}
 
 
 def target_config() -> dict[str, Any]:
@@ -104,7 +107,14 @@ def run(*command: str | Path) -> str:
     log, pipe = logging.getLogger("airflow.task"), subprocess.PIPE
     with (
         TemporaryFile("w+") as out,
-        subprocess.Popen(command, stdout=out, stderr=pipe, text=True, errors="replace") as process,
+        subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=pipe,
+            text=True,
+            errors="replace",
+            env={**os.environ, **secrets()},
+        ) as process,
     ):
         try:
             for line in process.stderr or ():

@@ -107,6 +107,11 @@ class PageReader:
         return encode_lines([{column: getattr(record, column) for column in self._selected}])
 
 
+def missing_operation(stream: Stream) -> ListrakError:
+    """Return the error of a stream whose operation the service's WSDL lacks."""
+    return make_error(Condition.NO_OPERATION, f"{stream.name} needs {stream.operation}")
+
+
 class ListrakClient:
     """Fetches pages; safe to use from several threads at once."""
 
@@ -154,9 +159,9 @@ class ListrakClient:
         except ListrakError as exc:
             raise exc.prefixed(f"{context}: ") from exc
 
-    def offers(self, stream: Stream) -> bool:
-        """Tell whether the service has the operation of a stream. Raises ListrakError."""
-        return stream.operation in self._load_contract().operations
+    def load_operations(self) -> frozenset[str]:
+        """Return the operations that the service's WSDL has. Raises ListrakError."""
+        return self._load_contract().operations
 
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
@@ -201,7 +206,6 @@ class ListrakClient:
                 contract = Contract(reply.body, operations, self._config)
                 for stream in self._required:
                     if stream.operation not in contract.operations:
-                        detail = f"{stream.name} needs {stream.operation}"
-                        raise make_error(Condition.NO_OPERATION, detail)
+                        raise missing_operation(stream)
                 self._contract = contract
             return self._contract

@@ -8,7 +8,8 @@
     ├── RejectedRequestError              no       yes      this request is not answered
     │   └── PermissionDeniedError         no       yes      Listrak refuses it to this user
     └── PermanentError                    no       no       no request would be answered
-        └── AuthenticationError           no       no       Listrak refuses the user, or the address
+        ├── AuthenticationError           no       no       Listrak refuses the user, or the address
+        └── MissingOperationError         no       no       the service cannot give this stream
 
 To retry is to ask again; to defer is to set aside one message's or list's rows, and go on with the
 others. An error that allows neither ends the run at once.
@@ -77,3 +78,7 @@ class AuthenticationError(PermanentError):
     """Listrak refuses the user, or the address that the call comes from."""
 
     exit_code = 3
+
+
+class MissingOperationError(PermanentError):
+    """The service's WSDL lacks the operation of a stream; discovery leaves it out."""

@@ -17,6 +17,7 @@ from tap_listrak.listrak.errors import (
     AuthenticationError,
     InvalidValueError,
     ListrakError,
+    MissingOperationError,
     PermanentError,
     PermissionDeniedError,
     RejectedRequestError,
@@ -213,10 +214,9 @@ CONDITIONS: dict[Condition, Fault] = {
         "The address does not describe Listrak's integration service. Check `wsdl_url`.",
     ),
     Condition.NO_OPERATION: Fault(
-        "a WSDL that lacks the operation of a selected stream",
-        PermanentError,
-        "The service cannot give a stream that the catalog selects. Deselect it, or check "
-        "`wsdl_url`.",
+        "a WSDL that lacks the operation of a stream beyond the published ones",
+        MissingOperationError,
+        "The service cannot give this stream. Leave it out of the catalog, or check `wsdl_url`.",
     ),
 }
 

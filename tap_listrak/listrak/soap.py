@@ -43,7 +43,7 @@ class _OneDocument(zeep.Transport):
 
 
 class Contract:
-    """The service's operations; builds requests, from several threads at once."""
+    """The service's operations, by name; builds requests, from several threads at once."""
 
     def __init__(self, wsdl: bytes, operations: Iterable[str], config: Config) -> None:
         """Read the WSDL. Raises ListrakError where it is none, or lacks one of `operations`."""

@@ -33,11 +33,16 @@ MAX_REPLY_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class HttpReply:
-    """The reply to one request; `retry_after` is in seconds from now, 0 where none was named."""
+    """The reply to one request.
+
+    `retry_after` is in seconds from now, 0 where none was named; `date` is the header of that name,
+    the time by the service's own clock.
+    """
 
     status: int
     body: bytes
     retry_after: float
+    date: str
 
 
 class Transport:
@@ -81,7 +86,12 @@ class Transport:
                 for chunk in answer.iter_content(2**20):
                     if chunks.write(chunk) and chunks.tell() > MAX_REPLY_BYTES:
                         raise make_error(Condition.TOO_LARGE, f"over {MAX_REPLY_BYTES} bytes")
-                return HttpReply(answer.status_code, chunks.getvalue(), self._retry_after(answer))
+                return HttpReply(
+                    answer.status_code,
+                    chunks.getvalue(),
+                    self._retry_after(answer),
+                    answer.headers.get("Date", ""),
+                )
         except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as exc:
             # requests lets some of urllib3's and Python's through, such as LocationParseError.
             raise error_from_exception(exc) from exc

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 from pytz import BaseTzInfo
 
 from tap_listrak.listrak.client import PageReader
 from tap_listrak.listrak.records import RecordReader
-from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, STREAMS, Stream, Table
+from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, STREAMS, Stream, Table, with_parents
 
 # What the walk needs to know of what others are asked by, whatever columns are selected.
 WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
@@ -30,7 +30,7 @@ def build_readers(
 ) -> dict[Stream, PageReader]:
     """Return the readers of what is selected, and of the parents that it is asked by."""
     readers = {}
-    for stream in _with_parents(selection):
+    for stream in with_parents((LISTS, *selection)):
         selected = selection.get(stream, ())
         counts = COUNT_COLUMNS.get(stream, ())
         columns = dict.fromkeys((*selected, *WALK_COLUMNS.get(stream, ()), *counts))
@@ -38,11 +38,3 @@ def build_readers(
         records = RecordReader(tables[stream], columns, zone, hints=hints)
         readers[stream] = PageReader(records, selected)
     return readers
-
-
-def _with_parents(streams: Iterable[Stream]) -> Iterator[Stream]:
-    """Return these streams, and all above them; lists in any case, since a run begins with them."""
-    found = {LISTS, *streams}
-    while parents := {stream.parent for stream in found if stream.parent} - found:
-        found |= parents
-    yield from (stream for stream in STREAMS if stream in found)

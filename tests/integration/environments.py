@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,10 +20,14 @@ NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output"
 def environment(name: str) -> Path:
     """Give the bin folder of the environment that holds what requirements/NAME.txt says.
 
-    It is made anew when that file or the Python changes. Raises CalledProcessError where something
+    The versions are those of requirements/locked/NAME.txt. It is made anew when one of these files
+    or the Python changes. Raises CalledProcessError where something
     cannot be installed.
     """
-    return _with(name, ROOT / f"tests/integration/requirements/{name}.txt", "-r")
+    requirements = ROOT / "tests/integration/requirements"
+    locked = requirements / f"locked/{name}.txt"
+    lock = [locked] if locked.exists() else []
+    return _with(name, requirements / f"{name}.txt", "-r", lock=lock)
 
 
 def tap_environment() -> Path:
@@ -50,16 +54,18 @@ def distributions() -> Path:
     return out
 
 
-def _with(name: str, file: Path, *flags: str) -> Path:
+def _with(name: str, file: Path, *flags: str, lock: Sequence[Path] = ()) -> Path:
     """Install a file into the environment of that name, unless it is there already."""
     folder, made = KEPT / name, KEPT / name / "made-with"
-    wanted = hashlib.sha256(file.read_bytes() + sys.executable.encode()).hexdigest()
+    content = b"".join(each.read_bytes() for each in (file, *lock))
+    wanted = hashlib.sha256(content + sys.executable.encode()).hexdigest()
+    constraints = [word for each in lock for word in ("-c", str(each))]
     with _locked(name):
         if not made.exists() or made.read_text("utf-8") != wanted:
             pip = [str(folder / "bin/pip"), "-qq", "--disable-pip-version-check"]
             venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
             subprocess.run(venv, check=True)
-            subprocess.run([*pip, "install", *flags, str(file)], check=True)
+            subprocess.run([*pip, "install", *constraints, *flags, str(file)], check=True)
             made.write_text(wanted, "utf-8")
     return folder / "bin"
 

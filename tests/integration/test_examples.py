@@ -188,6 +188,19 @@ def test_a_run_stores_every_row_once_and_the_next_goes_on_from_its_state(sync: S
     assert sync.stored() == {**held, **{name: keys + keys for name, keys in again.items()}}
 
 
+def test_the_secrets_may_come_as_variables_which_the_target_does_not_see(sync: Sync) -> None:
+    config = json.loads((sync.configs / "config.json").read_text("utf-8"))
+    del config["username"], config["password"]
+    sync.write("config.json", **config)
+    seen, target = sync.folder / "seen", sync.environment["TARGET"]
+    sync.use(f'#!/bin/sh\nenv > {seen}\nexec {target} "$@"\n')
+    sync.environment.update(TAP_LISTRAK_USERNAME=USERNAME, TAP_LISTRAK_PASSWORD=PASSWORD)
+    assert sync.run() == 0
+    sync.assert_complete()
+    assert "PATH=" in seen.read_text("utf-8")
+    assert PASSWORD not in seen.read_text("utf-8")
+
+
 def test_only_what_the_catalog_selects_is_synced(sync: Sync) -> None:
     selected = {"breadcrumb": [], "metadata": {"selected": True}}
     sync.write("catalog.json", streams=[{"tap_stream_id": "lists", "metadata": [selected]}])

@@ -172,6 +172,13 @@ def test_meltano_finds_the_configuration_valid(project: Project) -> None:
     assert "Plugin configuration is valid" in project.output_of("config", "test", "tap-listrak")
 
 
+def test_the_test_of_the_tap_asks_for_each_selected_stream(project: Project) -> None:
+    ended = project.run("invoke", "tap-listrak", "--test")
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert f"Of {len(STREAMS)} streams none was refused or failed." in ended.stderr
+
+
 def test_settings_reach_the_tap_as_what_they_are(project: Project) -> None:
     ListID = max(int(str(row["ListID"])) for row in project.account.lists())
     MsgIDs = {int(str(row["MsgID"])) for row in project.account.messages(ListID)}
@@ -185,6 +192,20 @@ def test_the_log_level_passes_through_meltano(project: Project) -> None:
     invoke = ("invoke", "tap-listrak", "--discover")
     assert "Listrak let the user in" in project.run(*invoke).stderr
     assert "Listrak let the user in" not in project.run(*invoke, loglevel="WARNING").stderr
+
+
+def test_lines_in_json_are_events_of_meltano_s_own_log(project: Project) -> None:
+    run = ("--log-format=json", "run", "tap-listrak", "target-jsonl")
+    ended = project.run(*run, log_format="json")
+    assert ended.returncode == 0
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    events = [
+        json.loads(line["event"])
+        for line in lines
+        if line.get("name") == "tap-listrak" and line["event"].startswith("{")
+    ]
+    counts = [event["value"] for event in events if event.get("metric") == "record_count"]
+    assert sum(counts) == sum(rows.total() for rows in keys_held(project.account).values())
 
 
 def test_a_second_run_takes_up_only_what_is_new(project: Project) -> None:

@@ -1,0 +1,246 @@
+"""What `--test` tells: what each stream had, and what is known of a service only once it is asked.
+
+Nothing of a contact is told: of dates their form and the newest, of all else counts.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytz
+from lxml import etree
+from pytz import BaseTzInfo
+
+from tap_listrak.access import Answer, ask_each_stream
+from tap_listrak.catalog import Selection, Tables
+from tap_listrak.config import Config
+from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
+from tap_listrak.errors import TapError
+from tap_listrak.listrak.client import ListrakClient, Page, PageReader
+from tap_listrak.listrak.errors import PermissionDeniedError
+from tap_listrak.listrak.response import parse_rows
+from tap_listrak.listrak.transport import HttpReply
+from tap_listrak.streams import LISTS, STREAMS, Stream, Table
+from tap_listrak.sync.lists import choose_lists
+from tap_listrak.sync.readers import build_readers
+from tap_listrak.sync.report import CallMetrics
+
+LOGGER = logging.getLogger(__name__)
+
+# Listrak's zone is what is to be found out, so messages are asked for beyond what is now elsewhere.
+BEYOND_NOW = timedelta(days=1)
+# A clock that is read in whole seconds, while the reply is on its way.
+CLOCK_TOLERANCE = timedelta(minutes=1)
+ZONES = ("UTC", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles")
+
+_as_utc = datetime_converter(pytz.utc)
+
+
+@dataclass
+class Observed:
+    """What a reply held that its records do not show.
+
+    `forms` are by column those of its dates. `newest` is the latest wall-clock time at which
+    something happened, `clock` the service's own.
+    """
+
+    forms: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    unknown_fields: set[str] = field(default_factory=set)
+    newest: datetime | None = None
+    clock: datetime | None = None
+
+
+class ObservingReader(PageReader):
+    """Reads pages as another reader does, and keeps what it observed in the last."""
+
+    def __init__(self, reader: PageReader, table: Table) -> None:
+        self._reader = reader
+        self._table = table
+        self.observed = Observed()
+
+    def read(self, reply: HttpReply, parent_key: int | None, received_at: datetime) -> Page:
+        """Return the page that a reply holds. Raises ListrakError."""
+        stream = self._table.stream
+        rows = parse_rows(reply, stream.operation, stream.row)
+        self.observed = _observe(rows, self._table, reply.date)
+        return self._reader.read(reply, parent_key, received_at)
+
+
+def observing_readers(
+    tables: Tables, selection: Selection, zone: BaseTzInfo
+) -> dict[Stream, ObservingReader]:
+    """Return the readers of what is selected and of the parents that are needed."""
+    readers = build_readers(tables, selection, zone)
+    return {stream: ObservingReader(reader, tables[stream]) for stream, reader in readers.items()}
+
+
+def _observe(rows: etree._Element, table: Table, date: str) -> Observed:
+    stream, properties = table.stream, table.schema["properties"]
+    happened = stream.replication_key or "SendDate"
+    observed = Observed(clock=_read_clock(date))
+    for cell in (cell for row in rows for cell in row):
+        column, text = etree.QName(cell.tag).localname, cell.text or ""
+        if column not in properties:
+            observed.unknown_fields.add(column)
+        elif text and _is_date(column, table):
+            observed.forms[column].add(form_of(text))
+            wall = _read_wall_clock(text) if column == happened else None
+            if wall and (observed.newest is None or wall > observed.newest):
+                observed.newest = wall
+    return observed
+
+
+def _is_date(column: str, table: Table) -> bool:
+    is_typed = table.schema["properties"][column].get("format") == "date-time"
+    return is_typed or column in table.stream.event_dates
+
+
+def _read_wall_clock(text: str) -> datetime | None:
+    """Read a time without an offset; return None for all else, and for what stands for no date."""
+    if form_of(text).endswith(("Z", "±hh:mm")):
+        return None
+    try:
+        moment = _as_utc(text)
+    except ValueError:
+        return None
+    wall = parse_instant(moment).replace(tzinfo=None, microsecond=0) if moment else None
+    return wall if wall and 1900 < wall.year < 9000 else None
+
+
+def _read_clock(date: str) -> datetime | None:
+    try:
+        return email.utils.parsedate_to_datetime(date).astimezone(pytz.utc)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+class Probe:
+    """Asks for each stream once, and logs what came."""
+
+    def __init__(
+        self,
+        config: Config,
+        client: ListrakClient,
+        readers: Mapping[Stream, ObservingReader],
+        calls: CallMetrics,
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._readers = readers
+        self._calls = calls
+        self._answers: list[Answer] = []
+
+    def run(self, selection: Selection, now: datetime) -> None:
+        """Ask, and log. Raises TapError at the end where a stream was refused or failed."""
+        end = now + BEYOND_NOW
+        for answer in ask_each_stream(selection, self._config, self._client, end):
+            self._answers.append(answer)
+            self._tell_answer(answer)
+            if answer.stream is LISTS and answer.page and answer.page.parents:
+                shown = frozenset(row.record.ListID for row in answer.page.parents)
+                choose_lists(shown, self._config.list_ids)
+        self._tell_operations()
+        self._tell_seconds()
+        self._tell_page_size()
+        self._tell_zones()
+        self._conclude()
+
+    def _tell_answer(self, answer: Answer) -> None:
+        stream, task, page, error = answer
+        if isinstance(error, PermissionDeniedError):
+            LOGGER.warning("%s was refused. %s", stream.name, error)
+        elif error:
+            LOGGER.warning("%s failed. %s", stream.name, error)
+        elif page:
+            rows = f"{page.row_count:,} rows" if page.row_count else "no rows"
+            LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, task, self._seconds(stream))
+            if page.issues.rows_without_key:
+                lost = page.issues.rows_without_key
+                LOGGER.warning("%s: %d rows without their key are left out.", stream.name, lost)
+        else:
+            parent = stream.parent
+            LOGGER.info("%s: not asked, since %s has no row to ask by.", stream.name, parent)
+        observed = self._observed(stream)
+        for name in sorted(observed.unknown_fields):
+            LOGGER.warning("%s: a field that the schema lacks is left out: %s.", stream.name, name)
+        for column, forms in observed.forms.items():
+            LOGGER.info("%s.%s: dates as %s.", stream.name, column, " or as ".join(sorted(forms)))
+
+    def _observed(self, stream: Stream) -> Observed:
+        return self._readers[stream].observed if stream in self._readers else Observed()
+
+    def _seconds(self, stream: Stream) -> float:
+        """Return how long a call for this stream took."""
+        return self._calls.seconds[stream] / self._calls.calls[stream]
+
+    def _tell_operations(self) -> None:
+        lacking = {stream.operation for stream in STREAMS} - self._client.load_operations()
+        if lacking:
+            LOGGER.warning("The WSDL lacks operations: %s.", ", ".join(sorted(lacking)))
+        else:
+            LOGGER.info("The WSDL has the operations of all %d streams.", len(STREAMS))
+
+    def _tell_seconds(self) -> None:
+        # An operation that the WSDL lacks was not called.
+        streams = [each.stream for each in self._answers if self._calls.calls[each.stream]]
+        seconds = [self._seconds(stream) for stream in streams]
+        if seconds:
+            mean, most = sum(seconds) / len(seconds), max(seconds)
+            LOGGER.info("A call took %.2f to %.2f s, mean %.2f s.", min(seconds), most, mean)
+
+    def _tell_page_size(self) -> None:
+        """Tell how many rows a page has: seen where a message has more than came with its first."""
+        pages = [
+            (page.row_count, stream.name, task.expected_rows or 0)
+            for stream, task, page, _ in self._answers
+            if task and page and page.row_count and stream.is_paged
+        ]
+        full = [(rows, name, expected) for rows, name, expected in pages if expected > rows]
+        if full:
+            LOGGER.info("A full page has %d rows: %s, of about %d that there are.", *max(full))
+        elif pages:
+            LOGGER.info("No page was full; the largest has %d rows: %s.", *max(pages)[:2])
+
+    def _tell_zones(self) -> None:
+        """Tell in which zones the newest date would not lie in the future."""
+        seen: list[tuple[datetime, str, datetime]] = []
+        for answer in self._answers:
+            observed = self._observed(answer.stream)
+            if observed.newest and observed.clock:
+                seen.append((observed.newest, answer.stream.name, observed.clock))
+        if not seen:
+            LOGGER.info("No date without an offset came beside the service's clock.")
+            return
+        newest, name, clock = max(seen)
+        LOGGER.info(
+            "The newest date without an offset is %s, in %s; the service's clock shows %s.",
+            newest.isoformat(),
+            name,
+            format_instant(clock),
+        )
+        own = str(self._config.timezone)
+        ages = {
+            zone: clock - pytz.timezone(zone).localize(newest, is_dst=False)
+            for zone in dict.fromkeys((own, *ZONES))
+        }
+        fitting = [f"{zone} ({age} ago)" for zone, age in ages.items() if age >= -CLOCK_TOLERANCE]
+        LOGGER.info("Zones that fit it: %s.", ", ".join(fitting) or "none of those tried")
+        if ages[own] < -CLOCK_TOLERANCE:
+            LOGGER.warning("The config's timezone, %s, puts that date in the future.", own)
+
+    def _conclude(self) -> None:
+        failed = {answer.stream.name: answer.error for answer in self._answers if answer.error}
+        if not failed:
+            LOGGER.info("Of %d streams none was refused or failed.", len(self._answers))
+            return
+        error = TapError(
+            f"Of {len(self._answers)} streams these were refused or failed, for the reasons in the "
+            f"warnings: {', '.join(failed)}."
+        )
+        error.exit_code = max(each.exit_code for each in failed.values())
+        raise error

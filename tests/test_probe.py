@@ -1,0 +1,290 @@
+"""--test asks for one page of each stream, and tells on stderr what came."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fake_listrak import Ask, Reply, fault, html
+from tap_listrak.dates import form_of
+from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.faults import Condition, make_error
+from tap_listrak.listrak.soap import Contract
+from tap_listrak.streams import STREAMS, Stream
+from tests.support.accounts import NOW, list_ids, now, small
+from tests.support.tap import MakeTap, Run, Tap, selecting
+
+Answer = Callable[[Ask], Reply]
+REFUSAL = fault("Op(): [Security] [AccessDenied] No access")
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap for an account with messages in the newest window, by a clock of their time."""
+    return make_tap(small(), {"start_date": "2026-04-01"})
+
+
+def probe(tap: Tap, **files: Any) -> Run:
+    run = tap.run("--test", clock=now, **files)
+    assert run.out == ""
+    assert tap.waits == []
+    return run
+
+
+def answering(tap: Tap, answer: Answer, *streams: Stream) -> None:
+    """Let the calls for these streams, or without any all calls, be answered so."""
+    operations = {stream.operation for stream in streams or STREAMS}
+    tap.service.rules.append(lambda ask: answer(ask) if ask.operation in operations else None)
+
+
+def replacing(old: str, new: str) -> Answer:
+    def answer(ask: Ask) -> Reply:
+        honest = ask.honest()
+        return replace(honest, body=honest.body.replace(old.encode(), new.encode(), 1))
+
+    return answer
+
+
+def at(date: str) -> Answer:
+    """Answer as by a clock that shows this."""
+    return lambda ask: replace(ask.honest(), headers={"Date": date})
+
+
+def told(run: Run, stream: Stream) -> str:
+    (line,) = [line for line in run.err.splitlines() if f" {stream.name}: " in line]
+    return line
+
+
+def test_each_stream_is_asked_once_and_told_of(tap: Tap) -> None:
+    run = probe(tap)
+    assert run.code == 0
+    asked = Counter(ask.operation for ask in tap.service.asked)
+    assert asked == Counter(stream.operation for stream in STREAMS)
+    for stream in STREAMS:
+        assert re.search(r": (no|\d+) rows of .*, in \d+\.\d\d s\.$", told(run, stream))
+    assert f"INFO Of {len(STREAMS)} streams none was refused or failed." in run.lines("INFO")
+    assert any("A call took 0." in line for line in run.lines("INFO"))
+
+
+def test_nothing_of_a_contact_is_told(tap: Tap) -> None:
+    answering(tap, replacing("<OpenDate>2", "<OpenDate>at home@example.com 2"), STREAMS[3])
+    run = probe(tap)
+    account = tap.service.account
+    for ListID in list_ids(account):
+        for contact in account.contacts(ListID):
+            assert str(contact["EmailAddress"]) not in run.err
+    assert "home@example.com" not in run.err
+    assert "aa aaaa@aaaaaaa.aaa 9999-99-99a" in run.err
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "how"), [(REFUSAL, 3, "was refused"), (html(503), 1, "failed")]
+)
+@pytest.mark.parametrize("stream", STREAMS[2:], ids=lambda stream: stream.name)
+def test_a_stream_that_is_refused_or_fails_is_named_and_the_others_are_asked(
+    tap: Tap, stream: Stream, reply: Reply, code: int, how: str
+) -> None:
+    answering(tap, lambda ask: reply, stream)
+    run = probe(tap)
+    assert run.code == code
+    (warning,) = run.lines("WARNING")
+    assert warning.startswith(f"WARNING {stream.name} {how}. ")
+    (critical,) = run.lines("CRITICAL")
+    assert critical.endswith(f": {stream.name}.")
+    assert {ask.operation for ask in tap.service.asked} == {each.operation for each in STREAMS}
+
+
+def test_without_a_parent_no_child_is_asked(tap: Tap) -> None:
+    answering(tap, lambda ask: REFUSAL, STREAMS[1])
+    run = probe(tap)
+    assert run.code == 3
+    of_messages = [stream for stream in STREAMS if stream.is_by_message]
+    for stream in of_messages:
+        assert "not asked, since messages has no row to ask by" in told(run, stream)
+    assert not {ask.operation for ask in tap.service.asked} & {
+        stream.operation for stream in of_messages
+    }
+
+
+@pytest.mark.parametrize("shape", [{"lists": 0}, {"messages": 0}], ids=str)
+def test_a_parent_without_a_row_is_no_failure(make_tap: MakeTap, shape: dict[str, int]) -> None:
+    run = probe(make_tap(small(**shape), {"start_date": "2026-04-01"}))
+    assert run.code == 0
+    assert "has no row to ask by" in run.err
+
+
+def test_a_refused_logon_ends_the_test_by_one_call(tap: Tap) -> None:
+    run = probe(tap, config={"password": "not it"})
+    assert run.code == 3
+    assert len(run.lines("CRITICAL")) == 1
+    assert len(tap.service.asked) == 1
+
+
+def test_only_what_a_catalog_selects_and_its_parents_are_asked(tap: Tap) -> None:
+    catalog = selecting(tap.discover(), "message_clicks")
+    tap.service.asked.clear()
+    run = probe(tap, catalog=catalog)
+    assert run.code == 0
+    assert [ask.operation for ask in tap.service.asked] == [
+        stream.operation for stream in STREAMS if stream.name in {"lists", "messages"}
+    ] + ["ReportRangeMessageContactClick"]
+
+
+def test_a_catalog_that_selects_nothing_is_warned_of_without_a_request(tap: Tap) -> None:
+    catalog = selecting(tap.discover())
+    before = tap.service.connections
+    run = probe(tap, catalog=catalog)
+    assert run.code == 0
+    assert "selects no stream" in run.lines("WARNING")[0]
+    assert tap.service.connections == before
+
+
+def test_the_first_list_of_list_ids_is_asked(tap: Tap) -> None:
+    last = list_ids(tap.service.account)[-1]
+    assert probe(tap, config={"list_ids": [last]}).code == 0
+    asked = {ask.arguments["ListID"] for ask in tap.service.asked if "ListID" in ask.arguments}
+    assert asked == {str(last)}
+    run = probe(tap, config={"list_ids": [4711]})
+    assert run.code == 1
+    assert "list_ids" in run.lines("CRITICAL")[0]
+
+
+def test_the_message_asked_by_is_one_with_most_rows(tap: Tap) -> None:
+    probe(tap)
+    (first, *_) = list_ids(tap.service.account)
+    counts = {
+        str(row["MsgID"]): sum(
+            int(str(row[stream.count_column])) for stream in STREAMS if stream.count_column
+        )
+        for row in tap.service.account.messages(first)
+    }
+    (asked,) = {ask.arguments["MsgID"] for ask in tap.service.asked if "MsgID" in ask.arguments}
+    assert counts[asked] == max(counts.values())
+
+
+def test_the_rows_of_a_full_page_are_told(tap: Tap, make_tap: MakeTap) -> None:
+    assert "INFO A full page has 7 rows: message_" in probe(tap).err
+    small_ones = make_tap(small(page_size=500), {"start_date": "2026-04-01"})
+    assert "INFO No page was full; the largest has " in probe(small_ones).err
+
+
+@pytest.mark.parametrize(
+    ("shape", "column", "form"),
+    [
+        ({}, "message_opens.OpenDate", "YYYY-MM-DDThh:mm:ss"),
+        ({"offsets": True}, "messages.SendDate", "YYYY-MM-DDThh:mm:ssZ"),
+        ({"event_dates": "us"}, "message_opens.OpenDate", "M/D/YYYY h:mm:ss AM"),
+    ],
+    ids=str,
+)
+def test_the_forms_of_the_dates_are_told(
+    make_tap: MakeTap, shape: dict[str, Any], column: str, form: str
+) -> None:
+    run = probe(make_tap(small(**shape), {"start_date": "2026-04-01"}))
+    (line,) = [line for line in run.lines("INFO") if f"{column}: dates as " in line]
+    assert form in line
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("2026-07-01T12:00:00", "YYYY-MM-DDThh:mm:ss"),
+        (" 2026-07-01T12:00:00.1234567 ", "YYYY-MM-DDThh:mm:ss.f"),
+        ("2026-07-01T12:00:00Z", "YYYY-MM-DDThh:mm:ssZ"),
+        ("2026-07-01T12:00:00.5-04:00", "YYYY-MM-DDThh:mm:ss.f±hh:mm"),
+        ("2026-07-01T12:00:00+0400", "YYYY-MM-DDThh:mm:ss±hh:mm"),
+        ("7/1/2026 12:00:00 PM", "M/D/YYYY h:mm:ss AM"),
+        ("01.07.2026 at 12:00_é", "99.99.9999 aa 99:99_a"),
+        ("x" * 100, "a" * 40),
+    ],
+)
+def test_the_form_of_a_date_is_told_without_the_date(text: str, form: str) -> None:
+    assert form_of(text) == form
+
+
+def test_the_newest_date_beside_the_services_clock_tells_which_zones_fit(
+    make_tap: MakeTap,
+) -> None:
+    account = small(lists=1, timezone="America/New_York")
+    account.add_message(list_ids(account)[0], 42, NOW - timedelta(minutes=2))
+    tap = make_tap(account, {"start_date": "2026-04-01"})
+    answering(tap, at("Wed, 01 Jul 2026 12:00:00 GMT"))
+    run = probe(tap)
+    assert (
+        "INFO The newest date without an offset is 2026-07-01T07:58:00, in messages; the service's "
+        "clock shows 2026-07-01T12:00:00Z." in run.lines("INFO")
+    )
+    fitting = "UTC (4:02:00 ago), America/New_York (0:02:00 ago)"
+    assert f"INFO Zones that fit it: {fitting}." in run.lines("INFO")
+    assert not run.lines("WARNING")
+    run = probe(tap, config={"timezone": "America/Denver"})
+    assert run.lines("WARNING") == [
+        "WARNING The config's timezone, America/Denver, puts that date in the future."
+    ]
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Wed, 99 Jul 2026 12:00:00 GMT"])
+def test_without_a_clock_no_zone_is_told(tap: Tap, date: str) -> None:
+    answering(tap, at(date))
+    run = probe(tap)
+    assert run.code == 0
+    assert "INFO No date without an offset came beside the service's clock." in run.lines("INFO")
+
+
+def test_a_field_that_the_schema_lacks_is_named(tap: Tap) -> None:
+    answering(tap, replacing("<WSContactOpen>", "<WSContactOpen><New>x</New>"), STREAMS[3])
+    run = probe(tap)
+    assert run.code == 0
+    assert run.lines("WARNING") == [
+        "WARNING message_opens: a field that the schema lacks is left out: New."
+    ]
+
+
+def test_an_operation_that_the_wsdl_lacks_is_named(tap: Tap) -> None:
+    assert f"INFO The WSDL has the operations of all {len(STREAMS)} streams." in probe(tap).err
+
+    def without(ask: Ask) -> Reply | None:
+        if ask.operation != "WSDL":
+            return None
+        name = 'operation name="ReportMessageContactSent"'
+        body = ask.honest().body.replace(name.encode(), b'operation name="Another"')
+        return replace(ask.honest(), body=body)
+
+    tap.service.rules.append(without)
+    run = probe(tap)
+    assert run.code == 1
+    (critical,) = run.lines("CRITICAL")
+    assert "ReportMessageContactSent" in critical
+
+
+def test_an_operation_that_cannot_be_called_fails_its_stream_alone(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_request, lacking = Contract.build_request, STREAMS[4].operation
+
+    def build(self: Contract, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation == lacking:
+            raise make_error(Condition.CONTRACT, f"it lacks {operation}")
+        return build_request(self, operation, arguments)
+
+    monkeypatch.setattr(Contract, "build_request", build)
+    others = frozenset(stream.operation for stream in STREAMS) - {lacking}
+    monkeypatch.setattr(ListrakClient, "load_operations", lambda self: others)
+    run = probe(tap)
+    assert run.code == 1
+    failed, missing = run.lines("WARNING")
+    assert failed.startswith(f"WARNING {STREAMS[4].name} failed. ")
+    assert missing == f"WARNING The WSDL lacks operations: {lacking}."
+    assert run.lines("CRITICAL")[0].endswith(f": {STREAMS[4].name}.")
+
+
+def test_no_other_thing_is_done_beside_it(tap: Tap) -> None:
+    run = tap.run("--test", "--discover")
+    assert run.code == 2
+    assert "not allowed with" in run.err

@@ -1,0 +1,155 @@
+"""Editors, hooks, the workflow and the lock agree with `make test`."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterator
+from importlib.metadata import metadata, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+REQUIREMENTS = ROOT / "tests/integration/requirements"
+LOCK = ROOT / "requirements-dev.txt"
+LOCKS = [LOCK, *sorted((REQUIREMENTS / "locked").glob("*.txt"))]
+WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text("utf-8"))
+PYTHONS: list[str] = WORKFLOW["jobs"]["test"]["strategy"]["matrix"]["python"]
+
+
+def pins(lock: Path, python: str) -> dict[str, str]:
+    """What a lock installs with a Python on Linux: by name, the version."""
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.1",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+        "extra": "",
+    }
+    found: dict[str, str] = {}
+    for requirement in required(lock):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            (exact,) = requirement.specifier
+            assert exact.operator == "=="
+            assert normal(requirement.name) not in found
+            found[normal(requirement.name)] = exact.version
+    return found
+
+
+def required(path: Path) -> Iterator[Requirement]:
+    for line in path.read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            yield Requirement(line)
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def assert_pinned(requirement: Requirement, pinned: dict[str, str]) -> None:
+    assert requirement.specifier.contains(pinned[normal(requirement.name)]), requirement
+
+
+def test_the_workflow_tests_every_python_that_the_tap_allows_and_says() -> None:
+    package = metadata("tap-listrak")
+    allowed = SpecifierSet(package["Requires-Python"])
+    assert all(python in allowed for python in PYTHONS)
+    assert "3.9" not in allowed
+    assert PYTHONS[0] == "3.10"
+    said = re.findall(r"Python :: (3\.\d+)", "\n".join(package.get_all("Classifier") or ()))
+    assert set(said) <= set(PYTHONS)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert f"for Python {PYTHONS[0]} to {PYTHONS[-1]}," in contributing
+
+
+def test_the_workflow_does_what_a_person_does() -> None:
+    commands = [step["run"] for step in WORKFLOW["jobs"]["test"]["steps"] if "run" in step]
+    assert commands == ["make test PYTHON=python"]
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_has_one_version_of_all_that_is_asked_for(python: str) -> None:
+    pinned = pins(LOCK, python)
+    asked = [Requirement(text) for text in requires("tap-listrak") or ()]
+    assert asked
+    for requirement in asked:
+        assert_pinned(requirement, pinned)
+
+
+@pytest.mark.parametrize("path", sorted(REQUIREMENTS.glob("*.txt")), ids=lambda path: path.stem)
+def test_each_environment_of_the_integration_tests_is_locked(path: Path) -> None:
+    # Airflow's requirements are a lock already.
+    pinned = pins(path if path.stem == "airflow" else path.parent / "locked" / path.name, "3.11")
+    for requirement in required(path):
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.11"}):
+            assert_pinned(requirement, pinned)
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+def test_a_lock_names_no_place_to_install_from(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert "://" not in text
+    assert "--" not in text
+
+
+def test_the_environment_is_made_from_the_lock() -> None:
+    recipe = MAKEFILE.split("\n$(DEV): ")[1].split("\n\n")[0]
+    assert recipe.startswith("setup.py requirements-dev.txt\n")
+    assert "-r requirements-dev.txt -e ." in recipe
+
+
+def test_the_hooks_are_steps_of_make_test() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
+    (code,) = re.findall(r"^CODE := (.*)$", MAKEFILE, re.MULTILINE)
+    recipe = MAKEFILE.split("\ntest: ")[1].split("\n\n")[0].replace("$(CODE)", code)
+    steps = [line.strip() for line in recipe.splitlines()[1:]]
+    assert hooks == steps[: len(hooks)]
+    assert all("coverage" in step for step in steps[len(hooks) :])
+
+
+def test_editors_are_told_what_ruff_asks_for() -> None:
+    (length,) = re.findall(r"^line-length = (\d+)$", (ROOT / "pyproject.toml").read_text(), re.M)
+    assert editorconfig("*")["max_line_length"] == length
+
+
+def editorconfig(pattern: str) -> dict[str, str]:
+    parser = configparser.ConfigParser()
+    text = (ROOT / ".editorconfig").read_text("utf-8")
+    parser.read_string(f"[before]\n{text}")
+    return dict(parser[pattern])
+
+
+def texts() -> Iterator[Path]:
+    for folder in ("benchmarks", "docs", "examples", "fake_listrak", "tap_listrak", "tests"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".md", ".yml", ".json", ".txt", ".sh"} and not (
+                {"out", "__pycache__"} & set(path.parts)
+            ):
+                yield path
+    yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".yml", ".py"})
+    yield ROOT / "Makefile"
+
+
+def test_the_files_are_as_editors_are_told_to_write_them() -> None:
+    general, of_make = editorconfig("*"), editorconfig("Makefile")
+    assert general["insert_final_newline"] == general["trim_trailing_whitespace"] == "true"
+    assert (general["end_of_line"], general["charset"]) == ("lf", "utf-8")
+    assert (general["indent_style"], of_make["indent_style"]) == ("space", "tab")
+    wrong = []
+    for path in texts():
+        text = path.read_bytes().decode("utf-8")
+        is_sound = not text or (text.endswith("\n") and "\r" not in text)
+        indent = r"^\t" if path.name != "Makefile" else r"^ "
+        if not is_sound or re.search(rf"[ \t]$|{indent}", text, re.MULTILINE):
+            wrong.append(path.relative_to(ROOT).as_posix())
+    assert wrong == []
