@@ -32,8 +32,8 @@ from benchmarks.processes import (
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.streams import BY_NAME, STREAMS, Stream
-from tap_listrak.sync.tasks import CONTACT_WINDOW_DAYS
+from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
+from tap_listrak.sync.tasks import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"
@@ -67,7 +67,7 @@ class Table:
             "messages": self.parents,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in STREAMS if each.is_by_message},
+            "counts": {each.operation: self.rows for each in PUBLISHED if each.is_by_message},
             "page_size": self.page_size,
         }
 
@@ -91,7 +91,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
             {"ListID": ListID, "StartDate": start.isoformat(), "EndDate": end.isoformat()}
             for ListID in sorted(lists)
             for start, end in windows(
-                datetime.fromisoformat(START), datetime.fromisoformat(END), CONTACT_WINDOW_DAYS
+                datetime.fromisoformat(START), datetime.fromisoformat(END), PAGED_WINDOW_DAYS
             )
         ]
     properties = json.loads((SCHEMAS / f"{stream.name}.json").read_text("utf-8"))["properties"]
