@@ -32,7 +32,7 @@ from benchmarks.processes import (
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.streams import BY_NAME, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tap_listrak.sync.tasks import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
@@ -67,7 +67,7 @@ class Table:
             "messages": self.parents,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in STREAMS if each.is_by_message},
+            "counts": {each.operation: self.rows for each in PUBLISHED if each.is_by_message},
             "page_size": self.page_size,
         }
 

@@ -8,10 +8,12 @@ from collections import Counter
 import pytest
 
 from fake_listrak import Ask, Reply, fault, html, with_exception
-from tap_listrak.streams import STREAMS, Stream
+from tap_listrak.streams import BY_NAME, STREAMS, Stream
 from tests.support.tap import MakeTap, Run, Tap
 
 NAMES = [stream.name for stream in STREAMS]
+CLICKS = BY_NAME["message_clicks"]
+REFUSAL = fault("Op(): [Security] [AccessDenied] No access")
 
 
 @pytest.fixture
@@ -37,20 +39,25 @@ def test_each_stream_is_asked_for_once_for_one_real_parent(tap: Tap) -> None:
     assert discovered(run) == NAMES
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == Counter(stream.operation for stream in STREAMS)
-    (listed,) = tap.service.account.lists()
-    messages = {
-        str(row["MsgID"]) for row in tap.service.account.messages(int(str(listed["ListID"])))
+    account = tap.service.account
+    (ListID,) = (int(str(row["ListID"])) for row in account.lists())
+    MsgIDs = {str(row["MsgID"]) for row in account.messages(ListID)}
+    ConversationIDs = set(map(str, account.conversation_ids(ListID)))
+    asked_by = {
+        "ListID": {str(ListID)},
+        "MsgID": MsgIDs,
+        "MsgIDs": MsgIDs,
+        "ConversationID": ConversationIDs,
     }
     for ask in tap.service.asked:
-        assert ask.arguments.get("ListID", listed["ListID"]) == listed["ListID"]
-        assert ask.arguments.get("MsgID") in {None, *messages}
+        for name in asked_by.keys() & ask.arguments.keys():
+            assert ask.arguments[name] in asked_by[name]
 
 
-@pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 @pytest.mark.parametrize(
-    "reply",
-    [fault("Op(): [Security] [AccessDenied] No access"), html(401), html(403)],
-    ids=["code", "401", "403"],
+    ("stream", "reply"),
+    [*((stream, REFUSAL) for stream in STREAMS), (CLICKS, html(401)), (CLICKS, html(403))],
+    ids=[*NAMES, "401", "403"],
 )
 def test_a_stream_that_is_refused_is_left_out_with_a_warning(
     tap: Tap, stream: Stream, reply: Reply
@@ -65,7 +72,7 @@ def test_a_stream_that_is_refused_is_left_out_with_a_warning(
 
 
 def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(tap: Tap) -> None:
-    run = refusing(tap, STREAMS[4], fault("Op(): [Security] [AccessDenied] No access"))
+    run = refusing(tap, CLICKS, REFUSAL)
     found = ", ".join(name for name in NAMES if name != "message_clicks")
     lines = [line for line in run.lines("INFO") if "METRIC" not in line]
     assert lines == [
@@ -87,11 +94,16 @@ def test_a_code_inside_a_good_reply_leaves_a_stream_out_as_well(tap: Tap) -> Non
     assert discovered(run) == [name for name in NAMES if name != "message_sends"]
 
 
-@pytest.mark.parametrize("stream", STREAMS[1:], ids=lambda stream: stream.name)
 @pytest.mark.parametrize(
-    "reply", [html(404), html(503), fault("Out of order"), Reply(reset=True)],
-    ids=["404", "503", "fault", "reset"],
-)  # fmt: skip
+    ("stream", "reply"),
+    [
+        *((stream, html(404)) for stream in STREAMS[1:]),
+        (CLICKS, html(503)),
+        (CLICKS, fault("Out of order")),
+        (CLICKS, Reply(reset=True)),
+    ],
+    ids=[*NAMES[1:], "503", "fault", "reset"],
+)
 def test_a_stream_that_only_cannot_be_checked_stays(tap: Tap, stream: Stream, reply: Reply) -> None:
     run = refusing(tap, stream, reply)
     assert run.code == 0
@@ -102,7 +114,7 @@ def test_a_stream_that_only_cannot_be_checked_stays(tap: Tap, stream: Stream, re
 
 @pytest.mark.parametrize("code", ["InvalidLogonAttempt", "LoginAttemptsExceeded", "Other"])
 def test_a_refused_logon_ends_discovery(tap: Tap, code: str) -> None:
-    run = refusing(tap, STREAMS[4], fault(f"Op(): [Logon] [{code}] Sorry"))
+    run = refusing(tap, CLICKS, fault(f"Op(): [Logon] [{code}] Sorry"))
     assert run.code == 3
     assert run.out == ""
     assert len(run.lines("CRITICAL")) == 1
@@ -115,8 +127,8 @@ def test_the_first_call_is_retried_as_in_a_sync(tap: Tap) -> None:
     assert len(tap.waits) == 4
 
 
-@pytest.mark.parametrize("shape", [{"lists": 0}, {"messages": 0}], ids=str)
-def test_an_account_without_lists_or_messages_keeps_every_stream(
+@pytest.mark.parametrize("shape", [{"lists": 0}, {"messages": 0}, {"conversations": 0}], ids=str)
+def test_an_account_without_parents_keeps_every_stream(
     make_tap: MakeTap, shape: dict[str, int]
 ) -> None:
     assert discovered(make_tap(**shape).run("--discover")) == NAMES

@@ -23,11 +23,13 @@ REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}
 TOO_MANY_DIGITS = "9" * 5000
 
 NUMBERS = {
-    "interval_days": 3650,
-    "request_timeout": 3600,
-    "concurrency": 32,
-    "lookback_days": 365,
-    "activity_window_days": 3650,
+    "interval_days": (1, 3650),
+    "request_timeout": (1, 3600),
+    "concurrency": (1, 32),
+    "lookback_days": (1, 365),
+    "activity_window_days": (1, 3650),
+    "recent_days": (1, 3650),
+    "older_every_days": (2, 90),
 }
 BOOLEANS = ["include_test_messages", "keep_every_event", "typed_event_dates"]
 
@@ -60,10 +62,11 @@ WRONG: dict[str, list[Any]] = {
     ],
     **{
         key: [
-            *(0, -1, most + 1, 10**30, 1.5, True, [1], {}),
-            *("0", "-1", str(most + 1), "1.5", "1e1", "x", "0x10", "\u0661", " ", TOO_MANY_DIGITS),
+            *(least - 1, -1, most + 1, 10**30, 1.5, True, [1], {}),
+            *(str(least - 1), "-1", str(most + 1), "1.5", "1e1", "x", "0x10", "\u0661", " "),
+            TOO_MANY_DIGITS,
         ]
-        for key, most in NUMBERS.items()
+        for key, (least, most) in NUMBERS.items()
     },
     "timezone": [5, True, ["UTC"], {}, "Mars/Olympus", "America", "é", "../UTC", "UTC+1", " "],
     "list_ids": [
@@ -71,6 +74,7 @@ WRONG: dict[str, list[Any]] = {
         *([[]], [None], [True], [1.5], [0], [1, -2], [2**31], ["x"], [""]),
         *(",", " ", "x", "1,x", "1;2", "0", "1,-2", "1.5", TOO_MANY_DIGITS),
     ],
+    "mirror": [5, True, {}, "message_opens", "lists;messages", ["campaigns"], [5], [[]]],
     **{key: [2, -1, 1.0, [], {}, "yes", "on", "2", " "] for key in BOOLEANS},
     "user_agent": [5, True, [], {}, "two\nlines", "a\rb", "é", "\x00"],
 }
@@ -152,6 +156,9 @@ def test_the_defaults_are_as_documented() -> None:
         list_ids=None,
         include_test_messages=True,
         activity_window_days=None,
+        recent_days=None,
+        older_every_days=7,
+        mirror=frozenset(),
         keep_every_event=False,
         typed_event_dates=False,
         user_agent=f"tap-listrak/{__version__}",
@@ -160,7 +167,7 @@ def test_the_defaults_are_as_documented() -> None:
 
 @pytest.mark.parametrize("nothing", [None, ""])
 @pytest.mark.parametrize(
-    "key", [*NUMBERS, *BOOLEANS, "wsdl_url", "timezone", "list_ids", "user_agent"]
+    "key", [*NUMBERS, *BOOLEANS, "wsdl_url", "timezone", "list_ids", "mirror", "user_agent"]
 )
 def test_an_optional_key_that_is_null_or_empty_takes_its_default(key: str, nothing: Any) -> None:
     assert read(**{key: nothing}) == read()
@@ -203,9 +210,32 @@ def test_list_ids_come_as_an_array_or_separated_by_commas(ids: Any) -> None:
     assert read(list_ids=ids).list_ids == frozenset((1, 2))
 
 
-@pytest.mark.parametrize(("key", "most"), NUMBERS.items())
-def test_numbers_reach_from_one_to_their_most(key: str, most: int) -> None:
-    assert [getattr(read(**{key: value}), key) for value in (1, most)] == [1, most]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["lists", "messages"],
+        "lists,messages",
+        " messages, lists ",
+        '["lists", "messages"]',
+        ["lists", "messages", "lists"],
+    ],
+)
+def test_mirrored_streams_come_as_an_array_or_separated_by_commas(names: Any) -> None:
+    assert read(mirror=names).mirror == frozenset(("lists", "messages"))
+
+
+def test_a_mirror_of_some_lists_alone_is_refused(tap: Tap) -> None:
+    run = tap.run(config={"mirror": "lists", "list_ids": [1]})
+    assert run.code == 2
+    (line,) = run.lines("CRITICAL")
+    assert "`mirror`" in line
+    assert "`list_ids`" in line
+    assert tap.service.connections == 0
+
+
+@pytest.mark.parametrize(("key", "bounds"), NUMBERS.items())
+def test_numbers_reach_from_their_least_to_their_most(key: str, bounds: tuple[int, int]) -> None:
+    assert tuple(getattr(read(**{key: value}), key) for value in bounds) == bounds
 
 
 @pytest.mark.parametrize(

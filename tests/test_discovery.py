@@ -1,4 +1,4 @@
-"""Discovery prints the catalog of the published integration, once Listrak has let us in."""
+"""Discovery prints the catalog of all streams, once Listrak has let us in."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from jsonschema import Draft4Validator
 from singer.catalog import Catalog
 
 from fake_listrak import Account, Ask, ListrakService, Reply, fault
-from tests.support.published import COLUMNS, KEYS
+from tests.support.published import ALL_COLUMNS, ALL_KEYS
+from tests.support.records import KINDS
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 PARENTS = {
-    stream: "messages" if "message_" in stream else "lists" for stream in KEYS if stream != "lists"
-}
+    stream: f"{kind.asked_by}s" for stream, kind in KINDS.items() if kind.asked_by != "account"
+} | {"message_analytics": "messages"}
 
 Entries = dict[str, dict[str, Any]]
-each_stream = pytest.mark.parametrize("stream", COLUMNS)
+each_stream = pytest.mark.parametrize("stream", ALL_COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,11 @@ def test_discovery_prints_a_catalog_and_nothing_else(tap: Tap) -> None:
 
 def test_singer_python_reads_the_catalog(tap: Tap) -> None:
     read = Catalog.from_dict(tap.discover())
-    assert {entry.tap_stream_id: entry.key_properties for entry in read.streams} == KEYS
+    assert {entry.tap_stream_id: entry.key_properties for entry in read.streams} == ALL_KEYS
 
 
-def test_the_catalog_holds_the_nine_streams(entries: Entries) -> None:
-    assert set(entries) == set(COLUMNS)
+def test_the_catalog_holds_every_stream(entries: Entries) -> None:
+    assert set(entries) == set(ALL_COLUMNS)
     assert all(entry["stream"] == name for name, entry in entries.items())
 
 
@@ -65,19 +66,20 @@ def test_columns_and_types_are_those_of_the_reference(stream: str, entries: Entr
     assert kind_of(schema) == ("object", False)
     assert schema["additionalProperties"] is False
     assert {name: kind_of(facts) for name, facts in schema["properties"].items()} == {
-        column: (kind, column not in KEYS[stream]) for column, kind in COLUMNS[stream].items()
+        column: (kind, column not in ALL_KEYS[stream])
+        for column, kind in ALL_COLUMNS[stream].items()
     }
 
 
 @each_stream
 def test_keys_are_those_of_the_reference(stream: str, entries: Entries) -> None:
-    assert entries[stream]["key_properties"] == KEYS[stream]
+    assert entries[stream]["key_properties"] == ALL_KEYS[stream]
 
 
 @each_stream
 def test_stream_metadata_names_keys_method_and_parent(stream: str, entries: Entries) -> None:
     assert metadata_of(entries[stream])[()] == {
-        "table-key-properties": KEYS[stream],
+        "table-key-properties": ALL_KEYS[stream],
         "forced-replication-method": "FULL_TABLE",
         "inclusion": "available",
         **({"parent-tap-stream-id": PARENTS[stream]} if stream in PARENTS else {}),
@@ -93,19 +95,11 @@ def test_keys_come_automatically_and_other_columns_by_default(
     assert metadata == {
         ("properties", column): (
             {"inclusion": "automatic"}
-            if column in KEYS[stream]
+            if column in ALL_KEYS[stream]
             else {"inclusion": "available", "selected-by-default": True}
         )
-        for column in COLUMNS[stream]
+        for column in ALL_COLUMNS[stream]
     }
-
-
-def test_an_account_without_lists_has_the_nine_streams_too(make_tap: MakeTap) -> None:
-    assert len(make_tap(lists=0).discover()["streams"]) == 9
-
-
-def test_an_account_without_messages_has_the_nine_streams_too(make_tap: MakeTap) -> None:
-    assert len(make_tap(messages=0).discover()["streams"]) == 9
 
 
 def test_a_value_that_cannot_be_read_leaves_no_stream_out(make_tap: MakeTap) -> None:
@@ -115,7 +109,7 @@ def test_a_value_that_cannot_be_read_leaves_no_stream_out(make_tap: MakeTap) -> 
     account.add_message(ListID, 42, yesterday, OrderTotal="much")
     run = make_tap(account).run("--discover")
     assert run.code == 0
-    assert len(json.loads(run.out)["streams"]) == 9
+    assert len(json.loads(run.out)["streams"]) == len(ALL_COLUMNS)
 
 
 def test_a_wrong_password_is_found_at_discovery_by_one_call(tap: Tap) -> None:

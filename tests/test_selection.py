@@ -14,8 +14,8 @@ import pytest
 
 from fake_listrak import Row
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import now, small
-from tests.support.published import COLUMNS, KEYS
+from tests.support.accounts import now, serving, small
+from tests.support.published import ALL_COLUMNS, ALL_KEYS, COLUMNS, KEYS
 from tests.support.records import all_due, all_emitted, assert_valid, exactly
 from tests.support.tap import MakeTap, Run, Tap, selecting
 
@@ -30,12 +30,17 @@ def tap(make_tap: MakeTap) -> Tap:
     return make_tap(small(), {"start_date": "2026-04-01"})
 
 
+@pytest.fixture(scope="module")
+def discovered(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """What discovery prints."""
+    with serving(small(), tmp_path_factory.mktemp("discovery")) as tap:
+        return tap.discover()
+
+
 @pytest.fixture
-def catalog(tap: Tap) -> Catalog:
-    """What discovery prints; the calls that it took are forgotten."""
-    found = tap.discover()
-    tap.service.asked.clear()
-    return found
+def catalog(discovered: Catalog) -> Catalog:
+    """A copy of it for each test."""
+    return copy.deepcopy(discovered)
 
 
 def entry_of(catalog: Catalog, stream: str) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def without_time(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("stream", COLUMNS)
+@pytest.mark.parametrize("stream", ALL_COLUMNS)
 def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
     stream: str, tap: Tap, catalog: Catalog
 ) -> None:
@@ -82,9 +87,10 @@ def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
     assert all_emitted(run) == {
         name: rows if name == stream else Counter() for name, rows in due.items()
     }
-    needed = {LISTS, BY_NAME[stream].operation}
-    if BY_NAME[stream].parent_key == "MsgID":
-        needed.add(MESSAGES)
+    needed, above = {LISTS}, BY_NAME.get(stream)
+    while above:
+        needed.add(above.operation)
+        above = above.parent
     assert {ask.operation for ask in tap.service.asked} == needed
 
 
@@ -115,9 +121,9 @@ def test_any_columns_are_selected_on_their_own_and_keys_always_come(
     seed: int, tap: Tap, catalog: Catalog
 ) -> None:
     chance = random.Random(seed)
-    chosen = {stream: set(KEYS[stream]) for stream in COLUMNS}
-    selecting(catalog, *COLUMNS)
-    for stream, columns in COLUMNS.items():
+    chosen = {stream: set(ALL_KEYS[stream]) for stream in ALL_COLUMNS}
+    selecting(catalog, *ALL_COLUMNS)
+    for stream, columns in ALL_COLUMNS.items():
         for column in columns:
             selected = chance.random() < 0.5
             mark(catalog, stream, "properties", column, selected=selected)
@@ -163,7 +169,7 @@ def test_a_column_that_was_not_selected_is_not_read(tap: Tap, catalog: Catalog) 
     assert "odd@example.com" in {each["EmailAddress"] for each in run.records("message_bounces")}
 
 
-def test_without_a_catalog_everything_is_selected(tap: Tap) -> None:
+def test_without_a_catalog_the_published_streams_are_selected_with_every_column(tap: Tap) -> None:
     run = tap.run(clock=now)
     assert columns_of(run) == {stream: set(columns) for stream, columns in COLUMNS.items()}
 
@@ -200,7 +206,7 @@ def test_a_catalog_that_selects_nothing_is_warned_of_and_nothing_is_asked(
 
 def published(catalog: Catalog, *streams: str) -> Catalog:
     """A catalog in the form of the published tap, with these streams selected."""
-    made = copy.deepcopy(catalog)
+    made = {"streams": [copy.deepcopy(entry_of(catalog, name)) for name in COLUMNS]}
     for entry in made["streams"]:
         name = entry["tap_stream_id"]
         table: dict[str, Any] = {"table-key-properties": KEYS[name]}

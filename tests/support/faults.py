@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
-from fake_listrak.contract import MESSAGE_OPERATIONS
+from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERATIONS
+from fake_listrak.further import PASSALONGS
 from tap_listrak.config import parse_config
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.errors import TransientError as TransientError
@@ -19,6 +20,7 @@ from tap_listrak.streams import LISTS, resolve_tables
 from tap_listrak.sync.readers import build_readers
 from tap_listrak.sync.report import CallMetrics
 from tap_listrak.sync.tasks import FetchTask
+from tests.support.replies import rows_of
 from tests.support.tap import PASSWORD, USERNAME
 
 Answer = Callable[[Ask], Reply]
@@ -30,7 +32,10 @@ UNREADABLE = "Server was unable to read request. ---> There is an error in the X
 
 
 def tiny_account(messages: int = 2) -> Account:
-    """Two lists of two messages (or more); whatever is paged has pages of 2, 2 and 1 rows."""
+    """Two lists of two messages (or more) and two conversations.
+
+    What is paged has pages of 2, 2 and 1 rows; links alone have more of them.
+    """
     return Account(
         lists=2,
         messages=messages,
@@ -38,8 +43,19 @@ def tiny_account(messages: int = 2) -> Account:
         page_size=2,
         start=datetime(2026, 6, 10),
         end=datetime(2026, 6, 30),
-        counts=dict.fromkeys(MESSAGE_OPERATIONS, 5),
+        counts=dict.fromkeys((*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS), 5),
+        conversations=2,
+        removals=5,
+        hygiene=5,
+        imports=5,
+        complaints=5,
     )
+
+
+def part_of(ask: Ask) -> str:
+    """What a call is for: an ID, several that commas separate, or "" for the account."""
+    names = ("MsgID", "ConversationID", "MsgIDs", "ListID")
+    return next((ask.arguments[name] for name in names if name in ask.arguments), "")
 
 
 def changed(ask: Ask, pattern: str, by: str) -> Reply:
@@ -76,14 +92,13 @@ def of_another_operation(ask: Ask) -> Reply:
 
 
 def wrong_value(ask: Ask) -> Reply:
-    """A value that cannot be read, in the first typed field of the reply; else a nested element."""
-    honest = ask.honest()
-    if f"<{OPERATIONS[ask.operation].row}>".encode() not in honest.body:
-        return truncated_xml(ask)
-    for name in ("MsgID", "ListID", "BounceCount", "RemovalDate", "AdditionDate"):
-        if f"<{name}>".encode() in honest.body:
-            return changed(ask, rf"<{name}>[^<]*<", f"<{name}>twelve<")
-    return changed(ask, "<EmailAddress>", "<EmailAddress><b>x</b>")
+    """A value that cannot be read, in the key of the first row; of an empty page, in one more."""
+    kind = OPERATIONS[ask.operation]
+    column = next(name for name in kind.key if name != ID_OF.get(kind.asked_by))
+    odd = f"<{column}><b>x</b></{column}>"
+    if f"<{kind.row}>".encode() not in ask.honest().body:
+        return rows_of(kind.table, odd)
+    return changed(ask, f"<{column}>.*?</{column}>", odd)
 
 
 # Both tables of faults: Listrak's codes, and conditions by their values.

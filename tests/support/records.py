@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from jsonschema import Draft4Validator, FormatChecker
@@ -16,7 +16,9 @@ from jsonschema import Draft4Validator, FormatChecker
 from fake_listrak import OPERATIONS, Account, Row
 from fake_listrak.contract import ID_OF
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
-from tests.support.tap import Run
+
+if TYPE_CHECKING:
+    from tests.support.tap import Run
 
 NEVER = "0001-01-01T00:00:00"
 NO_DATE = "1970-01-01T00:00:00Z"
@@ -73,11 +75,14 @@ def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> 
     return record
 
 
-def all_rows(account: Account) -> Iterator[tuple[str, int | None, Row]]:
+def all_rows(
+    account: Account, streams: Collection[str] = ALL_COLUMNS
+) -> Iterator[tuple[str, int | None, Row]]:
     """Every row that the account holds: its stream, the ID that it is asked by, and the row."""
     for operation, parent in all_parents(account):
-        for row in account.rows(operation, parent):
-            yield OPERATIONS[operation].table, parent, row
+        if OPERATIONS[operation].table in streams:
+            for row in account.rows(operation, parent):
+                yield OPERATIONS[operation].table, parent, row
 
 
 def all_parents(account: Account) -> Iterator[tuple[str, int | None]]:

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,10 @@ import pytest
 
 from fake_listrak import Account, ListrakService
 from tap_listrak.cli import main
-from tap_listrak.streams import STREAMS, Stream
+from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tap_listrak.sync.workers import Workers
+from tests.support.published import ALL_KEYS
+from tests.support.records import all_rows, due
 
 PASSWORD = "correct horse & <battery>"
 USERNAME = "robot@example.com"
@@ -64,11 +66,12 @@ class Run:
 
 @dataclass
 class Tap:
-    """A tap with its files, pointed at a service."""
+    """A tap with its files, pointed at a service; `catalog` is for runs that are given no other."""
 
     service: ListrakService
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
+    catalog: Any = None
     waits: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class Tap:
         config: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Write the files and give the command line."""
+        catalog = self.catalog if catalog is None else catalog
         given = {"config": {**self.config, **(config or {})}, "catalog": catalog, "state": state}
         arguments = list(flags)
         for name, value in given.items():
@@ -137,6 +141,11 @@ class Tap:
         out, err = started.communicate(timeout=120)
         return Run(started.returncode, out, err)
 
+    def selecting_all(self) -> Tap:
+        """This tap, which from now on selects every stream."""
+        self.catalog = catalog_of(*BY_NAME)
+        return self
+
     def discover(self) -> dict[str, Any]:
         """The catalog that discovery prints."""
         catalog: dict[str, Any] = json.loads(self.run("--discover").out)
@@ -167,32 +176,34 @@ def selecting(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
     return catalog
 
 
-def keys_held(account: Account) -> dict[str, Counter[tuple[Any, ...]]]:
+def catalog_of(*streams: str) -> dict[str, Any]:
+    """A catalog of these streams alone, selected with every column."""
+    metadata = [{"breadcrumb": [], "metadata": {"selected": True}}]
+    return {"streams": [{"tap_stream_id": name, "metadata": metadata} for name in streams]}
+
+
+Keys = dict[str, Counter[tuple[Any, ...]]]
+
+
+def keys_held(account: Account, streams: Iterable[Stream] = PUBLISHED) -> Keys:
     """By stream, the key of each row that the account holds, with how often it does."""
-    held: dict[str, Counter[tuple[Any, ...]]] = {stream.name: Counter() for stream in STREAMS}
-    for each in account.lists():
-        ListID = int(str(each["ListID"]))
-        held["lists"][ListID,] += 1
-        for contact in account.contacts(ListID):
-            held["subscribed_contacts"][contact["ContactID"], ListID] += 1
-        for message in account.messages(ListID):
-            MsgID = int(str(message["MsgID"]))
-            held["messages"][MsgID,] += 1
-            for stream in STREAMS:
-                if stream.is_by_message:
-                    for event in account.events(stream.operation, MsgID):
-                        held[stream.name][MsgID, event["EmailAddress"]] += 1
+    held: Keys = {stream.name: Counter() for stream in streams}
+    for name, parent, row in all_rows(account, held):
+        record = due(name, row, parent)
+        held[name][tuple(record[column] for column in ALL_KEYS[name])] += 1
     return held
 
 
-def keys_emitted(*runs: Run) -> dict[str, Counter[tuple[Any, ...]]]:
-    """By stream, the key of each record that these runs emitted, with how often they did."""
-    by_name: dict[str, Stream] = {stream.name: stream for stream in STREAMS}
-    emitted: dict[str, Counter[tuple[Any, ...]]] = {name: Counter() for name in by_name}
+def keys_emitted(*runs: Run) -> Keys:
+    """By stream that these runs synced, the key of each record, with how often it came."""
+    emitted: Keys = defaultdict(Counter)
     for run in runs:
-        for each in run.of_type("RECORD"):
-            key = by_name[each["stream"]].key_properties
-            emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
+        for each in run.messages:
+            if each["type"] == "SCHEMA":
+                emitted.setdefault(each["stream"], Counter())
+            elif each["type"] == "RECORD":
+                key = BY_NAME[each["stream"]].key_properties
+                emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
     return emitted
 
 
