@@ -25,7 +25,7 @@ from tap_listrak.listrak import client, transport
 from tap_listrak.listrak.errors import PermissionDeniedError
 from tap_listrak.listrak.faults import FAULTS
 from tap_listrak.streams import LISTS, STREAMS, SUBSCRIBED_CONTACTS, Stream, resolve_tables
-from tap_listrak.sync import failures, state, state_file, tasks
+from tap_listrak.sync import failures, state, state_file, tasks, walk
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
@@ -178,7 +178,7 @@ def test_the_exit_codes_are_those_of_the_command_line() -> None:
     ]
 
 
-def test_the_table_reference_holds_the_nine_tables_in_order() -> None:
+def test_the_table_reference_holds_all_tables_in_order() -> None:
     assert re.findall(r"^### (\w+)$", section("## Columns", TABLES), re.MULTILINE) == NAMES
 
 
@@ -204,8 +204,18 @@ def test_the_fields_within_objects_are_named() -> None:
                 assert f"`{name}` ({type_of(facts)})" in row[2]
 
 
-def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() -> None:
-    (diagram,) = re.findall(r"```mermaid\nerDiagram\n(.*?)```", TABLES, re.DOTALL)
+# How tables join besides to their parent and to contacts.
+OTHER_JOINS = [
+    "messages ||--o| message_deliveries : MsgID",
+    "messages |o..o{ complaints : MessageID",
+    "campaigns |o..o{ message_analytics : CampaignID",
+    "campaigns |o..o{ conversations : CampaignID",
+    "conversations ||--o| conversation_deliveries : ConversationID",
+]
+
+
+def test_the_diagrams_join_each_stream_to_its_parent_and_to_contacts() -> None:
+    diagrams = re.findall(r"```mermaid\nerDiagram\n(.*?)```", TABLES, re.DOTALL)
     of_parents = [
         f"{stream.parent.name} ||--o{{ {stream.name} : {stream.parent_key}"
         for stream in STREAMS
@@ -214,9 +224,17 @@ def test_the_diagram_joins_each_stream_to_its_parent_and_events_to_contacts() ->
     of_contacts = [
         f"subscribed_contacts |o..o{{ {stream.name} : ContactID"
         for stream in STREAMS
-        if stream.is_by_message and "ContactID" in RESOLVED[stream].schema["properties"]
+        if "ContactID" in RESOLVED[stream].schema["properties"]
+        and stream is not SUBSCRIBED_CONTACTS
+        and not stream.is_by_conversation
     ]
-    assert sorted(map(str.strip, diagram.splitlines())) == sorted(of_parents + of_contacts)
+    lines = [line.strip() for diagram in diagrams for line in diagram.splitlines()]
+    assert sorted(lines) == sorted(of_parents + of_contacts + OTHER_JOINS)
+
+
+def test_the_groups_hold_every_table_once() -> None:
+    groups = rows(TABLES.split("## How they join", maxsplit=1)[0])
+    assert sorted(re.findall(r"`(\w+)`", " ".join(row[1] for row in groups))) == sorted(NAMES)
 
 
 def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> None:
@@ -227,7 +245,13 @@ def test_the_table_of_what_a_run_asks_for_tells_how_each_stream_is_asked() -> No
         assert bookmark == (f"`{stream.replication_key}`" if stream.replication_key else "none")
         assert ("by message" in asked) == stream.is_by_message
         assert ("by list" in asked) == (stream.parent is LISTS)
-    assert f"windows of {tasks.CONTACT_WINDOW_DAYS} days" in told[SUBSCRIBED_CONTACTS.name][1]
+        assert ("by conversation" in asked) == stream.is_by_conversation
+        assert ("of the account" in asked) == stream.is_by_account
+        if stream.is_by_batch:
+            assert f"{walk.MAX_BATCH:,} messages" in asked
+        if stream.has_date_range and (stream.is_by_list or stream.is_by_account):
+            days = f"{tasks.PAGED_WINDOW_DAYS} days" if stream.is_paged else "`interval_days`"
+            assert f"in windows of {days}" in asked
 
 
 def test_troubleshooting_holds_every_fault_and_whether_it_is_tried_again() -> None:
@@ -275,7 +299,7 @@ def test_the_states_that_are_shown_are_read_and_written_as_they_stand() -> None:
 
 def test_the_numbers_in_the_limits_are_those_of_the_code() -> None:
     assert f"at most {transport.MAX_REPLY_BYTES // 2**20} MiB" in LIMITS
-    assert f"Windows of {tasks.CONTACT_WINDOW_DAYS} days" in LIMITS
+    assert f"Windows of {tasks.PAGED_WINDOW_DAYS} days" in LIMITS
     assert len(client.MAX_WAITS) + 1 == 5, "the documents speak of five tries"
 
 
