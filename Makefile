@@ -26,13 +26,13 @@ DEMO_MODELS := examples/demo/out/models/$(MADE)
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-.PHONY: help demo test histories mutants least compat models airflow bench lock clean
+.PHONY: help demo test histories mutants least compat models browser airflow bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine into a DuckDB file
+demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine, and show a report of it
 	@examples/demo/out/models/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
@@ -55,10 +55,14 @@ mutants: $(DEV) ## See whether the histories notice defects in copies of the tap
 	.venv/bin/python -m tests.support.mutants
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py -n 2 --dist loadfile
+	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py \
+		--ignore=tests/integration/test_report.py -n 2 --dist loadfile
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
 	.venv/bin/pytest tests/integration/test_models.py -n 2
+
+browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
+	.venv/bin/pytest tests/integration/test_report.py
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py

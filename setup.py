@@ -8,9 +8,9 @@ from setuptools import setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tap_listrak/__init__.py").read_text("utf-8"))
 assert VERSION is not None
-# On PyPI a relative link leads nowhere. Its text stays, which names the file.
+# On PyPI a relative link leads nowhere. Its text stays, which names the file; a picture goes.
 README = (HERE / "README.md").read_text("utf-8")
-DESCRIPTION = re.sub(r"\[([^]]+)\]\((?!https:)[^)]*\)", r"\1", README)
+DESCRIPTION = re.sub(r"\[([^]]+)\]\((?!https:)[^)]*\)", r"\1", re.sub(r"<img [^>]*>\n", "", README))
 
 setup(
     name="tap-listrak",

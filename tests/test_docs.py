@@ -348,6 +348,10 @@ def test_on_pypi_the_readme_has_the_names_of_files_in_place_of_links(
     for link in relative_links(README):
         assert f"[{link}]({link})" in README
         assert link in told["long_description"]
+    pictures = re.findall(r'<img src="([^"]*)" alt="[^"]+"', README)
+    assert pictures
+    assert all((ROOT / picture).exists() for picture in pictures)
+    assert "<img" not in told["long_description"]
     https = r"\]\(https://[^)]*\)"
     assert re.findall(https, told["long_description"]) == re.findall(https, README)
 

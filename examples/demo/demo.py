@@ -1,4 +1,4 @@
-"""A whole sync to watch: a Listrak on this machine, the tap, a real target, a database.
+"""A whole sync to watch: a Listrak on this machine, the tap, a target, a database, a report.
 
 `make demo` runs this with the Python of an environment that has DuckDB. Every command is shown as
 it runs, and everything that is written is in examples/demo/out.
@@ -29,13 +29,9 @@ DATABASE = "examples/demo/out/listrak.duckdb"
 # The dates lie in the past, so that every row is there whenever the demo runs.
 SERVICE = [f"{TAP}/python", "-m", "fake_listrak", "--start", "2025-01-01", "--end", "2025-12-31"]
 QUERY = """\
-SELECT ListName AS list, Subject AS subject, SendDate AS sent,
-       count(DISTINCT EmailAddress) AS clickers
-FROM lists
-JOIN messages USING (ListID)
-JOIN message_clicks USING (MsgID)
-GROUP BY ALL
-ORDER BY clickers DESC, sent
+SELECT list_name, subject, sent_at, delivered, unique_opens, unique_clicks
+FROM listrak__campaigns
+ORDER BY unique_clicks DESC, sent_at
 LIMIT 5"""
 NEXT = f"""\
 To sync your own account:
@@ -43,7 +39,7 @@ To sync your own account:
   2. {TAP}/tap-listrak --config config.json --discover > catalog.json
   3. In catalog.json, set "selected": true for the streams you want (README.md shows where).
   4. Run the pipe above with these two files, and keep the last line of what the target prints.
-  5. Load the files, as above.
+  5. Load the files, build the tables and write the page, as above and below.
   6. Next time, add --state with that line in a file: the tap goes on from there."""
 
 
@@ -85,6 +81,12 @@ def main() -> None:
     run([f"{MODELS}/python", "examples/duckdb/load.py", *files])
     with duckdb.connect(DATABASE, read_only=True) as database:
         compare(held, database)
+    print(f"# Tables of what people ask for, made of these.\n$ export LISTRAK_DUCKDB={DATABASE}")
+    os.environ["LISTRAK_DUCKDB"] = DATABASE
+    project = ("--project-dir", "examples/dbt", "--profiles-dir", "examples/dbt")
+    written = ("--target-path", "../demo/out/dbt", "--log-path", f"{OUT}/dbt")
+    run([f"{MODELS}/dbt", "--no-use-colors", "build", *project, *written], to="models.log")
+    with duckdb.connect(DATABASE, read_only=True) as database:
         print(f"# A question to the database:\n{QUERY};")
         print(database.sql(QUERY))
     state = (OUT / "state.jsonl").read_text("utf-8").splitlines()
@@ -93,6 +95,9 @@ def main() -> None:
     print("# The last state says where the next run goes on.")
     print(f"$ tail -n 1 {OUT}/state.jsonl\n{state[-1]}\n")
     print(NEXT)
+    print("\n# A page of these tables, to be opened in a browser.")
+    run([f"{MODELS}/python", "examples/report/report.py", DATABASE, f"{OUT}/report.html"])
+    print(f"Open {(OUT / 'report.html').resolve().as_uri()}")
 
 
 @contextlib.contextmanager
@@ -143,7 +148,8 @@ def run(*stages: list[str], to: str = "output.log") -> None:
         codes = [process.wait() for process in processes]
     for command, log, code in zip(commands, logs, codes, strict=True):
         if code:
-            end = "\n".join(log.read_text("utf-8", "replace").splitlines()[-20:])
+            text = log.read_text("utf-8", "replace") or (OUT / to).read_text("utf-8", "replace")
+            end = "\n".join(text.splitlines()[-20:])
             print(f"FAILED with exit code {code}: {command}\n{end}", file=sys.stderr)
     if any(codes):
         sys.exit(1)

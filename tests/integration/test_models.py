@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.integration.postgres import Postgres
 from tests.integration.rows import EVERY_EVENT, START
 from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres
 from tests.support.accounts import serving
+from tests.support.report import SCRIPT
 
 Row = dict[str, Any]
 SENT, OPEN, READ, CLICK, BOUNCE, REMOVAL = MESSAGE_OPERATIONS
@@ -212,6 +214,18 @@ def test_the_models_hold_what_the_account_does_and_follow_as_it_grows(
     (contact,) = (row for row in models.rows("listrak__contacts") if row["email_address"] == NEW)
     assert contact["why_not_subscribed"] == "unsubscribed"
     assert contact["engagement"] == "active"
+    if isinstance(target, DuckDBOfFiles):
+        assert_reported(folder, counts_held(account))
+
+
+def assert_reported(folder: Path, held: dict[int, Row]) -> None:
+    """A page is made of these tables, too, with the account's totals on it."""
+    page = folder / "report.html"
+    subprocess.run([sys.executable, str(SCRIPT), folder / "listrak.duckdb", page], check=True)
+    text = page.read_text("utf-8")
+    for total in ("delivered", "unique_opens", "unique_clicks", "unsubscribes"):
+        shown = f"{sum(counts[total] for counts in held.values()):,}"
+        assert f'<dd data-total="{total}">{shown}</dd>' in text
 
 
 def assert_opens(models: Models, account: Account, case: Case) -> None:

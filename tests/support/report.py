@@ -1,0 +1,60 @@
+"""Tables as examples/dbt builds them, small and with awkward text, and the page made of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+SCRIPT = Path(__file__).parents[2] / "examples/report/report.py"
+SUBJECTS = (
+    "</script><script>document.title = 'run'</script>",
+    '<img src="https://example.com/x.png" onerror="document.title = 1">',
+    "<!-- <script> & &amp; \u2028 ' \" @@ROWS@@ {0} %s",
+    "été",
+    "Zebra",
+)
+LIST_NAMES = ('News <b>&</b> "more"', "</script>")
+MESSAGES = 24
+
+
+def write_marts(path: Path) -> None:
+    """Make the tables that the page is made of."""
+    with duckdb.connect(str(path)) as database:
+        database.execute("CREATE TABLE stg_listrak__lists (list_id BIGINT, list_name TEXT)")
+        database.executemany(
+            "INSERT INTO stg_listrak__lists VALUES (?, ?)", list(enumerate(LIST_NAMES))
+        )
+        database.execute("CREATE TABLE subjects (place BIGINT, subject TEXT)")
+        database.executemany("INSERT INTO subjects VALUES (?, ?)", list(enumerate(SUBJECTS)))
+        database.execute(f"""
+            CREATE TABLE listrak__campaigns AS
+            SELECT n AS message_id, list_id, list_name, subject,
+                CASE WHEN n > 0 THEN TIMESTAMP '2026-01-01' + n * INTERVAL '31 hours' END
+                    AS sent_at,
+                1000 + n * 37 % 50 AS sends, 990 + n * 37 % 50 AS delivered,
+                400 + n * 7 % 90 AS unique_opens, 200 + n * 11 % 50 AS unique_reads,
+                CASE WHEN n <> 3 THEN 100 + n * 13 % 40 END AS unique_clicks, n % 9 AS bounces,
+                n % 4 AS unsubscribes, unique_opens / delivered AS open_rate,
+                unique_clicks / delivered AS click_rate, n * 1234.5 AS revenue
+            FROM range({MESSAGES}) AS numbers (n)
+            JOIN stg_listrak__lists ON list_id = n % {len(LIST_NAMES)}
+            LEFT JOIN subjects ON place = n % {len(SUBJECTS) + 1};
+            CREATE TABLE listrak__campaign_recipients AS
+            SELECT n AS message_id, CASE WHEN n % 7 > 0 THEN n * n / 100.0 END AS minutes_to_open
+            FROM range(1000) AS numbers (n);
+            CREATE TABLE listrak__days AS
+            SELECT list_id, DATE '2026-01-01' + n::INTEGER AS day, n % 5 AS subscribed,
+                n % 3 AS unsubscribed, 100 + n AS subscribers
+            FROM range(60) AS numbers (n), stg_listrak__lists
+        """)  # noqa: S608 # numbers of this module's own
+
+
+def write_page(folder: Path) -> tuple[Path, Path]:
+    """Give a database and its page."""
+    database, page = folder / "listrak.duckdb", folder / "report.html"
+    write_marts(database)
+    subprocess.run([sys.executable, str(SCRIPT), str(database), str(page)], check=True)
+    return database, page
