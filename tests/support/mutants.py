@@ -23,12 +23,14 @@ class Mutant:
     """A defect: in a file of the tap, a text that occurs there once becomes another.
 
     name: what goes wrong.
+    histories: the module whose histories are to notice it.
     """
 
     name: str
     file: str
     old: str
     new: str
+    histories: str = "tests.support.histories"
 
     def apply(self, folder: Path) -> None:
         """Change the copy of the tap in a folder. Raises ValueError unless it is there once."""
@@ -164,6 +166,47 @@ MUTANTS: Final = (
         "        self._write_state()\n",
         "            self._output.write_schema(self._tables[stream], columns)\n",
     ),
+    *(
+        Mutant(*mutant, "tests.support.turns")
+        for mutant in (
+            (
+                "messages of a class that is overdue wait for its day",
+                "sync/turns.py",
+                "if end - bookmark >= every * _DAY:",
+                "if False:",
+            ),
+            (
+                "a class is asked from the recent messages' bookmark",
+                "sync/turns.py",
+                "return self.classes[number]",
+                "return self.recent",
+            ),
+            (
+                "classes that wait count as asked",
+                "sync/turns.py",
+                "max(end, bookmark) if self._is_due(number, end) else bookmark\n",
+                "max(end, bookmark)\n",
+            ),
+            (
+                "recent messages wait",
+                "sync/turns.py",
+                "is_recent = send_date is None or end - send_date <= recent",
+                "is_recent = send_date is None",
+            ),
+            (
+                "the bookmark speaks for recent messages alone",
+                "sync/state.py",
+                "reached = turns.oldest if turns else progress.end",
+                "reached = progress.end",
+            ),
+            (
+                "a change of the turns' options lets messages wait",
+                "sync/ranges.py",
+                "if not progress.turns or progress.turns.options != whole.turn_options:",
+                "if not progress.turns:",
+            ),
+        )
+    ),
 )
 
 
@@ -175,7 +218,7 @@ def play(mutant: Mutant, count: int) -> str | None:
             ignored = shutil.ignore_patterns("__pycache__", "integration", "test_*.py")
             shutil.copytree(ROOT / package, folder / package, ignore=ignored)
         mutant.apply(folder)
-        command = [sys.executable, "-m", "tests.support.histories"]
+        command = [sys.executable, "-m", mutant.histories]
         command += ["--count", str(count), "--stop", "--brief"]
         played = subprocess.run(
             command,
