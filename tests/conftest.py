@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fake_listrak import Account, ListrakService
 from tap_listrak.sync import runner
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
+
+# How long an example takes says nothing on a machine that others share.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
