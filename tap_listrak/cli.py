@@ -181,7 +181,9 @@ def _sync(
     _end_on_signals(workers)
     calls = CallMetrics()
     readers = build_readers(tables, selection, config.timezone)
-    client = ListrakClient(config, readers, calls, sleep, clock, required=readers)
+    # Those selected first: what the service lacks is named by what the user can deselect.
+    required = (*selection, *readers)
+    client = ListrakClient(config, readers, calls, sleep, clock, required=required)
     report = Report(calls, selection, config.start_date, now, time.monotonic())
     runner = Runner(config, tables, selection, state, client, _output(), workers, report, now)
     runner.run()

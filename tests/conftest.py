@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import settings
 
 from fake_listrak import Account, ListrakService
 from tap_listrak.sync import runner
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
+
+# How long an example takes says nothing on a machine that others share.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
@@ -23,11 +28,11 @@ def make_tap(tmp_path: Path) -> Iterator[MakeTap]:
             account: Account | None = None,
             config: dict[str, Any] | None = None,
             latency: float = 0.0,
+            wsdl: Literal["full", "nine"] = "full",
             **shape: Any,
         ) -> Tap:
-            service = ListrakService(
-                account or Account(**shape), username=USERNAME, password=PASSWORD, latency=latency
-            )
+            account = account or Account(**shape)
+            service = ListrakService(account, USERNAME, PASSWORD, latency, wsdl=wsdl)
             return Tap(services.enter_context(service), tmp_path, config or {})
 
         yield make

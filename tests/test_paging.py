@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from fake_listrak import Ask, Reply, fault
-from tap_listrak.streams import STREAMS
-from tests.support.faults import FAULTS, NOW, START, tiny_account
-from tests.support.runs import CONTACTS, debts, debts_of, is_finished
-from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held, workers_ended
+from tap_listrak.streams import PUBLISHED, STREAMS, Stream
+from tests.support.faults import FAULTS, NOW, START, part_of, tiny_account
+from tests.support.runs import debts, debts_of, is_finished
+from tests.support.tap import (
+    MakeTap,
+    Run,
+    Tap,
+    catalog_of,
+    keys_emitted,
+    keys_held,
+    workers_ended,
+)
 
-PAGED = [stream.operation for stream in STREAMS if "Page" in stream.arguments]
-NAME = {stream.operation: stream.name for stream in STREAMS}
+PAGED = [stream for stream in STREAMS if stream.is_paged]
 GUARD = 200
 
 
@@ -23,9 +31,11 @@ def tiny(make_tap: MakeTap) -> Tap:
     return make_tap(tiny_account(), {"start_date": START, "request_timeout": 5})
 
 
-def run(tap: Tap, **config: object) -> Run:
+def run(tap: Tap, *streams: Stream, state: object = None, **config: object) -> Run:
+    """Sync these streams."""
+    catalog = catalog_of(*(stream.name for stream in streams))
     with workers_ended():
-        return tap.run(clock=lambda: NOW, config=config)
+        return tap.run(clock=lambda: NOW, catalog=catalog, state=state, config=config)
 
 
 def of_page(ask: Ask, page: int) -> Reply:
@@ -33,7 +43,7 @@ def of_page(ask: Ask, page: int) -> Reply:
 
 
 class Endless:
-    """Gives the pages of the first message or list asked for in turn, for ever (or GUARD times)."""
+    """Gives the pages of what is asked for first in turn, for ever (or GUARD times)."""
 
     def __init__(self, operation: str, *pages: int) -> None:
         self._operation = operation
@@ -42,63 +52,65 @@ class Endless:
         self.asked = 0
 
     def __call__(self, ask: Ask) -> Reply | None:
-        of = ask.arguments.get("MsgID") or ask.arguments.get("ListID")
-        if ask.operation != self._operation or of != (self._of or of):
+        if ask.operation != self._operation:
             return None
-        self._of = of
+        of = part_of(ask)
+        self._of = of if self._of is None else self._of
+        if of != self._of:
+            return None
         self.asked += 1
         if self.asked > GUARD:
             return fault("Op(): [Test] [Guard] It would never have ended.")
         return of_page(ask, self._pages[int(ask.arguments["Page"]) % len(self._pages)])
 
 
-@pytest.mark.parametrize("operation", PAGED)
+@pytest.mark.parametrize("stream", PAGED, ids=str)
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_a_page_that_repeats_is_set_aside(tiny: Tap, operation: str, concurrency: int) -> None:
-    endless = Endless(operation, 1)
+def test_a_page_that_repeats_is_set_aside(tiny: Tap, stream: Stream, concurrency: int) -> None:
+    endless = Endless(stream.operation, 1)
     tiny.service.rules.append(endless)
-    done = run(tiny, concurrency=concurrency)
-    assert done.code == 0
+    done = run(tiny, stream, concurrency=concurrency)
+    # The account is the only part of its stream, of which nothing comes whole then.
+    assert done.code == stream.is_by_account
     assert 3 <= endless.asked <= 2 + concurrency
     (warning,) = done.lines("WARNING")
     assert FAULTS["repeated page"].message in warning
     (owed,) = debts(done)
-    assert (owed["stream"], owed["Page"]) == (NAME[operation], 2)
-    held = keys_held(tiny.service.account)[NAME[operation]]
-    emitted = keys_emitted(done)[NAME[operation]]
+    assert (owed["stream"], owed["Page"]) == (stream.name, 2)
+    held = keys_held(tiny.service.account, [stream])[stream.name]
+    emitted = keys_emitted(done)[stream.name]
     assert emitted.keys() < held.keys()
     # The page comes three times before it is known to repeat, and is written twice by then.
     assert set((emitted - held).values()) == {1}
     assert (emitted - held).total() == tiny.service.account.page_size
 
     tiny.service.rules.clear()
-    with workers_ended():
-        answered = tiny.run(clock=lambda: NOW, state=done.states[-1])
+    answered = run(tiny, stream, state=done.states[-1])
     assert answered.code == 0
     assert debts(answered) == []
-    assert keys_emitted(done, answered)[NAME[operation]].keys() == held.keys()
+    assert keys_emitted(done, answered)[stream.name].keys() == held.keys()
 
 
 @pytest.mark.parametrize("messages", [2, 3])
 def test_a_page_that_repeats_everywhere_ends_the_run(make_tap: MakeTap, messages: int) -> None:
     account = tiny_account(messages=messages)
     tap = make_tap(account, {"start_date": START, "request_timeout": 5})
-    repeating = PAGED[1:]
-    tap.service.rules.append(lambda ask: of_page(ask, 1) if ask.operation in repeating else None)
-    done = run(tap)
+    repeating = [stream for stream in PUBLISHED if stream.is_paged][1:]
+    operations = {stream.operation for stream in repeating}
+    tap.service.rules.append(lambda ask: of_page(ask, 1) if ask.operation in operations else None)
+    done = run(tap, *PUBLISHED)
     assert done.code == 1
     assert FAULTS["repeated page"].message in done.lines("CRITICAL")[0]
     owed = Counter(each["stream"] for each in debts_of(done.states[-1]))
     if messages == 2:
         # Four messages are too few to end it; that nothing of a stream came whole ends it.
         assert is_finished(done.states[-1])
-        assert owed == {NAME[operation]: 4 for operation in repeating[:-1]} | {NAME[CONTACTS]: 2}
+        assert owed == {stream.name: 4 if stream.is_by_message else 2 for stream in repeating}
     else:
         assert not is_finished(done.states[-1])
         assert max(owed.values()) == 5
     tap.service.rules.clear()
-    with workers_ended():
-        answered = tap.run(clock=lambda: NOW, state=done.states[-1])
+    answered = run(tap, *PUBLISHED, state=done.states[-1])
     assert answered.code == 0
     assert debts(answered) == []
     held = keys_held(account)
@@ -106,31 +118,33 @@ def test_a_page_that_repeats_everywhere_ends_the_run(make_tap: MakeTap, messages
     assert {name: came[name].keys() for name in came} == {name: held[name].keys() for name in held}
 
 
-@pytest.mark.parametrize("operation", PAGED)
-def test_two_pages_in_turn_are_no_end_either(tiny: Tap, operation: str) -> None:
-    endless = Endless(operation, 2, 1)
+@pytest.mark.parametrize("stream", PAGED, ids=str)
+def test_two_pages_in_turn_are_no_end_either(tiny: Tap, stream: Stream) -> None:
+    endless = Endless(stream.operation, 2, 1)
     tiny.service.rules.append(endless)
-    done = run(tiny)
+    done = run(tiny, stream)
     assert endless.asked < GUARD
-    assert done.code == 0
-    assert [owed["stream"] for owed in debts(done)] == [NAME[operation]]
+    assert done.code == stream.is_by_account
+    assert [owed["stream"] for owed in debts(done)] == [stream.name]
 
 
-@pytest.mark.parametrize("operation", PAGED)
-def test_a_short_page_is_not_the_end(tiny: Tap, operation: str) -> None:
-    stream = NAME[operation]
+@pytest.mark.parametrize("stream", PAGED, ids=str)
+def test_a_short_page_is_not_the_end(tiny: Tap, stream: Stream) -> None:
+    account = tiny.service.account
 
     def uneven(ask: Ask) -> Reply | None:
-        if ask.operation != operation:
+        if ask.operation != stream.operation:
             return None
-        # The pages of 2, 2 and 1 rows the other way round.
-        page = int(ask.arguments["Page"])
-        return of_page(ask, 4 - page if page < 4 else page)
+        # The pages, of which the last has one row, the other way round.
+        of, page = part_of(ask), int(ask.arguments["Page"])
+        rows = account.rows(stream.operation, int(of) if of else None)
+        last = math.ceil(len(rows) / account.page_size)
+        return of_page(ask, last + 1 - page if page <= last else page)
 
     tiny.service.rules.append(uneven)
-    done = run(tiny)
+    done = run(tiny, stream)
     assert done.code == 0
-    assert keys_emitted(done)[stream] == keys_held(tiny.service.account)[stream]
+    assert keys_emitted(done) == keys_held(account, [stream])
 
 
 @pytest.mark.parametrize("empty", ["absent", "empty", "nil"])
@@ -138,6 +152,6 @@ def test_an_empty_page_in_any_form_is_the_end(make_tap: MakeTap, empty: str) -> 
     account = tiny_account()
     account.empty = empty  # type: ignore[assignment] # one of the three that it takes
     tap = make_tap(account, {"start_date": START})
-    done = run(tap)
+    done = run(tap, *STREAMS)
     assert done.code == 0
-    assert keys_emitted(done) == keys_held(account)
+    assert keys_emitted(done) == keys_held(account, STREAMS)

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -23,7 +23,8 @@ from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.values import boolean, integer, number
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import BY_NAME, Stream, Table, resolve_tables
-from tests.support.published import COLUMNS, KEYS
+from tests.support.published import ALL_COLUMNS, ALL_KEYS
+from tests.support.records import NEVER, NO_DATE
 from tests.support.tap import Tap
 
 CONFIG = parse_config(
@@ -32,6 +33,8 @@ CONFIG = parse_config(
 )
 TABLES = resolve_tables(CONFIG)
 PARENT = 4711
+# Enough for each of the streams to be drawn a dozen times.
+of_any_stream = settings(max_examples=300)
 SPACES = st.text(" \t\n\r", max_size=2)
 
 
@@ -141,13 +144,16 @@ class Page:
     @property
     def due(self) -> list[dict[str, Any]]:
         """The records that the rows are to become, but for those without their key."""
-        parent_key = BY_NAME[self.stream].parent_key
+        supplied_key = BY_NAME[self.stream].supplied_key
         records = []
         for row in self.rows:
             values = {cell.column: cell.value for cell in row}
-            if parent_key:
-                values[parent_key] = PARENT
-            if all(values.get(key) is not None for key in KEYS[self.stream]):
+            if supplied_key:
+                values[supplied_key] = PARENT
+            for key in ALL_KEYS[self.stream]:
+                if values.get(key) is None and ALL_COLUMNS[self.stream][key] == "date-time":
+                    values[key] = NO_DATE
+            if all(values.get(key) is not None for key in ALL_KEYS[self.stream]):
                 records.append({column: values.get(column) for column in self.columns})
         return records
 
@@ -165,7 +171,7 @@ def read(stream: str, columns: list[str], *rows: str) -> tuple[list[dict[str, An
         + "</Result>"
     )
     issues = RowIssues()
-    parent = PARENT if BY_NAME[stream].parent else None
+    parent = PARENT if BY_NAME[stream].supplied_key else None
     reader = RecordReader(TABLES[BY_NAME[stream]], columns, CONFIG.timezone)
     lines = encode_lines(reader.read(result, parent, issues))
     fast = reader.read_by_column(result, parent)
@@ -189,6 +195,11 @@ def in_xml(column: str, text: str) -> str:
     return f"<{column}>{escape(text)}</{column}>"
 
 
+def is_date(column: str, kind: str) -> bool:
+    """Whether a column comes in UTC, be it as text."""
+    return kind == "date-time" or column in ("AdditionDate", "RemovalDate")
+
+
 @st.composite
 def filled(draw: st.DrawFn, column: str, kind: str) -> Cell:
     """An element that holds a value of its column's type."""
@@ -202,7 +213,7 @@ def filled(draw: st.DrawFn, column: str, kind: str) -> Cell:
     if kind == "boolean":
         value = draw(st.booleans())
         return Cell(column, in_xml(column, str(value).lower()), value)
-    if kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
+    if is_date(column, kind):
         value = draw(st.datetimes(datetime(1, 1, 2))).replace(microsecond=0).isoformat()
         return Cell(column, in_xml(column, value), f"{value}Z")
     if kind == "object":
@@ -219,32 +230,34 @@ def filled(draw: st.DrawFn, column: str, kind: str) -> Cell:
     return Cell(column, in_xml(column, value), value)
 
 
-def blank(column: str) -> st.SearchStrategy[Cell]:
+def blank(column: str, kind: str) -> st.SearchStrategy[Cell]:
     """An element that holds nothing, or the date that was never set."""
     forms = [f'<{column} xsi:nil="true" />', f"<{column} />"]
-    if column in ("AdditionDate", "RemovalDate", "SendDate", "CreateDate"):
-        forms.append(in_xml(column, "0001-01-01T00:00:00"))
+    if is_date(column, kind):
+        forms.append(in_xml(column, NEVER))
     return st.sampled_from(forms).map(lambda xml: Cell(column, xml))
 
 
 @st.composite
 def even_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
     """A row of every column, each filled."""
-    own = [column for column in COLUMNS[stream] if column != BY_NAME[stream].parent_key]
-    cells = [draw(filled(column, COLUMNS[stream][column])) for column in own]
+    supplied_key = BY_NAME[stream].supplied_key
+    kinds = ALL_COLUMNS[stream].items()
+    cells = [draw(filled(*column)) for column in kinds if column[0] != supplied_key]
     return draw(st.permutations(cells))
 
 
 @st.composite
 def any_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
     """A row of some of the columns in any order, with elements that the schema lacks."""
-    names = sorted(COLUMNS[stream])
+    names = sorted(ALL_COLUMNS[stream])
     sent = draw(st.sets(st.sampled_from(names)))
     if draw(st.integers(0, 4)):
-        sent |= set(KEYS[stream])
+        sent |= set(ALL_KEYS[stream])
     empty = draw(st.sets(st.sampled_from(names), max_size=3))
+    kinds = ALL_COLUMNS[stream]
     cells = [
-        draw(blank(column) if column in empty else filled(column, COLUMNS[stream][column]))
+        draw((blank if column in empty else filled)(column, kinds[column]))
         for column in sorted(sent)
     ]
     unknown = draw(st.sets(st.sampled_from(["Device", "Geo", "Listid"]), max_size=2))
@@ -255,10 +268,10 @@ def any_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
 @st.composite
 def pages(draw: st.DrawFn, *, even: bool = False) -> Page:
     """Some rows of a stream, of which any columns are selected."""
-    stream = draw(st.sampled_from(sorted(COLUMNS)))
-    chosen = draw(st.sets(st.sampled_from(sorted(COLUMNS[stream])))) | set(KEYS[stream])
+    stream = draw(st.sampled_from(sorted(ALL_COLUMNS)))
+    chosen = draw(st.sets(st.sampled_from(sorted(ALL_COLUMNS[stream])))) | set(ALL_KEYS[stream])
     rows = even_rows(stream) if even else any_rows(stream) | even_rows(stream)
-    columns = [column for column in COLUMNS[stream] if column in chosen]
+    columns = [column for column in ALL_COLUMNS[stream] if column in chosen]
     return Page(stream, columns, draw(st.lists(rows, max_size=4)))
 
 
@@ -273,6 +286,7 @@ def carefully(page: Page) -> list[dict[str, Any]]:
     return records
 
 
+@of_any_stream
 @given(pages())
 def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: Page) -> None:
     records, issues = page.read()
@@ -280,15 +294,20 @@ def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: 
     assert all(list(record) == page.columns for record in records)
     assert issues.rows_without_key == len(page.rows) - len(page.due)
     assert issues.unknown_fields == {
-        cell.column for row in page.rows for cell in row if cell.column not in COLUMNS[page.stream]
+        cell.column
+        for row in page.rows
+        for cell in row
+        if cell.column not in ALL_COLUMNS[page.stream]
     }
 
 
+@of_any_stream
 @given(pages())
 def test_a_row_is_the_same_whatever_stands_beside_it(page: Page) -> None:
     assert page.read()[0] == carefully(page)
 
 
+@of_any_stream
 @given(pages(even=True))
 def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: Page) -> None:
     records, issues = page.read()
@@ -298,7 +317,7 @@ def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: 
 
 @given(st.lists(even_rows("message_bounces"), min_size=1, max_size=4), st.data())
 def test_one_odd_value_among_many_is_found(rows: list[list[Cell]], data: st.DataObject) -> None:
-    page = Page("message_bounces", list(COLUMNS["message_bounces"]), rows)
+    page = Page("message_bounces", list(ALL_COLUMNS["message_bounces"]), rows)
     odd = data.draw(st.sampled_from(rows))
     count = next(cell for cell in odd if cell.column == "BounceCount")
     count.xml = in_xml("BounceCount", "secret")
@@ -318,7 +337,7 @@ def test_texts_are_never_taken_for_those_of_another_row(data: st.DataObject) -> 
         + ("<OpenDate />" if each is None else f"<OpenDate>{in_sections(each)}</OpenDate>")
         for each in dates
     ]
-    records, _ = read(stream, list(COLUMNS[stream]), *xml)
+    records, _ = read(stream, list(ALL_COLUMNS[stream]), *xml)
     assert [record["OpenDate"] for record in records] == [
         "".join(each) if isinstance(each, tuple) else each for each in dates
     ]
@@ -331,16 +350,16 @@ def in_sections(text: str | tuple[str, str]) -> str:
     return f"{escape(text[0])}<![CDATA[{text[1]}]]>"
 
 
-@pytest.mark.parametrize("stream", COLUMNS)
+@pytest.mark.parametrize("stream", ALL_COLUMNS)
 def test_an_empty_row_has_no_key(stream: str) -> None:
-    records, issues = read(stream, list(COLUMNS[stream]), "", "")
+    records, issues = read(stream, list(ALL_COLUMNS[stream]), "", "")
     assert records == []
     assert issues.rows_without_key == 2
 
 
-@pytest.mark.parametrize("stream", COLUMNS)
+@pytest.mark.parametrize("stream", ALL_COLUMNS)
 def test_a_page_without_rows_has_no_records(stream: str) -> None:
-    assert read(stream, list(COLUMNS[stream])) == ([], RowIssues())
+    assert read(stream, list(ALL_COLUMNS[stream])) == ([], RowIssues())
 
 
 # What is written of records.
@@ -349,18 +368,19 @@ anything = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0\x85\u2
 values = st.none() | anything | st.lists(anything, max_size=2) | st.dictionaries(anything, anything)
 
 
+@of_any_stream
 @given(st.data())
-@pytest.mark.parametrize("stream", COLUMNS)
-def test_each_record_is_one_line_of_stdout_whatever_it_holds(
-    stream: str, data: st.DataObject
-) -> None:
-    columns = list(COLUMNS[stream])
+def test_each_record_is_one_line_of_stdout_whatever_it_holds(data: st.DataObject) -> None:
+    stream = data.draw(st.sampled_from(sorted(ALL_COLUMNS)))
+    columns = list(ALL_COLUMNS[stream])
     make = msgspec.defstruct("Record", columns)
     rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=3))
     records = [make(*row) for row in rows]
     stdout = io.BytesIO()
     lines = encode_lines(records)
-    SingerOutput(stdout).write_records(stream, lines, datetime(2026, 7, 1, 12, 0, 0, 5))
+    version = data.draw(st.none() | st.integers(0, 2**53))
+    moment = datetime(2026, 7, 1, 12, 0, 0, 5)
+    SingerOutput(stdout).write_records(stream, lines, moment, version)
     *written, rest = stdout.getvalue().split(b"\n")
     assert rest == b""
     assert [json.loads(line, object_pairs_hook=list) for line in written] == [
@@ -370,6 +390,7 @@ def test_each_record_is_one_line_of_stdout_whatever_it_holds(
                     "type": "RECORD",
                     "stream": stream,
                     "record": dict(zip(columns, row, strict=True)),
+                    **({} if version is None else {"version": version}),
                     "time_extracted": "2026-07-01T12:00:00.000005Z",
                 }
             ),
