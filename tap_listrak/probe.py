@@ -194,17 +194,19 @@ class Probe:
             LOGGER.info("A call took %.2f to %.2f s, mean %.2f s.", min(seconds), most, mean)
 
     def _tell_page_size(self) -> None:
-        """Tell how many rows a page has: seen where a message has more than came with its first."""
+        """Tell how many rows the largest page has, and whether its message has more than those."""
         pages = [
-            (page.row_count, stream.name, task.expected_rows or 0)
+            (page.row_count, task.expected_rows or 0, stream.name)
             for stream, task, page, _ in self._answers
             if task and page and page.row_count and stream.is_paged
         ]
-        full = [(rows, name, expected) for rows, name, expected in pages if expected > rows]
-        if full:
-            LOGGER.info("A full page has %d rows: %s, of about %d that there are.", *max(full))
-        elif pages:
-            LOGGER.info("No page was full; the largest has %d rows: %s.", *max(pages)[:2])
+        if not pages:
+            return
+        rows, expected, name = max(pages)
+        if expected > rows:
+            LOGGER.info("A full page has %d rows: %s, of about %d in all.", rows, name, expected)
+        else:
+            LOGGER.info("No page is known to be full; the largest has %d rows: %s.", rows, name)
 
     def _tell_zones(self) -> None:
         """Tell in which zones the newest date would not lie in the future."""
@@ -228,7 +230,11 @@ class Probe:
             zone: clock - pytz.timezone(zone).localize(newest, is_dst=False)
             for zone in dict.fromkeys((own, *ZONES))
         }
-        fitting = [f"{zone} ({age} ago)" for zone, age in ages.items() if age >= -CLOCK_TOLERANCE]
+        fitting = [
+            f"{zone} ({max(age, timedelta())} ago)"
+            for zone, age in ages.items()
+            if age >= -CLOCK_TOLERANCE
+        ]
         LOGGER.info("Zones that fit it: %s.", ", ".join(fitting) or "none of those tried")
         if ages[own] < -CLOCK_TOLERANCE:
             LOGGER.warning("The config's timezone, %s, puts that date in the future.", own)
