@@ -1,19 +1,26 @@
 """Peak memory by rows: the child's own peak, as the kernel counts it.
 
-It must not follow the rows: neither their number nor how long one message's pages go on.
+It must not follow the rows: neither their number nor how long one message's pages go on. The
+messages of a list come a window at a time, and a window is held whole, so that a list of very many
+is measured by itself, with the time that a first sync takes to its first RECORD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from benchmarks.processes import Cost, Service, Tap, measure
+from benchmarks.processes import Cost, Service, Tap, measure, measure_until
 from benchmarks.rows import Table
 from benchmarks.table import Line
-from tap_listrak.streams import BY_NAME
+from tap_listrak.streams import BY_NAME, PUBLISHED
 
 OPENS = BY_NAME["message_opens"]
+# Of a first sync of very many messages: as many RECORDs as it takes to fetch windows ahead.
+SOME_RECORDS = 2_000
+TEN_YEARS = datetime(2016, 1, 1)
 
 
 def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
@@ -34,6 +41,48 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         most=150,
         unit=" MiB",
     )
+    yield from _many_messages(20_000 if quick else 200_000, folder)
+
+
+def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
+    """Measure first syncs of one list of ten years."""
+    counts = {each.operation: 1 for each in PUBLISHED if each.is_by_message}
+    shape: dict[str, Any] = {
+        "lists": 1,
+        "messages": messages,
+        "contacts": 0,
+        "sends": 1,
+        "counts": counts,
+    }
+    for days in (365, 30):
+        with Service(start=TEN_YEARS, **shape) as service:
+            config = {"start_date": f"{TEN_YEARS:%Y-%m-%d}", "interval_days": days}
+            opens = Tap(service, folder, [OPENS.name], config, is_first=True).command()
+            # The service keeps the replies to the first windows, which take it long to make.
+            measure_until(opens, 1)
+            first, some = (measure_until(opens, records) for records in (1, SOME_RECORDS))
+            with Path("/dev/null").open("wb") as nowhere:
+                whole = Tap(service, folder, ["messages"], config, is_first=True).command()
+                of_messages = measure(whole, nowhere.fileno())
+        at = f"{messages:,} messages in one list, windows of {days} days"
+        yield Line(
+            f"first RECORD of a first sync: {at}",
+            first.wall,
+            f"{first.cpu:.1f} s CPU, peak {first.peak:.0f} MiB",
+            unit=" s",
+        )
+        yield Line(
+            f"peak memory at the {SOME_RECORDS:,}th RECORD: {at}",
+            some.peak,
+            f"{some.wall:.1f} s, {some.cpu:.1f} s CPU",
+            unit=" MiB",
+        )
+        yield Line(
+            f"peak memory of the messages alone: {at}",
+            of_messages.peak,
+            f"{of_messages.wall:.1f} s, {of_messages.cpu:.1f} s CPU",
+            unit=" MiB",
+        )
 
 
 def _peak(table: Table, concurrency: int, folder: Path) -> Cost:

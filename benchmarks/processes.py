@@ -64,6 +64,31 @@ def measure(command: Sequence[str], stdout: int) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
+def measure_until(command: Sequence[str], records: int) -> Cost:
+    """Run a command until it has printed so many RECORDs, and kill it. Raises RuntimeError.
+
+    What lies in the pipe as it is killed has cost something, too: a few thousand lines at most.
+    """
+    started = time.monotonic()
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert child.stdout is not None
+    count = 0
+    for line in child.stdout:
+        count += line.startswith(b'{"type":"RECORD"')
+        if count == records:
+            break
+    wall = time.monotonic() - started
+    child.kill()
+    child.stdout.close()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if count < records:
+        raise RuntimeError(f"{' '.join(command)} printed {count} RECORDs, not {records}.")
+    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+
+
 def digest(path: Path) -> str:
     """Hash Singer messages without STATE and time_extracted, which may differ between runs."""
     seen = hashlib.sha256()
@@ -114,12 +139,16 @@ class Service:
 
 @dataclass
 class Tap:
-    """The tap, pointed at a service, with some streams selected; its files lie in `folder`."""
+    """The tap, pointed at a service, with some streams selected; its files lie in `folder`.
+
+    is_first: whether it is given no state.
+    """
 
     service: Service
     folder: Path
     streams: Sequence[str]
     config: dict[str, Any] = field(default_factory=dict)
+    is_first: bool = False
 
     def command(self, *flags: str, **config: Any) -> list[str]:
         """Write the files and give the command line.
@@ -140,6 +169,8 @@ class Tap:
             "catalog": selecting(self.streams),
             "state": {"bookmarks": {name: {"offset": offset} for name in self.streams}},
         }
+        if self.is_first:
+            del files["state"]
         command = [sys.executable, "-m", "tap_listrak", *flags]
         # Several runs may be under way at once, each with files of its own.
         own = Path(tempfile.mkdtemp(dir=self.folder))
