@@ -8,35 +8,33 @@ from typing import Any
 
 import pytest
 
+from fake_listrak import FURTHER_OPERATIONS
+from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak.dates import parse_instant
-from tap_listrak.streams import STREAMS
 from tests.support.accounts import LATER, NOW, later, list_ids, message_ids, now, serving, small
-from tests.support.records import all_due, all_emitted
-from tests.support.runs import bookmarks
+from tests.support.faults import part_of
+from tests.support.published import ALL_COLUMNS
+from tests.support.records import KINDS, all_due, all_emitted, all_parents
+from tests.support.runs import BOOKMARKS, bookmarks
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted
 
-BOOKMARKS = {
-    "message_sends": "SendDate",
-    "message_opens": "OpenDate",
-    "message_clicks": "ClickDate",
-    "message_reads": "ReadDate",
-    "message_bounces": "BounceDate",
-    "message_unsubs": "RemovalDate",
-    "subscribed_contacts": "AdditionDate",
-}
 MESSAGES = "ReportListMessageActivity"
 SENT = "ReportMessageContactSent"
 CONTACTS = "ReportRangeSubscribedContacts"
 # By operation, the streams whose calls name the range that their bookmark begins.
 RANGED = {
-    each.operation: each.name for each in STREAMS if each.replication_key and each.operation != SENT
+    kind.name: name for name, kind in KINDS.items() if {"StartDate", "Page"} <= {*kind.arguments}
 }
+# What is asked in windows, so that it has several ranges if they are long.
+IN_WINDOWS = {name for name in RANGED.values() if KINDS[name].asked_by in ("list", "account")}
+# Each run gives them whole: all that an account has of them now.
+WHOLE = ALL_COLUMNS.keys() - BOOKMARKS.keys()
 
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
     """A tap for an account of two lists and three months, the last event two days old."""
-    return make_tap(small(), {"start_date": "2026-04-01"})
+    return make_tap(small(), {"start_date": "2026-04-01"}).selecting_all()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The first run for that account."""
     folder = tmp_path_factory.mktemp("first")
     with serving(small(), folder, start_date="2026-04-01") as tap:
-        return tap.run(clock=now)
+        return tap.selecting_all().run(clock=now)
 
 
 def ranges(tap: Tap) -> dict[str, set[tuple[str, str]]]:
@@ -80,14 +78,16 @@ def all_at(moment: str) -> dict[str, str]:
 def test_the_first_run_asks_for_everything_since_start_date(tap: Tap) -> None:
     tap.run(clock=now)
     asked = ranges(tap)
-    for stream in asked.keys() - {"subscribed_contacts"}:
+    assert asked.keys() == set(RANGED.values())
+    for stream in asked.keys() - IN_WINDOWS:
         assert asked[stream] == {("2026-04-01T00:00:00", "2026-07-01T12:00:00")}
-    assert asked["subscribed_contacts"] == {
-        ("2026-04-01T00:00:00", "2026-05-01T00:00:00"),
-        ("2026-05-01T00:00:00", "2026-05-31T00:00:00"),
-        ("2026-05-31T00:00:00", "2026-06-30T00:00:00"),
-        ("2026-06-30T00:00:00", "2026-07-01T12:00:00"),
-    }
+    for stream in IN_WINDOWS:
+        assert asked[stream] == {
+            ("2026-04-01T00:00:00", "2026-05-01T00:00:00"),
+            ("2026-05-01T00:00:00", "2026-05-31T00:00:00"),
+            ("2026-05-31T00:00:00", "2026-06-30T00:00:00"),
+            ("2026-06-30T00:00:00", "2026-07-01T12:00:00"),
+        }
 
 
 def test_bookmarks_stand_at_the_start_of_the_run_in_the_published_form(first: Run) -> None:
@@ -111,14 +111,15 @@ def test_a_second_run_asks_from_the_bookmark_less_the_lookback_to_its_own_start(
     assert bookmarks(run) == all_at("2026-07-04T16:05:06Z")
 
 
-def test_a_second_run_emits_lists_and_messages_whole_and_no_old_events(
+def test_a_second_run_emits_whole_what_has_no_bookmark_and_no_old_events(
     tap: Tap, first: Run
 ) -> None:
     run = run_again(tap, first)
     due = all_due(tap.service.account)
+    # The totals of links have no date, so that a bookmark says nothing of them.
+    whole = WHOLE | {"message_links"}
     assert all_emitted(run) == {
-        stream: rows if stream in ("lists", "messages") else Counter()
-        for stream, rows in due.items()
+        stream: rows if stream in whole else Counter() for stream, rows in due.items()
     }
 
 
@@ -133,11 +134,10 @@ def test_a_second_run_asks_for_messages_since_start_date(tap: Tap, first: Run) -
 
 def test_events_of_every_message_are_asked_for_again(tap: Tap, first: Run) -> None:
     run_again(tap, first)
-    for operation in RANGED.keys() - {CONTACTS}:
-        asked = {
-            int(ask.arguments["MsgID"]) for ask in tap.service.asked if ask.operation == operation
-        }
-        assert asked == message_ids(tap.service.account)
+    asked = {(ask.operation, part_of(ask)) for ask in tap.service.asked}
+    for operation, parent in all_parents(tap.service.account):
+        if operation in RANGED or operation == KINDS["message_links"].name:
+            assert (operation, "" if parent is None else str(parent)) in asked
 
 
 def test_sends_are_asked_only_of_messages_sent_since_the_start_of_the_range(
@@ -158,19 +158,27 @@ def test_what_is_new_arrives_and_nothing_else(tap: Tap, first: Run) -> None:
     ListID, moment = list_ids(account)[0], datetime(2026, 7, 3, 1, 2, 3)
     old = min(message_ids(account))
     account.add_message(ListID, 42, moment - timedelta(hours=1), Subject="New & <shiny> \U0001f389")
-    for stream in STREAMS:
-        if stream.is_by_message:
-            account.add_event(stream.operation, 42, "ana@example.com", moment)
-            if stream.operation != SENT:
-                account.add_event(stream.operation, old, "bo@example.com", moment)
+    for operation in MESSAGE_OPERATIONS:
+        account.add_event(operation, 42, "ana@example.com", moment)
+        if operation != SENT:
+            account.add_event(operation, old, "bo@example.com", moment)
     account.add_contact(ListID, "chidi@example.com", moment)
+    parents = {"message": old, "list": ListID, "account": None}
+    parents["conversation"] = account.conversation_ids(ListID)[0]
+    for name in RANGED.values():
+        operation, fields = KINDS[name].name, dict[str, Any]()
+        if name == "complaints":
+            fields = {"ListID": str(ListID), "MessageID": "42"}
+        if operation in FURTHER_OPERATIONS:
+            account.add_row(operation, parents[KINDS[name].asked_by], moment, **fields)
     run = run_again(tap, first)
     assert run.code == 0
     after = all_due(account)
+    whole = WHOLE | {"message_links"}
     assert all_emitted(run) == {
-        stream: rows if stream in ("lists", "messages") else rows - before[stream]
-        for stream, rows in after.items()
+        stream: rows if stream in whole else rows - before[stream] for stream, rows in after.items()
     }
+    assert all(all_emitted(run)[name] for name in RANGED.values())
     assert keys_emitted(run)["message_sends"] == {(42, "ana@example.com"): 1}
     assert keys_emitted(run)["message_opens"] == {
         (42, "ana@example.com"): 1,
@@ -216,7 +224,8 @@ def test_a_third_run_goes_on_from_the_second(tap: Tap, first: Run) -> None:
 
 def test_ranges_are_asked_for_in_the_wall_clock_of_the_zone(make_tap: MakeTap) -> None:
     account = small(timezone="America/New_York")
-    tap = make_tap(account, {"start_date": "2026-04-01", "timezone": "America/New_York"})
+    config = {"start_date": "2026-04-01", "timezone": "America/New_York"}
+    tap = make_tap(account, config).selecting_all()
     first = tap.run(clock=now)
     assert bookmarks(first) == all_at("2026-07-01T12:00:00Z")
     moment = datetime(2026, 7, 3, 1, 2, 3, tzinfo=timezone.utc)
@@ -247,6 +256,7 @@ PUBLISHED = {
 
 
 def test_a_state_file_of_the_published_tap_carries_on(tap: Tap) -> None:
+    tap.catalog = None
     run = tap.run(clock=now, state=PUBLISHED)
     assert run.code == 0
     assert not run.lines("WARNING")
@@ -259,7 +269,7 @@ def test_a_state_file_of_the_published_tap_carries_on(tap: Tap) -> None:
         "subscribed_contacts": "2026-06-07T10:20:30",
     }
     assert sends_asked_of(tap) == message_ids(tap.service.account, since="2026-06-01T15:00:00")
-    assert bookmarks(run) == all_at("2026-07-01T12:00:00Z")
+    assert bookmarks(run) == dict.fromkeys(PUBLISHED["bookmarks"], "2026-07-01T12:00:00Z")
 
 
 def test_nothing_between_the_published_bookmarks_and_now_is_lost(tap: Tap) -> None:
@@ -330,7 +340,7 @@ def test_the_bookmarks_of_streams_that_are_not_selected_stay(tap: Tap) -> None:
     entry = {"breadcrumb": [], "metadata": {"selected": True}}
     catalog = {"streams": [{"tap_stream_id": "message_opens", "metadata": [entry]}]}
     run = tap.run(clock=now, state=PUBLISHED, catalog=catalog)
-    given = {stream: PUBLISHED["bookmarks"][stream][BOOKMARKS[stream]] for stream in BOOKMARKS}
+    given = {stream: entry[BOOKMARKS[stream]] for stream, entry in PUBLISHED["bookmarks"].items()}
     assert {stream: parse_instant(moment) for stream, moment in bookmarks(run).items()} == {
         stream: parse_instant(moment)
         for stream, moment in {**given, "message_opens": "2026-07-01T12:00:00Z"}.items()
@@ -372,14 +382,13 @@ def test_a_list_that_was_granted_since_is_walked_from_start_date(tap: Tap) -> No
         for ListID in (hidden, shown)
     }
     assert first_start == {hidden: "2026-04-01T00:00:00", shown: "2026-06-30T12:00:00"}
-    everything = Counter[Any]()
-    for each in (first, run):
-        everything += all_emitted(each)["message_opens"]
-    assert everything == all_due(account)["message_opens"]
+    due = all_due(account)
+    for stream in RANGED.values():
+        assert all_emitted(first)[stream] + all_emitted(run)[stream] == due[stream]
 
 
 def test_an_earlier_start_date_walks_everything_from_it_again(make_tap: MakeTap) -> None:
-    tap = make_tap(small(), {"start_date": "2026-06-01"})
+    tap = make_tap(small(), {"start_date": "2026-06-01"}).selecting_all()
     first = tap.run(clock=now)
     run = run_again(tap, first, start_date="2026-04-01")
     assert run.code == 0

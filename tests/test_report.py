@@ -1,139 +1,130 @@
-"""The page that examples/report makes: its numbers, its texts, and that it loads nothing."""
+"""What a run says of itself while it goes on and at its end."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from itertools import pairwise
 
-import duckdb
 import pytest
-from lxml import html
 
-from tests.support.report import LIST_NAMES, MESSAGES, SUBJECTS, write_page
-
-COLUMNS = {
-    "subject": "subject",
-    "list_name": "list_name",
-    "sent_at": "strftime(sent_at, '%Y-%m-%d %H:%M')",
-    "delivered": "format('{:,}', delivered)",
-    "unique_opens": "format('{:,}', unique_opens)",
-    "open_rate": "format('{:.1f}%', 100 * open_rate)",
-    "unique_clicks": "format('{:,}', unique_clicks)",
-    "click_rate": "format('{:.1f}%', 100 * click_rate)",
-    "bounces": "format('{:,}', bounces)",
-    "unsubscribes": "format('{:,}', unsubscribes)",
-    "revenue": "format('{:,.2f}', revenue::DOUBLE)",
-}
-"""What the cells of a column are to show."""
-NEWEST_FIRST = "ORDER BY sent_at DESC NULLS LAST, message_id DESC"
+from fake_listrak import Ask, Reply, html
+from tap_listrak.streams import BY_NAME, STREAMS
+from tap_listrak.sync import report
+from tests.support.accounts import later, list_ids, message_ids, now, small
+from tests.support.tap import MakeTap, Tap, catalog_of, keys_emitted
 
 
-class Report:
-    """A page, and the database that it was made of."""
-
-    def __init__(self, folder: Path) -> None:
-        path, page = write_page(folder)
-        self.text = page.read_text("utf-8")
-        self.page: Any = html.fromstring(self.text)
-        self.database = duckdb.connect(str(path), read_only=True)
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        return self.database.sql(query).fetchall()
-
-    @property
-    def data(self) -> Any:
-        """What the charts are drawn from."""
-        return json.loads(self.page.get_element_by_id("data").text)
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
-    report = Report(tmp_path_factory.mktemp("report"))
-    yield report
-    report.database.close()
-
-
-def test_the_table_shows_what_the_database_holds(report: Report) -> None:
-    headings = [each.get("data-column") for each in report.page.iter("th")]
-    assert headings == list(COLUMNS)
-    shown = [
-        [cell.text_content() for cell in row.iter("td")] for row in report.page.find(".//tbody")
-    ]
-    cells = ", ".join(f"coalesce({cell}, '\u2014')" for cell in COLUMNS.values())
-    assert shown == [
-        list(row) for row in report.ask(f"SELECT {cells} FROM listrak__campaigns {NEWEST_FIRST}")
-    ]
-    assert len(shown) == MESSAGES
-
-
-@pytest.mark.parametrize("column", COLUMNS)
-def test_a_column_sorts_as_the_database_sorts_it(column: str, report: Report) -> None:
-    place = list(COLUMNS).index(column)
-    orders = [int(row[place].get("data-order")) for row in report.page.find(".//tbody")]
-    sorted_by = f"lower({column})" if column in ("subject", "list_name") else column
-    ranks = report.ask(
-        f"SELECT dense_rank() OVER (ORDER BY {sorted_by}) FROM listrak__campaigns"
-        f" WHERE {column} IS NOT NULL {NEWEST_FIRST}"
+def test_progress_names_the_list_and_the_message_and_the_time_left(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    run = tap.selecting_all().run(clock=now)
+    assert run.code == 0
+    shape = re.compile(
+        r"INFO (?P<stream>\w+) of (list \d+|the account)"
+        r"(, message (?P<number>\d+) of (?P<count>\d+)"
+        r"( sent until (?P<until>\d{4}-\d\d-\d\d))?)? \(list (?P<list>\d) of 3\): "
+        r"[\d,]+ rows so far, [\d,]+ a second, about \d+ min left\.",
     )
-    assert [order for order in orders if order] == [rank for (rank,) in ranks]
+    found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
+    assert list(dict.fromkeys(match["list"] for match in found)) == ["1", "2", "3"]
+    assert {match["stream"] for match in found} == BY_NAME.keys() - {"lists"}
+    # The messages of one year, and then those of the half year to the run's start.
+    account = tap.service.account
+    sent = [str(row["SendDate"]) for row in account.messages(min(list_ids(account)))]
+    old = sum(date < "2026-01-01" for date in sent)
+    new = len(sent) - old
+    assert old > 1
+    assert new > 1
+    of_first = [match for match in found if match["number"] and match["list"] == "1"]
+    assert list(dict.fromkeys(match.group("number", "count", "until") for match in of_first)) == [
+        *((str(number), str(old), "2026-01-01") for number in range(1, old + 1)),
+        *((str(number), str(new), None) for number in range(1, new + 1)),
+    ]
 
 
-def test_the_totals_are_those_of_the_database(report: Report) -> None:
-    shown = {each.get("data-total"): each.text for each in report.page.iter("dd")}
-    ((messages, delivered, opens, clicks, left, revenue),) = report.ask(
-        "SELECT count(*), sum(delivered), sum(unique_opens), sum(unique_clicks),"
-        " sum(unsubscribes), sum(revenue) FROM listrak__campaigns"
+def test_progress_names_no_list_before_the_lists_have_come(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    first = next(line for line in tap.run().lines("INFO") if "rows so far" in line)
+    assert first == "INFO waiting for Listrak: 0 rows so far, 0 a second."
+
+
+def test_progress_counts_the_lists_that_a_resumed_run_has_left(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tap.run()
+    halfway = next(
+        state
+        for state in whole.states
+        if state["bookmarks"].get("message_opens", {}).get("offset", {}).get("ListIDs")
     )
-    assert shown == {
-        "messages": f"{messages}",
-        "delivered": f"{delivered:,}",
-        "unique_opens": f"{opens:,}",
-        "unique_clicks": f"{clicks:,}",
-        "unsubscribes": f"{left}",
-        "revenue": f"{revenue:,.2f}",
-    }
+    done = len(halfway["bookmarks"]["message_opens"]["offset"]["ListIDs"])
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
+    run = tap.run(state=halfway)
+    assert f"(list 1 of {3 - done})" in run.err
 
 
-def test_the_charts_are_drawn_from_what_the_database_holds(report: Report) -> None:
-    stages = "sends, delivered, unique_opens, unique_reads, unique_clicks"
-    newest = report.ask(f"SELECT {stages} FROM listrak__campaigns {NEWEST_FIRST} LIMIT 10")
-    assert [each["stages"] for each in report.data["campaigns"]] == [list(row) for row in newest]
+def test_the_table_at_the_end_has_rows_calls_retries_and_what_is_set_aside(tap: Tap) -> None:
+    failed: set[str] = set()
 
-    opens = "FROM listrak__campaign_recipients WHERE minutes_to_open"
-    by_hour = report.data["opensByHour"]
-    for hour, count in enumerate(by_hour):
-        ((held,),) = report.ask(
-            f"SELECT count(*) {opens} >= {hour * 60} AND minutes_to_open < {hour * 60 + 60}"
+    def once(ask: Ask) -> Reply | None:
+        first = ask.operation == "ReportRangeMessageContactOpen" and not failed
+        failed.update({ask.operation} if first else ())
+        return html(503) if first else None
+
+    tap.service.rules.append(once)
+    run = tap.selecting_all().run()
+    lines = [line.split() for line in run.lines("INFO") if "METRIC" not in line]
+    table = {words[1]: words[2:] for words in lines}
+    rows = keys_emitted(run)["message_opens"].total()
+    calls = [ask.operation for ask in tap.service.asked].count("ReportRangeMessageContactOpen")
+    assert table["message_opens"][:3] == [f"{rows:,}", f"{calls:,}", "1"]
+    assert table["message_opens"][4] == "0"
+    assert table["message_clicks"][2] == "0"
+    assert table.keys() >= BY_NAME.keys()
+
+
+def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
+    run = tap.run()
+    (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
+    assert "at 127.0.0.1: 9 streams, up to 20" in line
+    run = tap.selecting_all().run()
+    (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
+    assert f"at 127.0.0.1: {len(STREAMS)} streams, up to 20" in line
+
+
+def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) -> None:
+    tap = make_tap(small(), {"start_date": "2026-04-01", "recent_days": 30, "older_every_days": 7})
+    first = tap.run(clock=now)
+    assert "wait for their turn" not in first.err
+    tap.service.asked.clear()
+    second = tap.run(clock=later, state=first.states[-1])
+    operation = "ReportRangeMessageContactOpen"
+    asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == operation}
+    waiting = len(message_ids(tap.service.account)) - len(asked)
+    assert waiting
+    assert f"INFO {waiting} messages were not asked" in second.err
+    # Sends are asked as ever, and so are messages where nothing else is selected.
+    sends = tap.run(clock=later, state=first.states[-1], catalog=catalog_of("message_sends"))
+    assert "wait for their turn" not in sends.err
+
+
+def test_a_run_to_which_no_reply_comes_says_so(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.5)
+    monkeypatch.setattr(report, "SECONDS_OF_SILENCE", 0.3)
+    slow = "ReportRangeMessageContactOpen"
+    tap.service.rules.append(
+        lambda ask: (
+            Reply(ask.honest().body, delay=1.5)
+            if ask.operation == slow and ask.attempt == 1 and len(tap.service.asked) < 30
+            else None
         )
-        assert count == held
-    ((later,),) = report.ask(f"SELECT count(*) {opens} >= {len(by_hour) * 60}")
-    assert later
-    assert f"{later:,} came later" in report.page.text_content()
-
-    weeks = report.data["weeks"]
-    ((subscribed, left),) = report.ask(
-        "SELECT sum(subscribed), sum(unsubscribed) FROM listrak__days"
     )
-    assert (sum(weeks["subscribed"]), sum(weeks["unsubscribed"])) == (subscribed, left)
-    for each in weeks["lists"]:
-        assert len(each["subscribers"]) == len(weeks["weeks"])
-        assert each["subscribers"][-1] == 159
-    assert [each["name"] for each in weeks["lists"]] == list(LIST_NAMES)
-
-
-def test_the_page_loads_nothing(report: Report) -> None:
-    (policy,) = report.page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
-    assert policy == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-    assert not report.page.xpath("//@src | //@href | //@srcset | //link | //iframe | //object")
-    assert not re.search(r"@import|\burl\(|sourceMappingURL", report.text)
-
-
-def test_texts_of_the_account_are_texts(report: Report) -> None:
-    assert len(report.page.xpath("//script")) == 3
-    assert not report.page.xpath("//img | //b")
-    assert not re.search("@@[A-Z]", report.text.replace("@@ROWS@@ {0} %s", ""))
-    labels = {each["label"] for each in report.data["campaigns"]}
-    assert labels == {" ".join(subject.split()) for subject in SUBJECTS} | {"(no name)"}
+    run = tap.run()
+    assert run.code == 0
+    silent = [line for line in run.lines("INFO") if "no reply for" in line]
+    # A machine that has much else to do may be silent before, too.
+    assert any("(list 1 of 3)" in line for line in silent)
+    assert all(state != after for state, after in pairwise(run.states)), "STATE tells of news"

@@ -8,23 +8,29 @@ from typing import Any
 
 import pytest
 
-from tap_listrak.streams import BY_NAME, STREAMS
-from tests.support.runs import NO_OFFSET, scope
+from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS
+from tests.support.faults import part_of
+from tests.support.runs import (
+    BOOKMARKS,
+    MIRRORABLE,
+    NO_OFFSET,
+    NO_TURNS,
+    TAKES_TURNS,
+    bookmarks,
+    scope,
+)
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
-BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
-RANGED = {stream.operation for stream in STREAMS if "Page" in stream.arguments} - {
-    "ReportMessageContactSent"
-}
 
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
-    """A tap for an account of one list, two messages and twelve contacts, since May."""
+    """A tap that selects all of an account of one list and two messages, since May."""
     span = {"start": datetime(2026, 5, 1), "end": datetime(2026, 6, 30)}
+    shape = {"lists": 1, "messages": 2, "contacts": 12, "sends": 12, "conversations": 1}
     config = {"start_date": "2026-05-01", "concurrency": 1}
-    return make_tap(config=config, lists=1, messages=2, contacts=12, sends=12, **span)
+    return make_tap(config=config, **shape, **span).selecting_all()
 
 
 def now() -> datetime:
@@ -40,27 +46,31 @@ def final_bookmarks(run: Run) -> set[str]:
     """Where all bookmarks stand; the entries hold each of their keys, and nothing is owed."""
     entries = run.states[-1]["bookmarks"]
     assert entries.keys() == {stream.name for stream in STREAMS}
-    assert entries["lists"] == entries["messages"] == {"offset": NO_OFFSET}
-    for name, field in BOOKMARKS.items():
-        assert entries[name].keys() == {field, "covers", "offset", "set_aside"}
-        assert [*entries[name]["offset"].values()] == [*NO_OFFSET.values()]
-        assert entries[name]["set_aside"] == []
+    for name, entry in entries.items():
+        field = BOOKMARKS.get(name)
+        owns = {
+            "offset": NO_OFFSET[name],
+            **({field: entry.get(field), "covers": entry.get("covers")} if field else {}),
+            **({"set_aside": []} if name not in ("lists", "messages", "conversations") else {}),
+            **({"turns": NO_TURNS} if name in TAKES_TURNS else {}),
+            **({"version": None} if name in MIRRORABLE else {}),
+        }
+        assert entry == owns
     return {entries[name][field] for name, field in BOOKMARKS.items()}
 
 
 def starts_asked(tap: Tap) -> set[str]:
-    """Where the windows of events and contacts started, the earliest of each message or list."""
-    firsts: dict[tuple[str, str | None], str] = {}
+    """Where what is asked in pages started, the earliest of each message, list and the like."""
+    firsts: dict[tuple[str, str], str] = {}
     for ask in tap.service.asked:
-        if ask.operation in RANGED:
-            part = ask.operation, ask.arguments.get("MsgID")
-            start = ask.arguments["StartDate"]
+        if {"StartDate", "Page"} <= ask.arguments.keys():
+            part, start = (ask.operation, part_of(ask)), ask.arguments["StartDate"]
             firsts[part] = min(firsts.get(part, start), start)
     return set(firsts.values())
 
 
 def is_everything(tap: Tap, run: Run) -> bool:
-    return keys_emitted(run) == keys_held(tap.service.account)
+    return keys_emitted(run) == keys_held(tap.service.account, STREAMS)
 
 
 def test_no_state_starts_at_start_date_and_bookmarks_the_start_of_the_run(tap: Tap) -> None:
@@ -69,8 +79,11 @@ def test_no_state_starts_at_start_date_and_bookmarks_the_start_of_the_run(tap: T
     assert is_everything(tap, run)
     assert starts_asked(tap) == {"2026-05-01T00:00:00"}
     assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
-    for name in BOOKMARKS:
-        assert scope(run, name)["start_date"] == "2026-05-01T00:00:00Z"
+    (ListID,) = (int(str(each["ListID"])) for each in tap.service.account.lists())
+    since = {"start_date": "2026-05-01T00:00:00Z"}
+    for name in BOOKMARKS.keys() - {"complaints"}:
+        assert scope(run, name) == {**since, "ListIDs": [ListID], "include_test_messages": True}
+    assert scope(run, "complaints") == since
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\ufeff"])
@@ -158,9 +171,9 @@ def test_a_stream_that_the_state_lacks_starts_at_start_date(tap: Tap) -> None:
     del state["bookmarks"]["message_opens"]
     run = tap.run(clock=now, state=state)
     assert run.code == 0
-    opens = [each for each in tap.service.asked if each.operation.endswith("Open")]
+    opens = [each for each in tap.service.asked if each.operation.endswith("MessageContactOpen")]
     assert {each.arguments["StartDate"] for each in opens} == {"2026-05-01T00:00:00"}
-    clicks = [each for each in tap.service.asked if each.operation.endswith("Click")]
+    clicks = [each for each in tap.service.asked if each.operation.endswith("ContactClick")]
     assert {each.arguments["StartDate"] for each in clicks} == {"2026-06-19T00:00:00"}
 
 
@@ -206,11 +219,14 @@ def test_a_state_of_the_published_tap_carries_on_here(tap: Tap) -> None:
             "subscribed_contacts": {"AdditionDate": "2026-06-20T00:00:00.123456Z"},
         },
     }
+    tap.catalog = None
     run = tap.run(clock=now, state=state)
     assert run.code == 0
     assert run.lines("WARNING") == []
     assert starts_asked(tap) == {"2026-06-19T00:00:00"}
-    assert final_bookmarks(run) == {"2026-07-01T12:00:00Z"}
+    assert bookmarks(run) == {
+        stream.name: "2026-07-01T12:00:00Z" for stream in PUBLISHED if stream.replication_key
+    }
     assert "BounceDate" not in run.states[-1]["bookmarks"]["message_unsubs"]
 
 
@@ -221,7 +237,7 @@ def test_a_bounce_bookmark_of_its_own_wins_over_the_stray_one(tap: Tap) -> None:
     }
     run = tap.run(clock=now, state={"bookmarks": bookmarks})
     assert run.code == 0
-    bounces = [each for each in tap.service.asked if each.operation.endswith("Bounces")]
+    bounces = [each for each in tap.service.asked if each.operation.endswith("ContactBounces")]
     assert {each.arguments["StartDate"] for each in bounces} == {"2026-06-19T00:00:00"}
 
 
@@ -282,6 +298,16 @@ def opens(**entry: Any) -> dict[str, Any]:
     return {"bookmarks": {"message_opens": entry}}
 
 
+def turns(**changed: Any) -> dict[str, Any]:
+    moment = "2026-06-20T00:00:00Z"
+    sound = {"recent_days": 30, "older_every_days": 2, "recent": moment, "classes": [moment] * 2}
+    return opens(OpenDate=moment, turns={**sound, **changed})
+
+
+def entry_of(stream: str, **entry: Any) -> dict[str, Any]:
+    return {"bookmarks": {stream: entry}}
+
+
 def offset(**changed: Any) -> dict[str, Any]:
     return opens(offset={**OFFSET, **changed})
 
@@ -313,7 +339,7 @@ MALFORMED: list[tuple[Any, str]] = [
     (opens(OpenDate="2026-06-20T00:00:00Z", covers=3), "bookmarks.message_opens.covers"),
     (opens(offset=3), "bookmarks.message_opens.offset"),
     (opens(offset=["2026-06-20"]), "bookmarks.message_opens.offset"),
-    (opens(offset={"Page": 3}), "bookmarks.message_opens.offset.start_date"),
+    (opens(offset={"Page": 3}), "bookmarks.message_opens.offset.start"),
     (offset(start=None), "bookmarks.message_opens.offset.start"),
     (offset(end="soon"), "bookmarks.message_opens.offset.end"),
     (offset(end="2026-08-01T00:00:00Z"), "bookmarks.message_opens.offset.end"),
@@ -332,7 +358,8 @@ MALFORMED: list[tuple[Any, str]] = [
     (owed(stream="lists"), "set_aside"),
     (owed(MsgID=None), "set_aside needs a MsgID"),
     (owed(stream="subscribed_contacts"), "set_aside takes no MsgID"),
-    (owed(ListID=None), "set_aside.ListID"),
+    (owed(ListID=None), "set_aside needs a ListID"),
+    (owed(ListID="1"), "set_aside.ListID"),
     (owed(MsgID=True), "set_aside.MsgID"),
     (owed(start=None), "set_aside.start"),
     (owed(end=3), "set_aside.end"),
@@ -343,6 +370,31 @@ MALFORMED: list[tuple[Any, str]] = [
     (owed(absent_since=5), "set_aside.absent_since"),
     (opens(set_aside={"ListID": 1}), "bookmarks.message_opens.set_aside"),
     (opens(set_aside=[3]), "bookmarks.message_opens.set_aside"),
+    (owed(stream="conversations"), "set_aside"),
+    (owed(stream="conversation_opens"), "set_aside needs a ConversationID"),
+    (owed(stream="message_analytics", MsgID=None), "set_aside needs a MsgID"),
+    (owed(stream="complaints", MsgID=None), "set_aside takes no ListID"),
+    (turns(classes=None), "bookmarks.message_opens.turns.classes"),
+    (turns(classes={"0": "2026-06-20T00:00:00Z"}), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=["2026-06-20T00:00:00Z"]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=["2026-06-20T00:00:00Z"] * 3), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=["2026-06-20T00:00:00Z", "soon"]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=["2026-06-20T00:00:00Z", None]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=["2026-06-20T00:00:00Z", 3]), "bookmarks.message_opens.turns.classes"),
+    (turns(recent=None), "bookmarks.message_opens.turns.recent"),
+    (turns(recent="2026-08-01T00:00:00Z"), "bookmarks.message_opens.turns"),
+    (turns(recent_days=None), "bookmarks.message_opens.turns.classes"),
+    (turns(recent_days="30"), "bookmarks.message_opens.turns.recent_days"),
+    (turns(older_every_days=0), "bookmarks.message_opens.turns.classes"),
+    (turns(older_every_days=2.5), "bookmarks.message_opens.turns.older_every_days"),
+    (opens(OpenDate="2026-06-20T00:00:00Z", turns=[3]), "bookmarks.message_opens.turns"),
+    (entry_of("message_sends", offset={**OFFSET, "start": None}), "message_sends.offset.start"),
+    (entry_of("lists", version="1"), "bookmarks.lists.version"),
+    (entry_of("lists", offset={**OFFSET, "mirrored": 1}), "bookmarks.lists.offset.mirrored"),
+    (
+        entry_of("conversation_opens", offset={**OFFSET, "ListID": 1, "ConversationID": "2"}),
+        "bookmarks.conversation_opens.offset.ConversationID",
+    ),
 ]
 
 

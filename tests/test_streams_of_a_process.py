@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tap_listrak.streams import STREAMS
 from tests.support.tap import MakeTap, Tap, keys_held
 
 BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
@@ -28,13 +29,14 @@ def start(tap: Tap, *flags: str, unbuffered: str = "", **given: Any) -> subproce
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
     """A tap whose output is far more than a pipe holds."""
-    return make_tap(lists=1, messages=3, contacts=0, sends=3000, page_size=2000)
+    shape = {"lists": 1, "messages": 3, "contacts": 0, "sends": 3000, "page_size": 2000}
+    return make_tap(**shape).selecting_all()
 
 
 def assert_whole(tap: Tap, out: bytes) -> None:
     messages = [json.loads(line) for line in out.split(b"\n")[:-1]]
     records = [message for message in messages if message["type"] == "RECORD"]
-    held = keys_held(tap.service.account)
+    held = keys_held(tap.service.account, STREAMS)
     assert len(records) == sum(each.total() for each in held.values())
 
 

@@ -25,8 +25,10 @@ FEW_CLASSES = some.builds(TurnOptions, some.integers(1, 60), some.integers(2, 9)
 def ends(longest: timedelta) -> some.SearchStrategy[list[datetime]]:
     """When a first run and those after it began, from minutes to so long apart."""
     gaps = some.one_of(
-        some.timedeltas(timedelta(minutes=1), min(limit, longest))
-        for limit in (HOUR, DAY, 31 * DAY)
+        [
+            some.timedeltas(timedelta(minutes=1), min(limit, longest))
+            for limit in (HOUR, DAY, 31 * DAY)
+        ]
     )
 
     def add(beginning: datetime, gaps: list[timedelta]) -> list[datetime]:
