@@ -175,11 +175,13 @@ class DuckDBOfFiles(Database):
 
     def load(self) -> Path:
         """Load the files, under the schemas that the tap emitted; give the database."""
+        emitted, database = self.folder / "emitted.jsonl", self.folder / "listrak.duckdb"
+        if database.exists() and database.stat().st_mtime_ns > emitted.stat().st_mtime_ns:
+            return database
         selected = {"metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
-        emitted = (self.folder / "emitted.jsonl").read_text("utf-8").split("\n")[:-1]
-        messages = map(json.loads, emitted)
+        messages = map(json.loads, emitted.read_text("utf-8").split("\n")[:-1])
         schemas = [each | selected for each in messages if each["type"] == "SCHEMA"]
-        catalog, database = self.folder / "catalog.json", self.folder / "listrak.duckdb"
+        catalog = self.folder / "catalog.json"
         catalog.write_text(json.dumps({"streams": schemas}), "utf-8")
         script = str(EXAMPLES / "duckdb/load.py")
         subprocess.run([sys.executable, script, catalog, self.folder, database], check=True)
