@@ -170,7 +170,7 @@ def test_the_short_options_do_what_the_long_ones_do(tap: Tap, call: Call) -> Non
 
 
 def test_the_module_is_run_as_a_process(tap: Tap) -> None:
-    run = tap.process()
+    run = tap.selecting_all().process()
     assert run.code == 0
     assert all_emitted(run) == all_due(tap.service.account)
 
@@ -288,7 +288,7 @@ def points_of(run: Run, metric: str) -> list[Any]:
 
 
 def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
-    run = tap.run(clock=now)
+    run = tap.selecting_all().run(clock=now)
     assert len(points_of(run, "record_count") + points_of(run, "http_request_duration")) == sum(
         "METRIC" in line for line in run.err.splitlines()
     )
@@ -305,7 +305,7 @@ def test_every_call_has_its_timer_with_the_stream_and_the_status(tap: Tap) -> No
         return html(502) if first else None
 
     tap.service.rules.append(fail_once)
-    run = tap.run(clock=now)
+    run = tap.selecting_all().run(clock=now)
     points = points_of(run, "http_request_duration")
     assert all(point.metric_type == "timer" and point.value >= 0 for point in points)
     timed = Counter((point.tags["endpoint"], point.tags["status"]) for point in points)

@@ -13,11 +13,11 @@ import pytest
 from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
 from tests.support.accounts import now, small
-from tests.support.published import COLUMNS
+from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import assert_valid, exactly
 from tests.support.replies import EMAIL, NIL, body, rows_of
 from tests.support.runs import debts
-from tests.support.tap import MakeTap, Run, Tap
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 Answer = Callable[..., Run]
 
@@ -30,15 +30,16 @@ def emitted(run: Run, stream: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
-    """A tap for one list with one message, of which nothing happened yet."""
-    account = small(lists=1, messages=0, contacts=0)
+    """A tap for one list with one message and one conversation, of which nothing happened yet."""
+    nothing = dict.fromkeys(("contacts", "conversation_sends", "removals", "hygiene", "imports"), 0)
+    account = small(lists=1, messages=0, conversations=1, **nothing)
     account.add_message(int(str(account.lists()[0]["ListID"])), 42, datetime(2026, 6, 30))
     return make_tap(account, {"start_date": "2026-06-29"})
 
 
 @pytest.fixture
 def answer(tap: Tap) -> Answer:
-    """Run the tap against a service whose first page of a stream is this reply."""
+    """Sync a stream from a service whose first page of it is this reply."""
 
     def run(stream: str, *rows: str, reply: Reply | None = None) -> Run:
         given = reply or rows_of(stream, *rows)
@@ -48,7 +49,7 @@ def answer(tap: Tap) -> Answer:
             return given if mine and ask.arguments.get("Page", "1") == "1" else None
 
         tap.service.rules.append(answer_first_page)
-        return tap.run(clock=now)
+        return tap.run(clock=now, catalog=catalog_of(stream))
 
     return run
 
@@ -87,13 +88,17 @@ def test_elements_are_read_by_name_wherever_they_stand(answer: Answer) -> None:
 def test_absent_nil_and_empty_elements_are_null(element: str, answer: Answer) -> None:
     run = answer("message_clicks", f"{EMAIL}{element}")
     assert run.records("message_clicks") == [
-        {**dict.fromkeys(COLUMNS["message_clicks"]), "EmailAddress": "ana@example.com", "MsgID": 42}
+        {
+            **dict.fromkeys(ALL_COLUMNS["message_clicks"]),
+            "EmailAddress": "ana@example.com",
+            "MsgID": 42,
+        }
     ]
     assert_valid(run)
 
 
 def test_a_nil_element_of_any_type_is_null(answer: Answer) -> None:
-    nils = "".join(f"<{column} {NIL} />" for column in COLUMNS["messages"] if column != "MsgID")
+    nils = "".join(f"<{column} {NIL} />" for column in ALL_COLUMNS["messages"] if column != "MsgID")
     run = answer("messages", f"<MsgID>42</MsgID>{nils}")
     (record,) = run.records("messages")
     assert {column for column, value in record.items() if value is not None} == {"MsgID", "ListID"}
@@ -123,7 +128,7 @@ def test_a_field_that_the_schema_lacks_is_left_out_with_one_warning(
     assert "Browser" in browser
     assert "secret-browser" not in run.err
     opens = run.records("message_opens")
-    assert {frozenset(record) for record in opens} == {frozenset(COLUMNS["message_opens"])}
+    assert {frozenset(record) for record in opens} == {frozenset(ALL_COLUMNS["message_opens"])}
     assert "bo@example.com" in {record["EmailAddress"] for record in opens}
 
 
@@ -184,25 +189,23 @@ def test_vmta_is_an_object_or_null(
 @pytest.mark.parametrize(
     ("stream", "keyless"),
     [
-        ("lists", "<ListName>x</ListName>"),
-        ("messages", "<Subject>x</Subject>"),
-        ("message_sends", ""),
-        ("message_opens", "<OpenDate>x</OpenDate>"),
-        ("message_clicks", "<LinkUrl>x</LinkUrl>"),
-        ("message_bounces", f"<EmailAddress {NIL} />"),
-        ("message_unsubs", "<EmailAddress />"),
-        ("subscribed_contacts", EMAIL),
+        *((stream, "") for stream in ALL_COLUMNS),
+        ("message_bounces", f"<{{0}} {NIL} />"),
+        ("message_unsubs", "<{0} />"),
     ],
 )
 def test_rows_without_their_key_are_left_out_and_counted_in_one_warning(
-    stream: str, keyless: str, answer: Answer, tap: Tap
+    stream: str, keyless: str, answer: Answer
 ) -> None:
-    keyed = {
-        "lists": f"<ListID>{tap.service.account.lists()[0]['ListID']}</ListID>",
-        "messages": "<MsgID>42</MsgID>",
-        "subscribed_contacts": "<ContactID>c</ContactID>",
-    }
-    run = answer(stream, keyless, keyed.get(stream, EMAIL), keyless)
+    # An absent date of the key is filled, and the parent's key is known.
+    key = [
+        column
+        for column in ALL_KEYS[stream]
+        if column != BY_NAME[stream].supplied_key and ALL_COLUMNS[stream][column] != "date-time"
+    ]
+    *others, keyed = (f"<{column}>42</{column}>" for column in key)
+    without = "".join(others) + keyless.format(key[-1])
+    run = answer(stream, without, "".join(others) + keyed, without)
     assert run.code == 0
     assert len(run.records(stream)) == 1
     (warning,) = run.lines("WARNING")

@@ -407,7 +407,7 @@ def test_a_good_run_at_debug_shows_no_secret(
     tiny: Tap, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    done = run(tiny, *flags)
+    done = run(tiny.selecting_all(), *flags)
     assert done.code == 0
     assert "DEBUG" in done.err
     assert_hidden(done.out + done.err, PASSWORD)

@@ -24,6 +24,8 @@ import pytest
 
 from fake_listrak import Account, ListrakService
 from tap_listrak.cli import main
+from tap_listrak.config import Config
+from tap_listrak.listrak.soap import Contract
 from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tap_listrak.sync.workers import Workers
 from tests.support.published import ALL_KEYS
@@ -110,6 +112,7 @@ class Tap:
             # It freezes what it finds, once in its process. Here that would be the garbage of the
             # runs before, with their connections.
             patch("gc.freeze"),
+            patch("tap_listrak.listrak.client.Contract", _contract),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -150,6 +153,17 @@ class Tap:
         """The catalog that discovery prints."""
         catalog: dict[str, Any] = json.loads(self.run("--discover").out)
         return catalog
+
+
+_CONTRACTS: dict[tuple[object, ...], Contract] = {}
+
+
+def _contract(wsdl: bytes, operations: Iterable[str], config: Config) -> Contract:
+    """Give the contract of a WSDL; what was read before is not read again, as that takes long."""
+    key = (wsdl, tuple(operations), config.username, config.password)
+    if key not in _CONTRACTS:
+        _CONTRACTS[key] = Contract(wsdl, operations, config)
+    return _CONTRACTS[key]
 
 
 Process = subprocess.Popen[str]
