@@ -229,6 +229,9 @@ def main(
             type(exc).__name__,
         )
         return 1
+    finally:
+        # Nothing is left to write, and an ending interpreter has no handler for the alarm any more.
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
 
 

@@ -122,6 +122,32 @@ def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_all_the_same(
     assert_ended_well(end(process, signal.SIGTERM), 143)
 
 
+PATIENT = """
+import signal, sys
+from tap_listrak import cli
+cli.SECONDS_TO_END = 60.0
+code = cli.main(sys.argv[1:])
+print("alarm", signal.getitimer(signal.ITIMER_REAL), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_no_alarm_goes_off_once_a_run_has_ended(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap)
+    rule, hanging = from_the(20, HANGS)
+    tap.service.rules.append(rule)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PATIENT, *tap.arguments()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert hanging.wait(20)
+    run = end(process, signal.SIGTERM)
+    assert_ended_well(run, 143)
+    assert "alarm (0.0, 0.0)" in run.err
+
+
 @CONCURRENCIES
 @SIGNALS
 def test_a_signal_ends_the_run_while_a_retry_waits(

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from fake_listrak import Ask, Reply, fault, html, with_exception
-from tap_listrak.streams import BY_NAME
+from fake_listrak.contract import CONVERSATION_OPERATIONS, MESSAGE_OPERATIONS
+from fake_listrak.further import PASSALONGS
+from tap_listrak.streams import BY_NAME, PARENTS, STREAMS
+from tests.support.faults import part_of
+from tests.support.records import KINDS
 from tests.support.runs import (
     BOOKMARKS,
     CLICK,
@@ -33,7 +37,7 @@ from tests.support.runs import (
     tiny_tap,
     wire,
 )
-from tests.support.tap import MakeTap, Run, Tap, selecting
+from tests.support.tap import MakeTap, Run, Tap, catalog_of, selecting
 
 SENT = BY_NAME["message_sends"].operation
 REMOVAL = BY_NAME["message_unsubs"].operation
@@ -43,7 +47,7 @@ Which = Callable[[Ask], bool]
 
 def account_of_pages(make_tap: MakeTap, concurrency: int, **more: Any) -> Tap:
     """A tap for a small account whose messages all have three pages of opens and sends."""
-    counts = {stream.operation: 3 for stream in BY_NAME.values() if stream.is_by_message}
+    counts = dict.fromkeys((*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS), 3)
     return tiny_tap(make_tap, concurrency, counts={**counts, OPEN: 7, SENT: 7}, **more)
 
 
@@ -160,6 +164,59 @@ def test_a_message_that_fails_costs_only_itself_and_is_asked_for_first_until_it_
     assert asked_before_the_walk(asked) == []
     assert debts(fourth) == []
     assert fourth.code == 0
+
+
+@pytest.mark.parametrize("name", [each.name for each in STREAMS if each not in PARENTS])
+def test_a_part_of_any_stream_that_fails_is_asked_for_first_until_it_is_answered(
+    make_tap: MakeTap, name: str
+) -> None:
+    tap = account_of_pages(make_tap, 1, conversations=2)
+    tap.catalog = catalog_of(name)
+    kind, ListID = KINDS[name], ListIDs(tap)[0]
+    # Of the account there is no other part, so that nothing of the stream comes whole.
+    is_of_account = kind.asked_by == "account"
+    key, part = {
+        "account": (None, ""),
+        "list": (None, ListID),
+        "message": ("MsgID", MsgIDs(tap)[0]),
+        "conversation": ("ConversationID", tap.service.account.conversation_ids(ListID)[0]),
+    }["message" if "MsgIDs" in kind.arguments else kind.asked_by]
+
+    def which(ask: Ask) -> bool:
+        return ask.operation == kind.name and str(part) in part_of(ask).split(",")
+
+    whole = tap.run(clock=at(NOW))
+    refuse(tap, which)
+    first = tap.run(clock=at(NOW))
+    assert first.code == (1 if is_of_account else 0)
+    assert rows(first).keys() < rows(whole).keys()
+    (debt,) = debts(first)
+    id_key = "ConversationID" if kind.asked_by == "conversation" else "MsgID"
+    assert debt == {
+        "stream": name,
+        "ListID": None if is_of_account else ListID,
+        id_key: part if key else None,
+        "start": "2026-02-01T00:00:00Z",
+        "end": text(NOW),
+        "Page": None,
+        "Digest": None,
+        "failed_since": text(NOW),
+        "absent_since": None,
+    }
+
+    second, asked = asked_in(tap, clock=at(LATER), state=first.states[-1])
+    assert second.code == 0
+    assert len([ask for ask in asked if which(ask)]) == 1
+    # This run asks no message so old for its sends.
+    end = NOW if name == "message_sends" else LATER
+    assert debts(second) == [{**debt, "end": text(end)}]
+
+    answer_again(tap)
+    third, asked = asked_in(tap, clock=at(LATER), state=second.states[-1])
+    assert third.code == 0
+    assert which(asked[1])
+    assert debts(third) == []
+    assert rows(first, second, third).keys() == rows(whole).keys()
 
 
 @CONCURRENCIES
@@ -349,8 +406,9 @@ def test_five_in_a_row_of_several_streams_do_not_end_the_run(
 def test_more_than_a_hundred_set_aside_end_the_run_and_the_next_goes_on_behind_them(
     make_tap: MakeTap, concurrency: int
 ) -> None:
-    counts = dict.fromkeys((each.operation for each in BY_NAME.values() if each.is_by_message), 1)
+    counts = dict.fromkeys(MESSAGE_OPERATIONS, 1)
     tap = tiny_tap(make_tap, concurrency, lists=1, messages=206, contacts=1, counts=counts)
+    tap.catalog = None
     whole = tap.run(clock=at(NOW))
     refused = MsgIDs(tap)[::2]
     which = {str(MsgID) for MsgID in refused}
@@ -600,17 +658,23 @@ def test_a_run_cut_off_anywhere_loses_nothing_of_what_was_set_aside(
     ListID = ListIDs(tap)[0]
     refuse(tap, of_message(opens, since=2))
     refuse(tap, of_message(clicks, CLICK))
-    refuse(tap, lambda ask: ask.operation == CONTACTS and ask.arguments["ListID"] == str(ListID))
+    others = ("subscribed_contacts", "list_hygiene", "campaigns")
+    operations = {KINDS[name].name for name in others}
+    refuse(tap, lambda ask: ask.operation in operations and part_of(ask) == str(ListID))
+    analytics, reads = KINDS["message_analytics"].name, KINDS["conversation_reads"].name
+    refuse(tap, lambda ask: ask.operation == analytics and str(opens) in part_of(ask).split(","))
+    ConversationID = tap.service.account.conversation_ids(ListID)[0]
+    refuse(tap, lambda ask: ask.operation == reads and part_of(ask) == str(ConversationID))
     first = tap.run(clock=at(NOW))
-    assert len(debts(first)) == 3
+    assert len(debts(first)) == 7
     answer_again(tap)
-    for before in prefixes(first)[::8]:
+    for before in prefixes(first)[::16]:
         rest = tap.run(clock=at(LATER), state=before.states[-1])
         assert rest.code == 0
         assert missing(whole, before, rest) == set()
         assert debts(rest) == []
     second = tap.run(clock=at(LATER), state=first.states[-1])
-    for before in prefixes(second)[:8]:
+    for before in prefixes(second)[:16:2]:
         rest = tap.run(clock=at(LATER), state=before.states[-1])
         assert missing(whole, first, before, rest) == set()
         assert debts(rest) == []
