@@ -11,9 +11,10 @@ from typing import Any
 import ciso8601
 
 from fake_listrak import OPERATIONS, Account
-from fake_listrak.contract import MESSAGE_OPERATIONS
-from tests.support.published import COLUMNS
-from tests.support.records import Record, due, frozen
+from fake_listrak.contract import FURTHER_OPERATIONS, MESSAGE_OPERATIONS, Operation
+from tap_listrak.streams import STREAMS
+from tests.support.published import ALL_COLUMNS
+from tests.support.records import Record, all_rows, due, frozen
 
 START = "2025-01-01T00:00:00Z"
 
@@ -49,19 +50,36 @@ NUMBERS: dict[str, Any] = {
     "DeliverCount": "9007199254740993",
 }
 """Three that a float holds, and four that it would round."""
+RATES: dict[str, Any] = {
+    "OrderTotal": NUMBERS["OrderTotal"],
+    "AverageOrderValue": NUMBERS["ClickerPercent"],
+    "OpenRate": NUMBERS["OpenPercent"],
+    "ReadRate": NUMBERS["RemovePercent"],
+    "RemoveRate": NUMBERS["ReadPercent"],
+    "BounceRate": NUMBERS["ClickerPercent"],
+}
+"""The same, of a conversation."""
 
 EVERY_EVENT = {"keep_every_event": True, "typed_event_dates": True}
 """Options of the tap under which no two rows of an account have the same key."""
 TYPED: Columns = {
     table: {name: "date-time" if name.endswith("Date") else kind for name, kind in columns.items()}
-    for table, columns in COLUMNS.items()
+    for table, columns in ALL_COLUMNS.items()
 }
 """The columns that they make."""
+WHOLE = {stream.name for stream in STREAMS if not stream.replication_key} | {"message_links"}
+"""The tables that each run gives whole; links have a bookmark, but no dates."""
 
 _OPEN, _CLICK = "ReportRangeMessageContactOpen", "ReportRangeMessageContactClick"
 _BOUNCE, _SENT = "ReportRangeMessageContactBounces", "ReportMessageContactSent"
 _OLD_LIST, _NEW_LIST = 345_001, 1
 _OLD_MESSAGE, _NEW_MESSAGES = 100, (200, 201)
+_OLD_CONVERSATION, _NEW_CONVERSATIONS = 100, (200, 201)
+_DERIVED = {"message_deliveries", "message_analytics", "conversations", "conversation_deliveries"}
+_ROW_BY_ROW = [
+    OPERATIONS[name] for name in FURTHER_OPERATIONS if OPERATIONS[name].table not in _DERIVED
+]
+"""The further operations whose rows are added one by one; others follow what they are of."""
 LATE_READER = "late@example.com"
 
 
@@ -78,56 +96,76 @@ def hard_account() -> Account:
         account.add_message(_OLD_LIST, MsgID, moment, Subject=text, **NUMBERS)
         account.add_event(_CLICK, MsgID, email, moment, LinkDescription=text, LinkUrl=text)
         account.add_event(_BOUNCE, MsgID, email, moment, BounceReason=text, BounceDetail=text)
+        ConversationID = _OLD_CONVERSATION + number
+        names: dict[str, Any] = {"CampaignName": text, "ConversationName": text}
+        account.add_conversation(_OLD_LIST, ConversationID, moment, **names, **RATES)
+        parents = {"list": _OLD_LIST, "message": MsgID, "conversation": ConversationID}
+        for operation in _ROW_BY_ROW:
+            _add_row(account, operation, parents, moment, text, email)
     account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
     return account
 
 
 def grow(account: Account) -> None:
-    """Add, an hour ago, one of everything: a list with a message, more in an old list and message.
+    """Add, an hour ago, one of everything: a list with all that it has, and more in an old one.
 
-    LATE_READER opens the old message once more.
+    An old message and an old conversation gain a row of each kind, too, and LATE_READER opens the
+    old message once more.
     """
     moment = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
     account.add_list(_NEW_LIST, ListName="New")
-    for ListID, MsgID in zip((_OLD_LIST, _NEW_LIST), _NEW_MESSAGES, strict=True):
+    lists = (_OLD_LIST, _NEW_LIST)
+    for ListID, MsgID, ConversationID in zip(lists, _NEW_MESSAGES, _NEW_CONVERSATIONS, strict=True):
         account.add_message(ListID, MsgID, moment, Subject=TEXTS[0])
         account.add_contact(ListID, "new@example.com", moment)
+        account.add_conversation(ListID, ConversationID, moment, ConversationName=TEXTS[0])
     for MsgID in (_OLD_MESSAGE, *_NEW_MESSAGES):
-        for operation in MESSAGE_OPERATIONS:
+        for name in MESSAGE_OPERATIONS:
             # Sends have no date: who is added to an old message's would never be asked for.
-            if (operation, MsgID) != (_SENT, _OLD_MESSAGE):
-                account.add_event(operation, MsgID, "new@example.com", moment)
+            if (name, MsgID) != (_SENT, _OLD_MESSAGE):
+                account.add_event(name, MsgID, "new@example.com", moment)
+    for operation in _ROW_BY_ROW:
+        for ListID, MsgID, ConversationID in (
+            (_OLD_LIST, _OLD_MESSAGE, _OLD_CONVERSATION),
+            *zip(lists, _NEW_MESSAGES, _NEW_CONVERSATIONS, strict=True),
+        ):
+            parents = {"list": ListID, "message": MsgID, "conversation": ConversationID}
+            _add_row(account, operation, parents, moment, TEXTS[0], f"new{MsgID}@example.com")
     account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
+
+
+def _add_row(
+    account: Account,
+    operation: Operation,
+    parents: Mapping[str, int],
+    moment: datetime,
+    text: str,
+    email: str,
+) -> None:
+    """Add a row of an operation, with this text in every column of text but IDs and addresses."""
+    fields: dict[str, Any] = {
+        column: email if column.endswith("EmailAddress") else text
+        for column, kind in ALL_COLUMNS[operation.table].items()
+        if kind == "string" and not column.endswith("ContactID")
+    }
+    if operation.asked_by == "account":
+        fields |= {"ListID": str(parents["list"]), "MessageID": str(parents["message"])}
+    account.add_row(operation.name, parents.get(operation.asked_by), moment, **fields)
 
 
 def due_of(account: Account, columns: Columns, keeps: Keeps) -> Tables:
     """Give the rows that the tables are to hold."""
     tables: Tables = {table: Counter() for table in columns}
-
-    def add(table: str, record: Record) -> None:
-        if table in columns:
-            tables[table][comparable(record, columns[table], keeps)] += 1
-
-    for each in account.lists():
-        add("lists", due("lists", each))
-        ListID = int(str(each["ListID"]))
-        for contact in account.contacts(ListID):
-            add("subscribed_contacts", due("subscribed_contacts", contact, ListID))
-        for message in account.messages(ListID):
-            add("messages", due("messages", message, ListID))
-            MsgID = int(str(message["MsgID"]))
-            for operation in MESSAGE_OPERATIONS:
-                table = OPERATIONS[operation].table
-                for event in account.events(operation, MsgID):
-                    add(table, due(table, event, MsgID))
+    for table, parent, row in all_rows(account, columns):
+        tables[table][comparable(due(table, row, parent), columns[table], keeps)] += 1
     return tables
 
 
 def sent_in_two(first: Tables, second: Tables) -> Tables:
     """Give the rows that two syncs send, of what was due at the time of each."""
-    whole = {"lists", "messages"}  # Both send these, the second of all others what is new.
+    # Both send what is whole, the second of all others what is new.
     return {
-        table: first[table] + rows if table in whole else rows for table, rows in second.items()
+        table: first[table] + rows if table in WHOLE else rows for table, rows in second.items()
     }
 
 

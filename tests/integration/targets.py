@@ -104,11 +104,32 @@ class Database(Target):
         }
 
 
-class DuckDB(Database):
+class _DuckDB(Database):
+    """Tables in a file of DuckDB's."""
+
+    keeps: ClassVar = {"number": float}
+
+    @property
+    def database(self) -> Path:
+        """The file."""
+        return self.folder / "listrak.duckdb"
+
+    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
+        texts = [self.column(name) for name, kind in columns.items() if self.types[kind] == "JSON"]
+        for row in super().rows(table, columns):
+            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
+
+    def ask(self, query: str) -> Iterable[Stored]:
+        with duckdb.connect(str(self.database), read_only=True) as database:
+            found = database.sql(query)
+            rows = [dict(zip(found.columns, row)) for row in found.fetchall()]
+        return list(json.loads(json.dumps(rows, default=str)))
+
+
+class DuckDB(_DuckDB):
     """Makes a file. Names of columns are in lower case."""
 
     package = program = "target-duckdb"
-    keeps: ClassVar = {"number": float}
     types: ClassVar = {
         "integer": "HUGEINT",
         "number": "DOUBLE",
@@ -121,7 +142,7 @@ class DuckDB(Database):
 
     def config(self) -> dict[str, Any]:
         return {
-            "path": str(self.folder / "listrak.duckdb"),
+            "path": str(self.database),
             "default_target_schema": self.schema,
             "add_metadata_columns": True,
         }
@@ -129,49 +150,23 @@ class DuckDB(Database):
     def column(self, name: str) -> str:
         return name.lower()
 
-    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        texts = [self.column(name) for name, kind in columns.items() if self.types[kind] == "JSON"]
-        for row in super().rows(table, columns):
-            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
 
-    def ask(self, query: str) -> Iterable[Stored]:
-        # DuckDB's module is in the target's environment, and in this one there is none.
-        script = (
-            "import duckdb, json, sys\n"
-            "with duckdb.connect(sys.argv[1]) as database:\n"
-            "    found = database.sql(sys.argv[2])\n"
-            "    for row in found.fetchall():\n"
-            "        print(json.dumps(dict(zip(found.columns, row)), default=str))"
-        )
-        python = str(environment(self.package) / "python")
-        arguments = [python, "-c", script, self.config()["path"], query]
-        return _from_json(subprocess.check_output(arguments, encoding="ascii"))
-
-
-class DuckDBOfFiles(Database):
+class DuckDBOfFiles(_DuckDB):
     """Tables that examples/duckdb makes of the files of target-jsonl. Names of columns stay."""
 
     package = program = "target-jsonl"
-    keeps: ClassVar = {"number": float}
     types: ClassVar = {**DuckDB.types, "integer": "BIGINT"}
+
+    def __init__(self, folder: Path, postgres: Postgres, **options: Any) -> None:
+        super().__init__(folder, postgres, **options)
+        self.schema = "main"
 
     def config(self) -> dict[str, Any]:
         return {"destination_path": str(self.folder), "do_timestamp_file": False}
 
-    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        texts = [name for name, kind in columns.items() if self.types[kind] == "JSON"]
-        for row in self.ask(f"SELECT * FROM {table}"):
-            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
-
-    def column_types(self, table: str) -> dict[str, str]:
-        rows = self.ask(f"DESCRIBE {table}")
-        return {row["column_name"]: row["column_type"] for row in rows}
-
-    def ask(self, query: str) -> Iterable[Stored]:
-        with duckdb.connect(str(self.load()), read_only=True) as database:
-            found = database.sql(query)
-            rows = [dict(zip(found.columns, row)) for row in found.fetchall()]
-        return list(json.loads(json.dumps(rows, default=str)))
+    def tables(self, columns: Columns) -> Tables:
+        self.load()
+        return super().tables(columns)
 
     def load(self) -> Path:
         """Load the files, under the schemas that the tap emitted; give the database."""
@@ -184,8 +179,8 @@ class DuckDBOfFiles(Database):
         catalog = self.folder / "catalog.json"
         catalog.write_text(json.dumps({"streams": schemas}), "utf-8")
         script = str(EXAMPLES / "duckdb/load.py")
-        subprocess.run([sys.executable, script, catalog, self.folder, database], check=True)
-        return database
+        subprocess.run([sys.executable, script, catalog, self.folder, self.database], check=True)
+        return self.database
 
 
 class _Postgres(Database):
@@ -313,10 +308,17 @@ class Stitch(Target):
         return [str(environment(self.package) / self.program), "--dry-run", "--output-file", file]
 
     def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        for path in self.folder.glob("requests-*"):
+        for request in self.requests(table):
+            for message in request["messages"]:
+                if message["action"] == "upsert":
+                    yield message["data"]
+
+    def requests(self, table: str) -> Iterator[dict[str, Any]]:
+        """Give what would have been sent of a table, in order."""
+        for path in sorted(self.folder.glob("requests-*")):
             for request in _from_json(path.read_text("utf-8")):
                 if request["table_name"] == table:
-                    yield from (message["data"] for message in request["messages"])
+                    yield request
 
 
 DATABASES: tuple[type[Database], ...] = (

@@ -16,7 +16,7 @@ from tests.integration.postgres import Postgres
 from tests.integration.rows import START, Tables, due_of, grow, hard_account, sent_in_two
 from tests.integration.targets import Stitch
 from tests.support.accounts import serving
-from tests.support.published import COLUMNS
+from tests.support.published import ALL_COLUMNS
 from tests.support.tap import PASSWORD, USERNAME
 
 CONFIG = {
@@ -29,6 +29,9 @@ CONFIG = {
     "list_ids": "",
     "include_test_messages": "true",
     "activity_window_days": "",
+    "recent_days": "",
+    "older_every_days": "7",
+    "mirror": "",
     "keep_every_event": "false",
     "typed_event_dates": "false",
     "user_agent": "tap-listrak (Stitch)",
@@ -37,7 +40,7 @@ LEFT_OUT = {("message_reads",), ("messages", "Subject")}
 """A table and a column that the user did not choose."""
 CHOSEN = {
     table: {column: kind for column, kind in columns.items() if (table, column) not in LEFT_OUT}
-    for table, columns in COLUMNS.items()
+    for table, columns in ALL_COLUMNS.items()
     if (table,) not in LEFT_OUT
 }
 
