@@ -9,8 +9,8 @@ The state of the first night says that all was synced a day before, without the 
 them that night asks every message; it is not counted. Without them every night does, so that one
 stands for all.
 
-The account's MsgIDs are 3 apart: where `older_every_days` is a multiple of 3, a third of the
-classes holds all messages.
+The account's MsgIDs follow one another, so that all classes hold as many messages; with IDs that
+all share a factor with `older_every_days`, some nights would have more to ask than others.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         shape: dict[str, Any] = {
             "lists": LISTS,
             "messages": messages // LISTS,
+            "message_step": 1,
+            "conversations": 0,
             "contacts": 0,
             "sends": 300,
             "page_size": PAGE_SIZE,

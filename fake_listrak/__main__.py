@@ -50,6 +50,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--complaints", type=int, default=40, help="complaints of the account")
     add("--unknown-messages", choices=("refused", "missing"), default="refused",
         help="what analytics of a message get that cannot be seen")  # fmt: skip
+    add("--message-step", type=int, default=3, help="how far MsgIDs lie apart")
     add("--wsdl", choices=("full", "nine"), default="full", help="operations that there are")
     add("--page-size", type=int, default=100, help="rows on a page")
     add("--start", type=datetime.fromisoformat, default="2025-01-01", help="first date, UTC")
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             imports=options.imports,
             complaints=options.complaints,
             unknown_messages=options.unknown_messages,
+            message_step=options.message_step,
         )
     except (ValueError, KeyError) as error:
         parser.error(str(error))

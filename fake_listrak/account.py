@@ -69,6 +69,7 @@ class Account:
     complaints: complaints of the account, also about lists that the user cannot see.
     unknown_messages: what a call for analytics gets that names a message which the user cannot
         see: "refused" altogether, or "missing" from the reply.
+    message_step: how far MsgIDs lie apart; other than 3, they may be those of conversations, too.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Account:
         imports: int = 5,
         complaints: int = 8,
         unknown_messages: Literal["refused", "missing"] = "refused",
+        message_step: int = 3,
     ) -> None:
         counts = dict(counts or {})
         for operation in counts:
@@ -116,7 +118,7 @@ class Account:
         self._basis = Basis(
             mix(seed), instant(start), instant(end), self.zone, offsets, event_dates, contacts
         )
-        self._published = PublishedTables(self._basis, lists, messages, sends, counts)
+        self._published = PublishedTables(self._basis, lists, messages, sends, counts, message_step)
         named = Campaigns(self._published, campaigns)
         self._further = FurtherTables(
             self._published, named, removals, hygiene, imports, transactional, complaints, counts

@@ -61,11 +61,17 @@ class Message:
 class PublishedTables:
     """Lists, messages, their events and the subscribed contacts.
 
-    lists, messages, sends, counts: as in Account.
+    lists, messages, sends, counts, message_step: as in Account.
     """
 
     def __init__(
-        self, basis: Basis, lists: int, messages: int, sends: int, counts: Mapping[str, int]
+        self,
+        basis: Basis,
+        lists: int,
+        messages: int,
+        sends: int,
+        counts: Mapping[str, int],
+        message_step: int,
     ) -> None:
         self.basis = basis
         self.lists = IDs(lists, _FIRST_LIST, 17)
@@ -74,7 +80,7 @@ class PublishedTables:
         self.counts = counts
         self.added = AddedRows(basis)
         self.message = lru_cache(1024)(self._make_message)
-        self._messages = IDs(lists * messages, _FIRST_MESSAGE, 3)
+        self._messages = IDs(lists * messages, _FIRST_MESSAGE, message_step)
         self._hidden: set[int] = set()
         self._changed_lists: dict[int, dict[str, Field]] = {}
         self._changed_messages: dict[int, dict[str, Field]] = {}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from fake_listrak import Ask, Reply, fault
+from fake_listrak import Ask, ListrakService, Reply, fault
 from tap_listrak.streams import PUBLISHED, STREAMS, Stream
+from tests.support.accounts import now, small
 from tests.support.faults import FAULTS, NOW, START, part_of, tiny_account
 from tests.support.runs import debts, debts_of, is_finished
 from tests.support.tap import (
+    USERNAME,
     MakeTap,
     Run,
     Tap,
@@ -155,3 +158,13 @@ def test_an_empty_page_in_any_form_is_the_end(make_tap: MakeTap, empty: str) -> 
     done = run(tap, *STREAMS)
     assert done.code == 0
     assert keys_emitted(done) == keys_held(account, STREAMS)
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**31 - 2, 2**31 - 3])
+def test_a_password_that_is_a_number_is_sent_as_it_is(tmp_path: Path, number: int) -> None:
+    with ListrakService(small(), username=USERNAME, password=str(number)) as service:
+        tap = Tap(service, tmp_path, {"password": str(number), "start_date": "2026-04-01"})
+        run = tap.selecting_all().run(clock=now)
+        assert run.code == 0
+        assert {ask.password for ask in service.asked} == {str(number)}
+        assert keys_emitted(run) == keys_held(service.account, STREAMS)

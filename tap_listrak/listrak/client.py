@@ -104,7 +104,11 @@ class PageReader:
         return page.with_parents(tuple(ParentRow(each, self._line(each)) for each in records))
 
     def _line(self, record: Record) -> bytes:
-        return encode_lines([{column: getattr(record, column) for column in self._selected}])
+        if not self._selected:
+            return b""
+        line = encode_lines([{column: getattr(record, column) for column in self._selected}])
+        # A copy: what the encoder gives keeps its whole buffer, of which a line is a part.
+        return b"%b" % line
 
 
 def missing_operation(stream: Stream) -> ListrakError:

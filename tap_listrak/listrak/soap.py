@@ -22,8 +22,9 @@ from tap_listrak.listrak.response import looks_like_html
 # What zeep raises, besides its own exceptions, for XML that is no sound WSDL.
 _INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
 
-# Stands for the page in an envelope that zeep has built, of which so many are kept.
-_ANY_PAGE = 2**31 - 1
+# Stand for the arguments in which most calls differ, in envelopes that zeep has built, of which so
+# many are kept: to build one takes longer than to replace them.
+_PLACEHOLDERS = {"Page": 2**31 - 1, "MsgID": 2**31 - 2, "ConversationID": 2**31 - 3}
 _MAX_ENVELOPES = 64
 
 
@@ -81,19 +82,27 @@ class Contract:
     def build_request(
         self, operation: str, arguments: dict[str, Any]
     ) -> tuple[bytes, dict[str, str]]:
-        """Return the envelope and the HTTP headers of one call.
+        """Return the envelope and the HTTP headers of one call. Raises ListrakError.
 
-        The pages of one task differ in nothing but their number, so zeep builds one envelope for
-        all of them, in which the number is then replaced; it stands there once, since no other
-        argument has its value. Raises ListrakError.
+        zeep builds one envelope for all calls that differ only in what the placeholders stand for.
         """
-        page = arguments.get("Page")
-        others = {name: value for name, value in arguments.items() if name != "Page"}
+        varying = arguments.keys() & _PLACEHOLDERS.keys()
+        template = {
+            name: _PLACEHOLDERS[name] if name in varying else value
+            for name, value in arguments.items()
+        }
         with self._lock:
-            if page is None or _ANY_PAGE in others.values():
+            if not varying:
                 return self._build(operation, tuple(arguments.items()))
-            envelope, headers = self._envelope(operation, (*others.items(), ("Page", _ANY_PAGE)))
-        return envelope.replace(b">%d<" % _ANY_PAGE, b">%d<" % page), headers
+            envelope, headers = self._envelope(operation, tuple(template.items()))
+            counts = {name: envelope.count(b">%d<" % template[name]) for name in varying}
+            if 0 in counts.values():
+                raise make_error(Condition.CONTRACT, f"{operation} takes other arguments")
+            if set(counts.values()) != {1}:  # a password, say, is one of them
+                return self._build(operation, tuple(arguments.items()))
+        for name in varying:
+            envelope = envelope.replace(b">%d<" % template[name], b">%d<" % arguments[name])
+        return envelope, headers
 
     def _build(
         self, operation: str, arguments: tuple[tuple[str, Any], ...]
@@ -108,8 +117,6 @@ class Contract:
         except (zeep.exceptions.Error, TypeError, ValueError) as exc:
             raise make_error(Condition.CONTRACT, f"{operation} takes other arguments") from exc
         envelope = etree.tostring(message, xml_declaration=True, encoding="utf-8")
-        if values.get("Page") == _ANY_PAGE and b">%d<" % _ANY_PAGE not in envelope:
-            raise make_error(Condition.CONTRACT, f"{operation} takes no page number")
         return envelope, {
             "Content-Type": "text/xml; charset=utf-8",
             "SOAPAction": f'"{action}"',
