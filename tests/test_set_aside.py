@@ -668,13 +668,13 @@ def test_a_run_cut_off_anywhere_loses_nothing_of_what_was_set_aside(
     first = tap.run(clock=at(NOW))
     assert len(debts(first)) == 7
     answer_again(tap)
-    for before in prefixes(first)[::16]:
+    for before in prefixes(first)[::24]:
         rest = tap.run(clock=at(LATER), state=before.states[-1])
         assert rest.code == 0
         assert missing(whole, before, rest) == set()
         assert debts(rest) == []
     second = tap.run(clock=at(LATER), state=first.states[-1])
-    for before in prefixes(second)[:16:2]:
+    for before in prefixes(second)[:16:4]:
         rest = tap.run(clock=at(LATER), state=before.states[-1])
         assert missing(whole, first, before, rest) == set()
         assert debts(rest) == []
