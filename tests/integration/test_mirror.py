@@ -120,7 +120,7 @@ def make(
     with ExitStack() as stack:
 
         def make(kind: type[Target], **options: Any) -> Mirror:
-            target = kind(tmp_path_factory.mktemp(kind.__name__), postgres, **options)
+            target = kind(tmp_path_factory.mktemp(kind.package), postgres, **options)
             return stack.enter_context(mirroring(target, tap_bin))
 
         yield make
