@@ -42,7 +42,8 @@ class Target(ABC):
     def __init__(self, folder: Path, postgres: Postgres, **options: Any) -> None:
         self.folder = folder
         self.options = options
-        self.schema = folder.name.replace("-", "_")
+        # In lower case, as a database finds what is not quoted.
+        self.schema = folder.name.replace("-", "_").lower()
         self.postgres = postgres
 
     @abstractmethod
