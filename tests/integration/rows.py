@@ -56,7 +56,6 @@ RATES: dict[str, Any] = {
     "OpenRate": NUMBERS["OpenPercent"],
     "ReadRate": NUMBERS["RemovePercent"],
     "RemoveRate": NUMBERS["ReadPercent"],
-    "BounceRate": NUMBERS["ClickerPercent"],
 }
 """The same, of a conversation."""
 

@@ -97,12 +97,11 @@ class Database(Target):
 
     def column_types(self, table: str) -> dict[str, str]:
         """Give the types of a table's columns."""
-        rows = self.ask("SELECT * FROM information_schema.columns")
-        return {
-            row["column_name"]: row["data_type"]
-            for row in rows
-            if (row["table_schema"], row["table_name"]) == (self.schema, table)
-        }
+        rows = self.ask(
+            "SELECT column_name, data_type FROM information_schema.columns"
+            f" WHERE table_schema = '{self.schema}' AND table_name = '{table}'"
+        )
+        return {row["column_name"]: row["data_type"] for row in rows}
 
 
 class _DuckDB(Database):

@@ -73,8 +73,8 @@ def first_run(tap_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     program = str(tap_bin / "tap-listrak")
     with serving(account, tmp_path_factory.mktemp("tap"), start_date=START, **EVERY_EVENT) as tap:
-        tap.service.rules.append(has_no_second_page)
-        tap.service.latency = 0.1  # time for several STATEs, which come once a second
+        tap.selecting_all().service.rules.append(has_no_second_page)
+        tap.service.latency = 0.05  # time for several STATEs, which come once a second
         ended = subprocess.run(
             [program, *tap.arguments()], capture_output=True, encoding="utf-8", timeout=300
         )
