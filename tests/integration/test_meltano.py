@@ -19,7 +19,7 @@ from fake_listrak import OPERATIONS, Account, ListrakService
 from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak import __version__
 from tap_listrak.config import OPTIONS
-from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS
+from tap_listrak.streams import BY_NAME, PUBLISHED
 from tests.integration.environments import ROOT, environment
 from tests.integration.postgres import Postgres
 from tests.support.tap import keys_held
@@ -94,7 +94,7 @@ class Project:
                 tuple(row[column] for column in stream.key_properties)
                 for row in self.postgres.rows(f"SELECT * FROM listrak.{stream.name}")
             )
-            for stream in STREAMS
+            for stream in PUBLISHED
         }
 
     def grow(self) -> None:
@@ -229,12 +229,11 @@ def test_a_full_refresh_brings_everything_and_the_run_after_it_what_is_new(
     assert keys(project.records()) == new_since(before, project.account)
 
 
-def test_a_database_holds_every_table_after_two_runs(project: Project) -> None:
-    project.output_of("select", "tap-listrak", "*", "*")
+def test_a_database_holds_the_account_after_two_runs(project: Project) -> None:
     project.output_of("run", "tap-listrak", "target-postgres")
     project.grow()
     project.output_of("run", "tap-listrak", "target-postgres")
-    held = keys_held(project.account, STREAMS)
+    held = keys_held(project.account)
     assert project.rows() == {name: Counter(set(rows)) for name, rows in held.items()}
 
 

@@ -95,7 +95,7 @@ class Mirror:
 
 @contextmanager
 def mirroring(target: Target, tap_bin: Path) -> Iterator[Mirror]:
-    """Give a target that has the account by one whole run."""
+    """Give a target that is still empty, and a tap that mirrors three lists into it."""
     account = Account(
         lists=3,
         messages=4,
