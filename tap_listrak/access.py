@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operation
+from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operations
 from tap_listrak.listrak.errors import AuthenticationError, ListrakError, PermissionDeniedError
 from tap_listrak.streams import LISTS, PARENTS, Stream, with_parents
 from tap_listrak.sync.readers import COUNT_COLUMNS
@@ -40,7 +40,7 @@ def ask_each_stream(
     for stream in with_parents(streams):
         # The first call, for the lists, has tried to load the WSDL as often as a sync does.
         if stream is not LISTS and stream.operation not in client.load_operations():
-            yield Answer(stream, error=missing_operation(stream))
+            yield Answer(stream, error=missing_operations(stream))
             continue
         if stream.parent and stream.parent not in parents:
             yield Answer(stream)

@@ -37,8 +37,8 @@ how it is used:
   tap-listrak --config config.json --catalog catalog.json --state state.json | ...
 
   In the catalog, "selected": true in the metadata of a stream, at the breadcrumb [],
-  selects it. Without a catalog every stream is synced. The state comes from the
-  target, which prints one as soon as its rows are stored.
+  selects it. Without a catalog the nine published streams are synced. The state
+  comes from the target, which prints one as soon as its rows are stored.
 
 config:
   A key's variable, for --config ENV, is TAP_LISTRAK_ and the key in capitals, such as

@@ -996,3 +996,38 @@ def test_a_stopped_clock_and_many_runs_lose_nothing(make_tap: MakeTap) -> None:
         runs.append(tap.run(clock=at(NOW), state=runs[-1].states[-1]))
         assert runs[-1].states[-1] == runs[0].states[-1]
         assert runs[-1].lines("WARNING") == []
+
+
+@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.parametrize("stream", ["message_opens", "message_sends", "conversation_opens"])
+def test_what_a_run_stopped_within_is_asked_for_also_when_it_is_not_shown_any_more(
+    make_tap: MakeTap, stream: str
+) -> None:
+    tap = tiny_tap(make_tap, lists=1, counts={BY_NAME[stream].operation: 8})
+    tap.catalog = catalog_of(stream)
+    account, key = tap.service.account, BY_NAME[stream].parent_key
+    whole = tap.run(clock=at(NOW))
+    for cut_off in prefixes(whole):
+        offset = cut_off.states[-1]["bookmarks"].get(stream, {}).get("offset", {})
+        if not offset.get("Page"):
+            continue
+        hidden = offset[key]
+        if key == "MsgID":
+            date = next(
+                row["SendDate"]
+                for row in account.messages(offset["ListID"])
+                if int(str(row["MsgID"])) == hidden
+            )
+            account.hide_message(hidden)
+        else:
+            account.hide_conversation(hidden)
+        rest = tap.run(clock=at(NOW), state=cut_off.states[-1])
+        (debt,) = debts(rest)
+        assert debt[str(key)] == hidden
+        if key == "MsgID":
+            account.add_message(offset["ListID"], hidden, str(date))
+        else:
+            account.add_conversation(offset["ListID"], hidden, START)
+        last = tap.run(clock=at(NOW + timedelta(days=1)), state=rest.states[-1])
+        assert not debts(last)
+        assert rows(cut_off, rest, last).keys() == rows(whole).keys()

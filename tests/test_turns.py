@@ -10,9 +10,11 @@ import pytest
 
 from fake_listrak import Account, Ask, html
 from tap_listrak.streams import STREAMS
+from tap_listrak.sync.turns import TurnOptions
 from tests.support.accounts import list_ids, message_ids
 from tests.support.runs import OPEN, asked_in, at, debts, is_finished, prefixes, text, wire
-from tests.support.tap import MakeTap, Run, Tap, keys_emitted
+from tests.support.state_keeping import deep_merge
+from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 EVERY = 5
@@ -102,7 +104,7 @@ def test_a_later_run_asks_recent_messages_and_those_whose_turn_it_is(make_tap: M
         recent_seen |= recent
         old_seen |= due
         waiting = len(message_ids(tap.service.account) - recent - due)
-        assert any(line.startswith(f"INFO {waiting} messages were not asked") for line in
+        assert any(line.startswith(f"INFO {waiting} messages wait for their turn") for line in
                    run.lines("INFO"))  # fmt: skip
     assert old_seen == message_ids(tap.service.account)
     assert entry(run)["OpenDate"] == min(entry(run)["turns"]["classes"])
@@ -245,6 +247,7 @@ def test_what_is_set_aside_on_its_day_is_asked_first_on_the_next(make_tap: MakeT
 def test_a_message_without_a_date_is_asked_in_every_run(make_tap: MakeTap) -> None:
     tap = turns_tap(make_tap, start_date="0001-01-01", interval_days=3650)
     tap.service.account.add_message(list_ids(tap.service.account)[0], 42, "0001-01-01T00:00:00")
+    tap.catalog = catalog_of("message_opens")
     run = run_at(tap, NOW)
     for number in (1, 2, 3):
         run, asked = asked_in(tap, clock=at(day(number)), state=run.states[-1])
@@ -275,3 +278,20 @@ def test_the_age_for_the_activity_window_is_measured_from_the_classs_bookmark(
     _, asked = asked_in(tap, clock=at(day(20)), state=first.states[-1])
     assert asked_for_opens(asked) == sent_since(tap, day(-40)), "all are due, from the first run on"
     assert asked_for_opens(asked) < message_ids(tap.service.account)
+
+
+@pytest.mark.usefixtures("state_behind_every_page")
+def test_a_finished_state_of_a_version_without_turns_may_be_merged_over_an_unfinished_range(
+    make_tap: MakeTap,
+) -> None:
+    tap = turns_tap(make_tap, concurrency=1)
+    first = run_at(tap, NOW)
+    cut_off = prefixes(run_at(tap, day(1), first))[3].states[-1]
+    finished = run_at(tap, day(2), config={"recent_days": None}).states[-1]
+    for each in finished["bookmarks"].values():
+        each.pop("turns", None)
+        for key in (*TurnOptions._fields, "mirrored"):
+            each["offset"].pop(key, None)
+    run = tap.run(clock=at(day(3)), state=deep_merge(cut_off, finished))
+    assert run.code == 0, run.err
+    assert is_finished(run.states[-1])

@@ -13,7 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import backoff
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.errors import ListrakError, PermissionDeniedError
+from tap_listrak.listrak.errors import (
+    ListrakError,
+    MissingOperationError,
+    PermissionDeniedError,
+)
 from tap_listrak.listrak.faults import Condition, error_from_status, make_error
 from tap_listrak.listrak.records import Record, RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import digest_rows, parse_rows, remove_forbidden_references
@@ -111,9 +115,10 @@ class PageReader:
         return b"%b" % line
 
 
-def missing_operation(stream: Stream) -> ListrakError:
-    """Return the error of a stream whose operation the service's WSDL lacks."""
-    return make_error(Condition.NO_OPERATION, f"{stream.name} needs {stream.operation}")
+def missing_operations(*streams: Stream) -> ListrakError:
+    """Return the error of streams whose operations the service's WSDL lacks."""
+    needs = ", ".join(f"{stream.name} needs {stream.operation}" for stream in streams)
+    return make_error(Condition.NO_OPERATION, needs)
 
 
 class ListrakClient:
@@ -160,6 +165,8 @@ class ListrakClient:
                 self._observer.call_retried(stream)
                 self._sleep(wait)
             return self._try(request)
+        except MissingOperationError:
+            raise  # it is not of the call during which the WSDL was loaded
         except ListrakError as exc:
             raise exc.prefixed(f"{context}: ") from exc
 
@@ -208,8 +215,12 @@ class ListrakClient:
                     raise error
                 operations = [stream.operation for stream in PUBLISHED]
                 contract = Contract(reply.body, operations, self._config)
-                for stream in self._required:
-                    if stream.operation not in contract.operations:
-                        raise missing_operation(stream)
+                missing = [
+                    stream
+                    for stream in self._required
+                    if stream.operation not in contract.operations
+                ]
+                if missing:
+                    raise missing_operations(*missing)
                 self._contract = contract
             return self._contract

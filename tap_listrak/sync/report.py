@@ -160,8 +160,8 @@ class Report:
                 LOGGER.warning("%s: %d rows without their key are left out.", stream.name, count)
         if self._waiting:
             LOGGER.info(
-                "%s messages were not asked for what came of them: they wait for their turn in a "
-                "later run (older_every_days).",
+                "%s messages wait for their turn (older_every_days): in this run, not all streams "
+                "asked for what is new of them.",
                 f"{self._waiting:,}",
             )
         line = "%-23s %12s %8s %8s %9s %10s"

@@ -131,7 +131,7 @@ def read_entry(
     if key and entry and key not in entry and not offset:
         LOGGER.warning("In the state, %s holds no %s.", where, key)
     # Singer's libraries leave an empty object where there is no offset.
-    is_unfinished = bool(offset) and _holds_anything(offset)
+    is_unfinished = bool(offset) and _holds_anything(_without_options(offset))
     turns = _read_turns(entry.get("turns"), bookmark, f"{where}.turns")
     for instant in (turns.recent, *turns.classes) if turns else ():
         _check_not_ahead(instant, now, lookback, f"{where}.turns")
@@ -274,6 +274,14 @@ def _holds_anything(value: Any) -> bool:
     return value is not None
 
 
+def _without_options(offset: Any) -> Any:
+    """Leave out of an offset what a merge with a state of 1.1.0, which lacks it, does not clear."""
+    if not isinstance(offset, dict):
+        return offset
+    options = {*TurnOptions._fields, "mirrored"}
+    return {key: value for key, value in offset.items() if key not in options}
+
+
 def read_object(value: Any, where: str) -> dict[str, Any]:
     """Return a JSON object. Raises UsageError that names where there is none."""
     if not isinstance(value, dict):
@@ -323,7 +331,7 @@ def _check_not_ahead(instant: datetime, now: datetime, lookback: timedelta, wher
     if instant > now + lookback:
         raise UsageError(
             f"In the state, {where} lies in the future. Set it back to the last moment that was "
-            "synced, or check this machine's clock."
+            "synced (delete `turns`), or check this machine's clock."
         )
     if instant > now:
         LOGGER.warning("In the state, %s is ahead of this machine's clock.", where)

@@ -191,8 +191,12 @@ class Walk:
 
     def _waits(self, list_id: int, message: Parent) -> bool:
         """Tell whether a stream leaves a message for a later run, in its turn."""
-        pending = (each for each in self._pending(list_id) if each.stream.takes_turns)
-        return any(each.waits(list_id, message.id, message.send_date) for each in pending)
+        return any(
+            each.waits(list_id, message.id, message.send_date)
+            and not self._is_too_old(message.send_date, each.bookmark_of(list_id))
+            for each in self._pending(list_id)
+            if each.stream.takes_turns
+        )
 
     def _of_parents(
         self,
@@ -211,9 +215,37 @@ class Walk:
                 yield TaskFinished(fetched.task)
             elif progress.stream.supplied_key and progress.stream.parent is stream:
                 children.append(progress)
+        shown = {getattr(row.record, stream.key_properties[0]) for row in fetched.page.parents}
+        for progress in children:
+            yield from self._cut_off(progress, fetched.task, list_id, shown)
         for parent in parents:
             for progress in children:
                 yield from self._of_parent(progress, list_id, parent)
+
+    def _cut_off(
+        self, progress: StreamProgress, window: FetchTask, list_id: int, shown: set[int]
+    ) -> Iterator[Step]:
+        """Yield the rest of what the last run stopped within, where it is not shown any more."""
+        checkpoint = self._checkpoint(progress, list_id)
+        if checkpoint is None or checkpoint.parent_id is None or checkpoint.written is None:
+            return
+        date = checkpoint.date
+        if (
+            checkpoint.parent_id in shown
+            or not window.start <= (date or window.start) <= window.end
+        ):
+            return
+        start = self._start_of(progress, list_id, checkpoint.parent_id, date)
+        if start is not None:
+            yield FetchTask(
+                progress.stream,
+                list_id,
+                start,
+                progress.active_range.end,
+                parent_id=checkpoint.parent_id,
+                send_date=date,
+                resume_at=checkpoint.written,
+            )
 
     def _of_parent(self, progress: StreamProgress, list_id: int, parent: Parent) -> Iterator[Step]:
         """Yield the task that a stream owes of a parent, unless it was emitted before or waits."""
@@ -263,10 +295,14 @@ class Walk:
         start = self._start(progress, bookmark)
         if progress.stream.is_of_new_messages:
             return start if send_date is None or start <= send_date else None
+        return None if self._is_too_old(send_date, bookmark) else start
+
+    def _is_too_old(self, send_date: datetime | None, bookmark: datetime | None) -> bool:
+        """Tell whether `activity_window_days` leaves a message out that is asked from a bookmark."""
         days = self._config.activity_window_days
-        if days and bookmark and send_date and bookmark - send_date > timedelta(days=days):
-            return None
-        return start
+        if not (days and bookmark and send_date):
+            return False
+        return bookmark - send_date > timedelta(days=days)
 
     # Messages, many at once.
 
