@@ -300,9 +300,9 @@ class Walk:
     def _is_too_old(self, send_date: datetime | None, bookmark: datetime | None) -> bool:
         """Tell whether `activity_window_days` leaves a message out that is asked from a bookmark."""
         days = self._config.activity_window_days
-        if not (days and bookmark and send_date):
-            return False
-        return bookmark - send_date > timedelta(days=days)
+        if days and bookmark and send_date:
+            return bookmark - send_date > timedelta(days=days)
+        return False
 
     # Messages, many at once.
 
