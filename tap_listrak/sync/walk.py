@@ -298,7 +298,7 @@ class Walk:
         return None if self._is_too_old(send_date, bookmark) else start
 
     def _is_too_old(self, send_date: datetime | None, bookmark: datetime | None) -> bool:
-        """Tell whether `activity_window_days` leaves a message out that is asked from a bookmark."""
+        """Tell whether `activity_window_days` leaves out a message asked from a bookmark."""
         days = self._config.activity_window_days
         if days and bookmark and send_date:
             return bookmark - send_date > timedelta(days=days)
