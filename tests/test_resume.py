@@ -242,7 +242,7 @@ def test_the_state_of_100_000_messages_stays_small(
 @CONCURRENCIES
 @pytest.mark.parametrize(
     ("names", "step"),
-    [([each.name for each in PUBLISHED], 1), (list(BY_NAME), 3)],
+    [([each.name for each in PUBLISHED], 1), (list(BY_NAME), 7)],
     ids=["published", "all"],
 )
 @pytest.mark.usefixtures("state_behind_every_page")

@@ -13,7 +13,7 @@ import pytest
 from tests.support.histories import describe, play, play_many, summary
 from tests.support.turns import WRONG_TAPS, TurnsHistory, wrong
 
-COUNT = int(os.environ.get("TURNS", "24"))
+COUNT = int(os.environ.get("TURNS", "12"))
 FIRST = int(os.environ.get("TURNS_SEED", "1"))
 SHARES = 4
 
@@ -28,7 +28,7 @@ def test_older_messages_come_in_time_and_whole(share: int) -> None:
             failures.append(describe(told))
     print(summary(counts))
     assert not failures, "\n\n".join(failures)
-    if COUNT >= 24:
+    if COUNT >= 12:
         # What the oracle is to tell apart has happened.
         assert counts["runs in which messages may wait"] > counts["runs"] / 3
         assert counts["complete runs in which messages may wait"]

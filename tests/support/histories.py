@@ -269,7 +269,9 @@ class History:
         """Play it to its end. Raises Failed."""
         with contextlib.ExitStack() as stack:
             service = stack.enter_context(
-                ListrakService(self._account, username=USERNAME, password=PASSWORD, record=False)
+                ListrakService(
+                    self._account, username=USERNAME, password=PASSWORD, record=False, wsdl="nine"
+                )
             )
             service.rules.append(self._faults)
             self._tap = Tap(service, self._folder)
