@@ -26,6 +26,10 @@ DEMO_MODELS := examples/demo/out/models/$(MADE)
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
+# What plays many runs covers no line that the others leave out, and takes twice as long under coverage.
+LONG := $(addprefix tests/test_,$(addsuffix .py,resume set_aside fault_matrix histories histories_mutants \
+	turns_promise incremental rows_that_were_lost))
+
 .PHONY: help demo test histories mutants least compat models browser airflow bench lock clean
 .DELETE_ON_ERROR:
 
@@ -40,9 +44,10 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(CODE)
 	.venv/bin/coverage erase
-	.venv/bin/coverage run -m pytest -n 2
+	.venv/bin/coverage run -m pytest -n 2 $(addprefix --ignore=,$(LONG))
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report
+	.venv/bin/pytest -n 2 --dist worksteal $(LONG)
 
 least: $(LEAST) ## Run the tests with the least versions that setup.py allows
 	.venv-least/bin/pytest -n 2

@@ -67,7 +67,7 @@ def _task(
     parent = parents[stream.parent].record if stream.parent and stream.parent is not LISTS else None
     return FetchTask(
         stream,
-        parents[LISTS].record.ListID if LISTS in parents else None,
+        parents[LISTS].record.ListID if stream.parent else None,
         config.start_date if stream.is_paged else newest,
         end,
         parent_id=getattr(parent, stream.parent_key or "", None),

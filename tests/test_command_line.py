@@ -87,7 +87,7 @@ def test_about_in_markdown_tells_the_same(call: Call) -> None:
     assert (run.code, run.err) == (0, "")
     assert run.out.startswith("# tap-listrak\n")
     assert f"Version {__version__}" in run.out
-    assert re.findall(r"^- `(\w+)`$", run.out, re.MULTILINE) == CAPABILITIES
+    assert re.findall(r"^- `([\w-]+)`$", run.out, re.MULTILINE) == CAPABILITIES
     assert re.findall(r"^\| `(\w+)` \|.*\|$", run.out, re.MULTILINE) == list(OPTIONS)
 
 
