@@ -92,7 +92,7 @@ class Contract:
             for name, value in arguments.items()
         }
         with self._lock:
-            if not varying:
+            if not varying or any(each in _PLACEHOLDERS.values() for each in arguments.values()):
                 return self._build(operation, tuple(arguments.items()))
             envelope, headers = self._envelope(operation, tuple(template.items()))
             counts = {name: envelope.count(b">%d<" % template[name]) for name in varying}
