@@ -165,7 +165,9 @@ class Walk:
         return window.end < checkpoint.date
 
     def _messages(self, list_id: int) -> Steps:
-        batched = [each for each in self._pending(list_id) if each.stream.is_by_batch]
+        pending = self._pending(list_id)
+        batched = [each for each in pending if each.stream.is_by_batch]
+        in_turns = [each for each in pending if each.active_turns]
         owed, seen = self._owed(MESSAGES, list_id), set[int]()
         last: frozenset[int] = frozenset()
         first_start = None
@@ -175,27 +177,26 @@ class Walk:
             messages = _in_order(fetched, last)
             last = frozenset(row.record.MsgID for row in fetched.page.parents)
             seen |= last if batched else last & owed
-            asked = [message for message in messages if not self._waits(list_id, message)]
+            asked = [each for each in messages if not self._waits(in_turns, list_id, each)]
             msg_ids = tuple(message.id for message in asked)
             yield WindowStarted(window, msg_ids, len(messages) - len(asked))
-            pending = [
+            owing = [
                 progress
-                for progress in self._pending(list_id)
+                for progress in pending
                 if progress.stream is not MESSAGES or not self._is_done(window, progress)
             ]
-            yield from self._of_parents(fetched, list_id, messages, pending)
+            yield from self._of_parents(fetched, list_id, messages, owing)
         for progress in batched:
             yield from self._batches(progress, list_id, seen)
         is_whole = first_start == self._config.start_date
         yield from self._owed_and_unseen(MESSAGES, list_id, owed, owed & seen, is_whole=is_whole)
 
-    def _waits(self, list_id: int, message: Parent) -> bool:
-        """Tell whether a stream leaves a message for a later run, in its turn."""
+    def _waits(self, in_turns: list[StreamProgress], list_id: int, message: Parent) -> bool:
+        """Tell whether one of these streams leaves a message for a later run, in its turn."""
         return any(
             each.waits(list_id, message.id, message.send_date)
             and not self._is_too_old(message.send_date, each.bookmark_of(list_id))
-            for each in self._pending(list_id)
-            if each.stream.takes_turns
+            for each in in_turns
         )
 
     def _of_parents(
