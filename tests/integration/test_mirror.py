@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,11 @@ class Mirror:
         return self.tap.service.account
 
     def sync(self, state: Any = None) -> Piped:
-        """Run the tap into the target."""
+        """Run the tap into the target, in a second of its own.
+
+        Versions are whole seconds, and a run asks a mirrored stream only for a version that is new.
+        """
+        time.sleep(1 - time.time() % 1)
         return self._pipe([self.program, *self.tap.arguments(state=state)])
 
     def sync_cut_off(self, state: Any) -> Piped:
