@@ -71,7 +71,7 @@ def assert_ended_well(run: Run, code: int, *, began: bool = True) -> None:
 def assert_goes_on(tap: Tap, ended: Run) -> None:
     """The last STATE claims what was emitted before it and nothing else."""
     tap.service.rules.clear()
-    rest = tap.run(state=ended.states[-1])
+    rest = tap.run(state=ended.state)
     assert rest.code == 0
     assert rows(ended, rest).keys() == rows(tap.run()).keys()
 
@@ -207,7 +207,7 @@ def test_a_signal_ends_the_run_while_its_first_calls_hang(
     assert hanging.wait(20)
     run = end(process, number)
     assert_ended_well(run, code)
-    opens = run.states[-1]["bookmarks"]["message_opens"]
+    opens = run.state["bookmarks"]["message_opens"]
     assert opens["OpenDate"] == "2026-06-01T00:00:00Z"
 
 

@@ -205,7 +205,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
     everything = keys_emitted(tap.run(clock=now, config={"activity_window_days": None}))
     assert keys_emitted(first) == everything, "a first run knows no bookmark"
     tap.service.asked.clear()
-    run = tap.run(clock=later, state=first.states[-1])
+    run = tap.run(clock=later, state=first.state)
     since = (NOW - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S")
     young = message_ids(tap.service.account, since=since)
     assert young < message_ids(tap.service.account)
@@ -217,7 +217,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
                 for ask in tap.service.asked
                 if ask.operation == stream.operation
             }
-    assert run.states[-1]["bookmarks"]["message_opens"]["OpenDate"] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
+    assert run.state["bookmarks"]["message_opens"]["OpenDate"] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
     assert len(run.records("messages")) == len(message_ids(tap.service.account))
 
 
@@ -226,7 +226,7 @@ def test_a_list_that_the_bookmark_does_not_speak_for_comes_whole(make_tap: MakeT
     ListIDs = [int(str(row["ListID"])) for row in account.lists()]
     tap = make_tap(account, {"start_date": "2026-04-01", "activity_window_days": 30})
     first = tap.run(clock=now, config={"list_ids": ListIDs[:1]})
-    run = tap.run(clock=later, state=first.states[-1])
+    run = tap.run(clock=later, state=first.state)
     of_second = {int(str(row["MsgID"])) for row in account.messages(ListIDs[1])}
     due = sum(len(account.events(BY_NAME["message_opens"].operation, each)) for each in of_second)
     assert len([row for row in run.records("message_opens") if row["MsgID"] in of_second]) == due

@@ -267,7 +267,7 @@ def test_a_fault_loses_no_row(cell: Cell, bench: Bench) -> None:
     assert run.code == (error.exit_code if outcome == "stopped" else 0), run.err
     assert len(run.lines("CRITICAL")) == (outcome == "stopped")
     assert len([line for line in run.lines("WARNING") if "Set aside" in line]) == len(owed)
-    state = run.states[-1] if run.states else None
+    state = run.state if run.states else None
     found = debts_of(state) if state else []
     assert {debt["stream"] for debt in found} <= {cell.stream.name}
     assert len(found) == len(owed)
@@ -276,7 +276,7 @@ def test_a_fault_loses_no_row(cell: Cell, bench: Bench) -> None:
     assert all((debt["Digest"] is None) == (debt["Page"] is None) for debt in found)
     if outcome == "healed" or owed:
         # All that is not owed has come, and the place stands behind it.
-        assert is_finished(run.states[-1])
+        assert is_finished(run.state)
         assert set(bookmarks(run).values()) <= {"2026-07-01T00:00:00Z"}
         assert_all_has_come_but_what_is_owed(bench.expected(cell), run, cell, owed)
     else:
@@ -288,6 +288,6 @@ def test_a_fault_loses_no_row(cell: Cell, bench: Bench) -> None:
         assert healed.code == 0, healed.err
         assert not bench.expected(cell) - rows(run, healed)
         assert debts(healed) == []
-        assert is_finished(healed.states[-1])
+        assert is_finished(healed.state)
     bench.counts[outcome] += 1
     bench.counts["lost"] -= 1

@@ -262,7 +262,7 @@ def test_the_order_of_a_run_is_the_same_each_time(make_tap: MakeTap) -> None:
 
 def test_the_last_message_is_a_state_without_offsets(small_run: Run) -> None:
     assert small_run.messages[-1]["type"] == "STATE"
-    entries = small_run.states[-1]["bookmarks"]
+    entries = small_run.state["bookmarks"]
     assert len(entries) == len(STREAMS)
     for entry in entries.values():
         assert entry["offset"]

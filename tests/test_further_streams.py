@@ -214,7 +214,7 @@ def test_analytics_that_are_refused_are_halved_down_to_the_message_that_is_set_a
 
     # The next run asks for it first, once, and for the others at once.
     refuse_analytics(analytics, odd, html(404))
-    second, asked = asked_in(analytics, clock=later, state=first.states[-1])
+    second, asked = asked_in(analytics, clock=later, state=first.state)
     assert second.code == 0
     assert [ask.operation for ask in asked][1] == ANALYTICS
     assert [len(batch) for batch in batches(asked)] == [1, 6]
@@ -223,7 +223,7 @@ def test_analytics_that_are_refused_are_halved_down_to_the_message_that_is_set_a
     assert owed_still == {**owed, "end": f"{LATER:%Y-%m-%dT%H:%M:%S}Z"}
 
     analytics.service.rules.clear()
-    third = analytics.run(clock=later, state=second.states[-1])
+    third = analytics.run(clock=later, state=second.state)
     assert third.code == 0
     assert debts(third) == []
     assert missing(analytics, third).total() == 0
@@ -257,9 +257,9 @@ def test_analytics_of_which_none_comes_end_the_run(analytics: Tap) -> None:
     assert run.code == 3
     assert len(run.lines("CRITICAL")) == 1
     # Five in a row are enough.
-    assert len(debts_of(run.states[-1])) == 5
+    assert len(debts_of(run.state)) == 5
     analytics.service.rules.clear()
-    rest = analytics.run(clock=later, state=run.states[-1])
+    rest = analytics.run(clock=later, state=run.state)
     assert rest.code == 0
     assert missing(analytics, run, rest).total() == 0
     assert debts(rest) == []
@@ -289,9 +289,7 @@ def test_complaints_are_not_filtered_by_list_ids(make_tap: MakeTap) -> None:
     assert [record["ListID"] for record in run.records("lists")] == [one]
     assert other in {record["ListID"] for record in run.records("complaints")}
     assert all_emitted(run)["complaints"] == all_due(account)["complaints"]
-    assert run.states[-1]["bookmarks"]["complaints"]["covers"] == {
-        "start_date": "2026-04-01T00:00:00Z"
-    }
+    assert run.state["bookmarks"]["complaints"]["covers"] == {"start_date": "2026-04-01T00:00:00Z"}
 
 
 def test_complaints_that_fail_are_owed_by_the_account(make_tap: MakeTap) -> None:
@@ -305,7 +303,7 @@ def test_complaints_that_fail_are_owed_by_the_account(make_tap: MakeTap) -> None
     assert owed["ListID"] is None
     assert (owed["start"], owed["end"]) == ("2026-05-01T00:00:00Z", "2026-07-01T12:00:00Z")
     tap.service.rules.clear()
-    second, asked = asked_in(tap, clock=later, state=first.states[-1])
+    second, asked = asked_in(tap, clock=later, state=first.state)
     assert second.code == 0
     assert asked[1].arguments["StartDate"] == WINDOWS[1][0]
     assert debts(second) == []
@@ -343,10 +341,10 @@ def test_conversations_that_cannot_be_listed_end_the_run(make_tap: MakeTap) -> N
     (critical,) = run.lines("CRITICAL")
     assert "conversations" in critical
     assert run.messages[-1]["type"] == "STATE"
-    assert debts_of(run.states[-1]) == []
-    assert run.states[-1]["bookmarks"]["conversation_opens"]["offset"]["ListIDs"] == [one]
+    assert debts_of(run.state) == []
+    assert run.state["bookmarks"]["conversation_opens"]["offset"]["ListIDs"] == [one]
     tap.service.rules.clear()
-    rest = tap.run(clock=now, state=run.states[-1])
+    rest = tap.run(clock=now, state=run.state)
     assert rest.code == 0
     assert missing(tap, run, rest).total() == 0
 
@@ -369,7 +367,7 @@ def test_a_conversation_of_which_a_stream_fails_is_set_aside_for_that_stream(
     assert (owed["stream"], owed["ConversationID"]) == ("conversation_opens", odd)
     assert "MsgID" not in owed
 
-    second, asked = asked_in(tap, clock=later, state=first.states[-1])
+    second, asked = asked_in(tap, clock=later, state=first.state)
     assert second.code == 0
     tries = [ask for ask in asked if ask.arguments.get("ConversationID") == str(odd)]
     assert asked[1] is tries[0]
@@ -377,7 +375,7 @@ def test_a_conversation_of_which_a_stream_fails_is_set_aside_for_that_stream(
     assert debts(second) == [{**owed, "end": f"{LATER:%Y-%m-%dT%H:%M:%S}Z"}]
 
     tap.service.rules.clear()
-    third = tap.run(clock=later, state=second.states[-1])
+    third = tap.run(clock=later, state=second.state)
     assert third.code == 0
     assert debts(third) == []
     assert missing(tap, first, second, third).total() == 0
@@ -393,10 +391,10 @@ def test_a_conversation_set_aside_that_vanished_is_given_up_after_thirty_days(
     run = tap.run(clock=now)
     account.hide_conversation(odd)
     for days in (1, 30):
-        run = tap.run(clock=lambda: LATER + timedelta(days=days), state=run.states[-1])  # noqa: B023 - called within the loop
+        run = tap.run(clock=lambda: LATER + timedelta(days=days), state=run.state)  # noqa: B023 - called within the loop
         assert [owed["ConversationID"] for owed in debts(run)] == [odd]
         assert "given up" not in run.err
-    run = tap.run(clock=lambda: LATER + timedelta(days=31), state=run.states[-1])
+    run = tap.run(clock=lambda: LATER + timedelta(days=31), state=run.state)
     assert run.code == 0
     assert debts(run) == []
     (told,) = [line for line in run.lines("WARNING") if "given up" in line]
@@ -438,7 +436,7 @@ def test_deliveries_are_asked_for_whole_in_windows_of_interval_days(make_tap: Ma
     account = small(lists=1)
     tap = tap_for(make_tap, "message_deliveries", account=account, interval_days=60)
     first = tap.run(clock=now)
-    second, asked = asked_in(tap, clock=later, state=first.states[-1])
+    second, asked = asked_in(tap, clock=later, state=first.state)
     assert second.code == 0
     assert [
         (ask.arguments["StartDate"], ask.arguments["EndDate"])
@@ -470,20 +468,20 @@ def test_a_second_run_asks_from_the_bookmark_less_the_lookback(
     tap = tap_for(make_tap, stream, lookback_days=2)
     key = str(BY_NAME[stream].replication_key)
     first = tap.run(clock=now)
-    assert first.states[-1]["bookmarks"][stream][key] == "2026-07-01T12:00:00Z"
-    second, asked = asked_in(tap, clock=later, state=first.states[-1])
+    assert first.state["bookmarks"][stream][key] == "2026-07-01T12:00:00Z"
+    second, asked = asked_in(tap, clock=later, state=first.state)
     assert second.code == 0
     assert {
         ask.arguments["StartDate"] for ask in asked if ask.operation == BY_NAME[stream].operation
     } == {"2026-06-29T12:00:00"}
-    assert second.states[-1]["bookmarks"][stream][key] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
+    assert second.state["bookmarks"][stream][key] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
 
 
 def test_the_links_of_messages_are_totals_that_each_run_brings_whole(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_links")
     first = tap.run(clock=now)
-    assert first.states[-1]["bookmarks"]["message_links"]["AskedUntil"] == "2026-07-01T12:00:00Z"
-    second = tap.run(clock=later, state=first.states[-1])
+    assert first.state["bookmarks"]["message_links"]["AskedUntil"] == "2026-07-01T12:00:00Z"
+    second = tap.run(clock=later, state=first.state)
     assert missing(tap, first).total() == missing(tap, second).total() == 0
 
 

@@ -68,7 +68,7 @@ def sends_asked_of(tap: Tap) -> set[int]:
 def run_again(tap: Tap, first: Run, **config: Any) -> Run:
     """Run with the last STATE of a run before, three days later."""
     tap.service.asked.clear()
-    return tap.run(clock=later, state=first.states[-1], config=config)
+    return tap.run(clock=later, state=first.state, config=config)
 
 
 def all_at(moment: str) -> dict[str, str]:
@@ -218,7 +218,7 @@ def test_the_lookback_never_reaches_before_start_date(tap: Tap, first: Run) -> N
 def test_a_third_run_goes_on_from_the_second(tap: Tap, first: Run) -> None:
     second = run_again(tap, first)
     tap.service.asked.clear()
-    tap.run(clock=lambda: LATER + timedelta(days=1), state=second.states[-1])
+    tap.run(clock=lambda: LATER + timedelta(days=1), state=second.state)
     assert starts(tap) == dict.fromkeys(RANGED.values(), "2026-07-03T16:05:06")
 
 

@@ -82,7 +82,7 @@ def activated(*runs: Run) -> list[tuple[str, int]]:
 
 def all_versions(run: Run) -> dict[str, Any]:
     """The version that each mirrored stream holds in the last STATE."""
-    return {name: run.states[-1]["bookmarks"][name]["version"] for name in MIRRORED}
+    return {name: run.state["bookmarks"][name]["version"] for name in MIRRORED}
 
 
 def fail_contacts(tap: Tap, list_id: int) -> None:
@@ -147,7 +147,7 @@ def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     account.hide_contact(stays, first_contact(account, stays))
     account.hide_message(int(str(account.messages(stays)[0]["MsgID"])))
     account.hide_list(goes)
-    second = tap.run(clock=later, state=first.states[-1])
+    second = tap.run(clock=later, state=first.state)
     assert second.code == 0
     target.take(second).assert_holds(account)
 
@@ -159,10 +159,10 @@ def test_a_run_that_goes_on_from_any_state_keeps_the_version_and_loses_nothing(
     tap = mirror(make_tap, small(contacts=4, messages=2), concurrency=1)
     whole = tap.run(clock=now)
     for cut_off in prefixes(whole):
-        rest = tap.run(clock=later, state=cut_off.states[-1])
+        rest = tap.run(clock=later, state=cut_off.state)
         assert rest.code == 0
         target = VersionedTarget().take(cut_off, rest)
-        if not is_finished(cut_off.states[-1]):
+        if not is_finished(cut_off.state):
             assert set(activated(rest)) == {(stream, VERSION) for stream in MIRRORED}
         target.assert_holds(tap.service.account)
 
@@ -175,7 +175,7 @@ def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next
     lines = whole.out.split("\n")
     at_activation = next(i for i, line in enumerate(lines) if '"ACTIVATE_VERSION"' in line)
     killed = Run(1, "\n".join([*lines[:at_activation], ""]), "")
-    rest = tap.run(clock=later, state=killed.states[-1])
+    rest = tap.run(clock=later, state=killed.state)
     assert activated(rest) == [(stream, VERSION) for stream in MIRRORED]
     VersionedTarget().take(killed, rest).assert_holds(tap.service.account)
 
@@ -187,7 +187,7 @@ def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     failing, other = list_ids(tap.service.account)
     tap.service.account.hide_contact(other, first_contact(tap.service.account, other))
     fail_contacts(tap, failing)
-    second = tap.run(clock=later, state=first.states[-1])
+    second = tap.run(clock=later, state=first.state)
     assert second.code == 0
     assert [stream for stream, _ in activated(second)] == ["lists", "messages"]
     assert any("subscribed_contacts: a part of it is set aside" in line for line in
@@ -196,7 +196,7 @@ def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     held = set(target.take(second).rows["subscribed_contacts"])
     assert held > shown(tap.service.account)["subscribed_contacts"]
     tap.service.rules.clear()
-    third = tap.run(clock=at(LATER + timedelta(days=1)), state=second.states[-1])
+    third = tap.run(clock=at(LATER + timedelta(days=1)), state=second.state)
     assert not debts(third)
     target.take(third).assert_holds(tap.service.account)
 
@@ -208,7 +208,7 @@ def test_what_is_owed_of_a_list_that_vanished_does_not_hold_deletions_up(make_ta
     first = tap.run(clock=now)
     assert debts(first)
     tap.service.account.hide_list(failing)
-    second = tap.run(clock=later, state=first.states[-1])
+    second = tap.run(clock=later, state=first.state)
     assert debts(second)
     assert ("subscribed_contacts", int(LATER.timestamp() * 1000)) in activated(second)
     VersionedTarget().take(first, second).assert_holds(tap.service.account)
@@ -252,9 +252,7 @@ def cut_off_within_contacts(tap: Tap, **config: Any) -> Run:
     return [
         each
         for each in prefixes(whole)
-        if each.states[-1]["bookmarks"].get("subscribed_contacts", NOTHING)["offset"][
-            "AdditionDate"
-        ]
+        if each.state["bookmarks"].get("subscribed_contacts", NOTHING)["offset"]["AdditionDate"]
     ][-1]
 
 
@@ -266,7 +264,7 @@ def test_an_unfinished_range_begins_whole_anew_where_the_option_has_changed(
     tap = mirror(make_tap, concurrency=1)
     cut_off = cut_off_within_contacts(tap, mirror=before and list(before))
     rest, asked = asked_in(
-        tap, clock=later, state=cut_off.states[-1], config={"mirror": after and list(after)}
+        tap, clock=later, state=cut_off.state, config={"mirror": after and list(after)}
     )
     assert any("mirror has changed: all of subscribed_contacts" in line for line in
                rest.lines("WARNING"))  # fmt: skip
@@ -284,7 +282,7 @@ def test_an_unfinished_range_begins_whole_anew_where_the_option_has_changed(
 def test_a_run_that_ends_no_later_does_not_ask_again(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
     first = tap.run(clock=now)
-    again, asked = asked_in(tap, clock=now, state=first.states[-1])
+    again, asked = asked_in(tap, clock=now, state=first.state)
     assert again.code == 0
     assert not activated(again)
     assert not [ask for ask in asked if ask.operation == CONTACTS]
@@ -294,9 +292,9 @@ def test_a_run_that_ends_no_later_does_not_ask_again(make_tap: MakeTap) -> None:
 def test_contacts_are_asked_whole_in_each_run(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
     first = tap.run(clock=now)
-    second = tap.run(clock=later, state=first.states[-1])
+    second = tap.run(clock=later, state=first.state)
     assert len(second.records("subscribed_contacts")) == len(first.records("subscribed_contacts"))
     assert (
-        second.states[-1]["bookmarks"]["subscribed_contacts"]["AdditionDate"]
-        > (first.states[-1]["bookmarks"]["subscribed_contacts"]["AdditionDate"])
+        second.state["bookmarks"]["subscribed_contacts"]["AdditionDate"]
+        > (first.state["bookmarks"]["subscribed_contacts"]["AdditionDate"])
     )

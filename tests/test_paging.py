@@ -88,7 +88,7 @@ def test_a_page_that_repeats_is_set_aside(tiny: Tap, stream: Stream, concurrency
     assert (emitted - held).total() == tiny.service.account.page_size
 
     tiny.service.rules.clear()
-    answered = run(tiny, stream, state=done.states[-1])
+    answered = run(tiny, stream, state=done.state)
     assert answered.code == 0
     assert debts(answered) == []
     assert keys_emitted(done, answered)[stream.name].keys() == held.keys()
@@ -104,16 +104,16 @@ def test_a_page_that_repeats_everywhere_ends_the_run(make_tap: MakeTap, messages
     done = run(tap, *PUBLISHED)
     assert done.code == 1
     assert FAULTS["repeated page"].message in done.lines("CRITICAL")[0]
-    owed = Counter(each["stream"] for each in debts_of(done.states[-1]))
+    owed = Counter(each["stream"] for each in debts_of(done.state))
     if messages == 2:
         # Four messages are too few to end it; that nothing of a stream came whole ends it.
-        assert is_finished(done.states[-1])
+        assert is_finished(done.state)
         assert owed == {stream.name: 4 if stream.is_by_message else 2 for stream in repeating}
     else:
-        assert not is_finished(done.states[-1])
+        assert not is_finished(done.state)
         assert max(owed.values()) == 5
     tap.service.rules.clear()
-    answered = run(tap, *PUBLISHED, state=done.states[-1])
+    answered = run(tap, *PUBLISHED, state=done.state)
     assert answered.code == 0
     assert debts(answered) == []
     held = keys_held(account)

@@ -118,7 +118,7 @@ def test_who_is_subscribed_now_without_mirror(tap: Tap) -> None:
             AdditionDate=row["AdditionDate"],
         )
     account.add_contact(list_id, comes_back["EmailAddress"], left + timedelta(hours=1))
-    second = tap.run(clock=at(NOW + timedelta(days=2)), state=first.states[-1])
+    second = tap.run(clock=at(NOW + timedelta(days=2)), state=first.state)
     found = loaded(first, second).ask(SUBSCRIBED)
     expected = {
         (each["ContactID"], each["ListID"], each["EmailAddress"])

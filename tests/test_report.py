@@ -100,14 +100,14 @@ def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) ->
     first = tap.run(clock=now)
     assert "wait for their turn" not in first.err
     tap.service.asked.clear()
-    second = tap.run(clock=later, state=first.states[-1])
+    second = tap.run(clock=later, state=first.state)
     operation = "ReportRangeMessageContactOpen"
     asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == operation}
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
     assert f"INFO {waiting} messages wait for their turn" in second.err
     # Sends are asked as ever, and so are messages where nothing else is selected.
-    sends = tap.run(clock=later, state=first.states[-1], catalog=catalog_of("message_sends"))
+    sends = tap.run(clock=later, state=first.state, catalog=catalog_of("message_sends"))
     assert "wait for their turn" not in sends.err
 
 

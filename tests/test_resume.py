@@ -136,7 +136,7 @@ def test_a_run_killed_fifty_times_gives_every_row_with_few_calls_more(
         calls = chance.randrange(1, 3 * needed // (2 * kills)) if len(runs) < kills else 10**9
         wait = chance.uniform(0, 0.01)
         runs.append(run_until(tap, calls, wait=wait, second=0.01, state=state))
-        state = runs[-1].states[-1] if runs[-1].states else state
+        state = runs[-1].state if runs[-1].states else state
     assert runs[-1].code == 0, runs[-1].err
     assert [run.code for run in runs[:-1]] == [-9] * kills
     assert rows(*runs).keys() == rows(undisturbed).keys()
@@ -174,7 +174,7 @@ def test_runs_that_are_always_killed_soon_get_through_a_message_of_400_pages(
         wait = 1.5 * second
         runs.append(run_until(tap, 1, OPEN, wait=wait, second=second, state=state))
         assert len(runs) < 100
-        state = runs[-1].states[-1] if runs[-1].states else state
+        state = runs[-1].state if runs[-1].states else state
     assert runs[-1].code == 0, runs[-1].err
     print(f"concurrency {concurrency}: {len(runs)} runs for 400 pages")
     assert len(runs) > 2
@@ -222,7 +222,7 @@ def test_the_state_of_100_000_messages_stays_small(
         state["bookmarks"][stream.name] = entry
     run = run_until(tap, 30, OPEN, wait=0.05, second=0.0, state=state, config=options)
     assert run.code == -9, run.err
-    last = run.states[-1]
+    last = run.state
     assert len(last["bookmarks"]) == 9
     assert all(entry["offset"] for entry in last["bookmarks"].values())
     opens = last["bookmarks"]["message_opens"]
@@ -262,18 +262,18 @@ def test_going_on_from_any_state_gives_just_the_rest(
     claims_nothing, *cut = cut
     assert claims_nothing.of_type("RECORD") == []
     assert claims_nothing.states == [{"bookmarks": {}}]
-    anew = tap.run(clock=at(later), state=claims_nothing.states[-1])
+    anew = tap.run(clock=at(later), state=claims_nothing.state)
     assert rows(anew).keys() == rows(whole).keys()
     assert set(bookmarks(anew).values()) == {text(later)}
     for before in cut[::step]:
-        state = before.states[-1]
+        state = before.state
         rest, asked = asked_in(tap, clock=at(later), state=state)
         assert rest.code == 0
-        if state == whole.states[-1]:
+        if state == whole.state:
             break  # a complete one: the next run is another
         assert rows(before, rest).keys() == rows(whole).keys()
         assert bookmarks(rest) == bookmarks(whole)
-        assert rest.states[-1] == whole.states[-1]
+        assert rest.state == whole.state
         assert_few_twice(rows(before, rest) - rows(whole))
         places = sorted(in_order.index(page) for page in pages(asked))
         assert places == list(range(len(in_order) - len(places), len(in_order)))
@@ -327,7 +327,7 @@ def followed(tap: Tap, before: Run, *configs: dict[str, Any]) -> list[Run]:
     runs = [before]
     for day, config in enumerate(configs, 1):
         later = at(NOW + timedelta(days=day))
-        runs.append(tap.run(clock=later, state=runs[-1].states[-1], config=config))
+        runs.append(tap.run(clock=later, state=runs[-1].state, config=config))
     assert all(run.code == 0 for run in runs)
     return runs
 
@@ -406,7 +406,7 @@ def half(run: Run, *, within: str | None = None) -> Run:
     inside = [
         each
         for each in cut
-        if (each.states[-1]["bookmarks"].get(within, {}).get("offset") or {}).get("Page")
+        if (each.state["bookmarks"].get(within, {}).get("offset") or {}).get("Page")
     ]
     return inside[len(inside) // 2]
 
@@ -422,12 +422,12 @@ def test_a_resumed_run_finishes_the_interrupted_range_and_stops_there(
     MsgID = int(str(tap.service.account.messages(345_018)[0]["MsgID"]))
     tap.service.account.add_event(OPEN, MsgID, "late@example.com", NOW + timedelta(hours=1))
     later = NOW + timedelta(days=2)
-    rest, asked = asked_in(tap, clock=at(later), state=before.states[-1])
+    rest, asked = asked_in(tap, clock=at(later), state=before.state)
     ends = {ask.arguments["EndDate"] for ask in asked if "EndDate" in ask.arguments}
     assert max(ends) == wire(NOW)
     assert set(bookmarks(rest).values()) == {text(NOW)}
     assert "late@example.com" not in rest.out
-    following, asked = asked_in(tap, clock=at(later), state=rest.states[-1])
+    following, asked = asked_in(tap, clock=at(later), state=rest.state)
     assert starts(asked, OPEN) == {wire(NOW - timedelta(days=1))}
     assert set(bookmarks(following).values()) == {text(later)}
     assert "late@example.com" in following.out
@@ -442,7 +442,7 @@ def test_a_stream_newly_selected_starts_at_its_own_beginning_and_ends_with_the_o
     catalog = tap.discover()
     whole = tap.run(clock=at(NOW), catalog=selecting(catalog, "message_opens"))
     both = selecting(catalog, "message_opens", "message_clicks")
-    state = half(whole, within="message_opens").states[-1]
+    state = half(whole, within="message_opens").state
     later = at(NOW + timedelta(days=2))
     rest, asked = asked_in(tap, clock=later, catalog=both, state=state)
     assert rest.code == 0
@@ -462,10 +462,10 @@ def test_a_deselected_stream_keeps_its_offset_and_goes_on_when_it_is_selected_ag
     both = selecting(catalog, "message_opens", "message_clicks")
     whole = tap.run(clock=at(NOW), catalog=both)
     before = half(whole, within="message_opens")
-    offset = before.states[-1]["bookmarks"]["message_opens"]["offset"]
+    offset = before.state["bookmarks"]["message_opens"]["offset"]
     clicks = selecting(catalog, "message_clicks")
-    alone = tap.run(clock=at(NOW + timedelta(days=1)), catalog=clicks, state=before.states[-1])
-    state = alone.states[-1]
+    alone = tap.run(clock=at(NOW + timedelta(days=1)), catalog=clicks, state=before.state)
+    state = alone.state
     assert state["bookmarks"]["message_opens"]["offset"] == offset
     ListIDs = sorted(int(str(each["ListID"])) for each in tap.service.account.lists())
     assert state["bookmarks"]["message_clicks"] == {
@@ -508,7 +508,7 @@ def test_states_say_the_same_of_published_streams_whether_or_not_others_are_sele
     for stream in PUBLISHED:
         assert entries_of(both, stream.name) == entries_of(alone, stream.name)
         assert both.records(stream.name) == alone.records(stream.name)
-    assert alone.states[-1]["bookmarks"].keys() == {stream.name for stream in PUBLISHED}
+    assert alone.state["bookmarks"].keys() == {stream.name for stream in PUBLISHED}
 
 
 # Turns.
@@ -537,14 +537,14 @@ def test_a_range_by_turns_is_finished_as_it_was_begun_whatever_the_options_are_b
     first = tap.run(clock=at(BEFORE), config=TURNS)
     assert bookmarks(first).keys() == BOOKMARKS.keys()
     events_since(tap, BEFORE)
-    whole, asked = asked_in(tap, clock=at(NOW), config=TURNS, state=first.states[-1])
+    whole, asked = asked_in(tap, clock=at(NOW), config=TURNS, state=first.state)
     opened = {ask.arguments["MsgID"] for ask in asked if ask.operation == OPEN}
     assert 0 < len(opened) < 16
     claims_nothing, *cut = prefixes(whole)
-    assert claims_nothing.states == [first.states[-1]]
+    assert claims_nothing.states == [first.state]
     later = NOW + timedelta(days=1)
     for before in cut[:: len(cut) // 5]:
-        state = before.states[-1]
+        state = before.state
         # Without a start, an older version refuses the offset, rather than ask less than is owed.
         for name in TAKES_TURNS:
             offset = state["bookmarks"][name]["offset"]
@@ -553,7 +553,7 @@ def test_a_range_by_turns_is_finished_as_it_was_begun_whatever_the_options_are_b
             rest = tap.run(clock=at(later), config=config, state=state)
             assert rest.code == 0
             assert rows(before, rest).keys() == rows(whole).keys()
-            assert rest.states[-1] == whole.states[-1]
+            assert rest.state == whole.state
 
 
 @pytest.mark.parametrize(
@@ -565,10 +565,10 @@ def test_other_options_ask_every_message_from_the_oldest_bookmark(
     tap = tiny_tap(make_tap, messages=8)
     runs = [tap.run(clock=at(BEFORE), config=TURNS)]
     events_since(tap, BEFORE)
-    runs.append(tap.run(clock=at(NOW), config=TURNS, state=runs[-1].states[-1]))
+    runs.append(tap.run(clock=at(NOW), config=TURNS, state=runs[-1].state))
     assert bookmarks(runs[-1])["message_opens"] == text(BEFORE)
     later = NOW + timedelta(hours=1)
-    last, asked = asked_in(tap, clock=at(later), config=options, state=runs[-1].states[-1])
+    last, asked = asked_in(tap, clock=at(later), config=options, state=runs[-1].state)
     assert starts(asked, OPEN) == {wire(BEFORE - timedelta(days=1))}
     assert set(bookmarks(last).values()) == {text(later)}
     everything = tap.run(clock=at(later))
@@ -581,7 +581,7 @@ def test_other_options_ask_every_message_from_the_oldest_bookmark(
 def test_a_bookmark_that_was_moved_counts_for_every_message(make_tap: MakeTap, days: int) -> None:
     tap = tiny_tap(make_tap, messages=8)
     first = tap.run(clock=at(BEFORE), config=TURNS)
-    state = first.states[-1]
+    state = first.state
     moved = BEFORE + timedelta(days=days)
     for name in TAKES_TURNS:
         state["bookmarks"][name][BOOKMARKS[name]] = text(moved)
@@ -590,7 +590,7 @@ def test_a_bookmark_that_was_moved_counts_for_every_message(make_tap: MakeTap, d
     opened = {ask.arguments["MsgID"] for ask in asked if ask.operation == OPEN}
     assert starts(asked, OPEN) == {wire(moved - timedelta(days=1))}
     assert (len(opened) == 16) == (days < 0)
-    turns = run.states[-1]["bookmarks"]["message_opens"]["turns"]
+    turns = run.state["bookmarks"]["message_opens"]["turns"]
     assert {**turns, "classes": sorted(set(turns["classes"]))} == {
         **TURNS,
         "recent": text(NOW),
@@ -624,7 +624,7 @@ def test_a_state_of_version_1_1_0_goes_on_and_nothing_is_lost(
     everything = rows(tap.run(clock=at(NOW))).keys()
     cut = prefixes(whole)[1:]
     for before in (*cut[:: len(cut) // 3], whole):
-        state = of_version_1_1_0(before.states[-1])
+        state = of_version_1_1_0(before.state)
         rest = tap.run(clock=at(NOW), config=options, state=state)
         assert rest.code == 0
         assert everything <= rows(before, rest).keys()
@@ -667,7 +667,7 @@ def test_a_state_of_version_1_0_0_goes_on_and_nothing_is_lost(
     end = NOW if "offset" in state["bookmarks"]["message_opens"] else NOW + timedelta(days=1)
     assert set(bookmarks(run).values()) == {text(end)}
     for before in prefixes(run):
-        rest = tap.run(clock=later, state=before.states[-1])
+        rest = tap.run(clock=later, state=before.state)
         assert rest.code == 0
         assert owed <= emitted(before, rest)
         assert debts(rest) == []
@@ -696,21 +696,21 @@ def test_messages_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_el
     account = tap.service.account
     whole = tap.run(clock=at(NOW))
     before = half(whole, within="message_opens")
-    offset = before.states[-1]["bookmarks"]["message_opens"]["offset"]
+    offset = before.state["bookmarks"]["message_opens"]["offset"]
     account.hide_message(offset["MsgID"])
     account.add_message(offset["ListID"], 9_000_001, NOW - timedelta(hours=1))
     account.add_event(OPEN, 9_000_001, "new@example.com", NOW - timedelta(minutes=1))
     account.add_message(offset["ListID"], 9_000_002, NOW + timedelta(hours=1))
     account.add_event(OPEN, 9_000_002, "newer@example.com", NOW + timedelta(hours=2))
     later = at(NOW + timedelta(days=3))
-    rest = tap.run(clock=later, state=before.states[-1])
+    rest = tap.run(clock=later, state=before.state)
     assert rest.code == 0
     lost = {json.loads(row)["MsgID"] for name, row in rows(whole) - rows(before, rest)
             if name.startswith("message_")}  # fmt: skip
     assert lost <= {offset["MsgID"]}
     assert "new@example.com" in rest.out
     assert bookmarks(rest) == bookmarks(whole)
-    following = tap.run(clock=later, state=rest.states[-1])
+    following = tap.run(clock=later, state=rest.state)
     assert "newer@example.com" in following.out
 
 
@@ -723,7 +723,7 @@ def test_lists_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
     account = tap.service.account
     whole = tap.run(clock=at(NOW))
     before = half(whole, within="message_opens")
-    gone = before.states[-1]["bookmarks"]["message_opens"]["offset"]["ListID"]
+    gone = before.state["bookmarks"]["message_opens"]["offset"]["ListID"]
     of_gone = {
         "ListID": {gone},
         "MsgID": {int(str(each["MsgID"])) for each in account.messages(gone)},
@@ -733,7 +733,7 @@ def test_lists_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
     for ListID in (1, 999_999):
         account.add_list(ListID)
         account.add_contact(ListID, f"new{ListID}@example.com", START + timedelta(days=1))
-    rest = tap.run(clock=at(NOW + timedelta(days=3)), state=before.states[-1])
+    rest = tap.run(clock=at(NOW + timedelta(days=3)), state=before.state)
     assert rest.code == 0
     for name, row in rows(whole) - rows(before, rest):
         record = json.loads(row)
@@ -752,9 +752,9 @@ def test_a_new_list_before_the_one_in_progress_takes_no_place_from_it(
     whole = tap.run(clock=at(NOW))
     before = half(whole, within="message_opens")
     tap.service.account.add_list(1)
-    rest = tap.run(clock=at(NOW), state=before.states[-1])
+    rest = tap.run(clock=at(NOW), state=before.state)
     again = half(rest)
-    end = tap.run(clock=at(NOW), state=again.states[-1])
+    end = tap.run(clock=at(NOW), state=again.state)
     assert rows(whole).keys() <= rows(before, again, end).keys()
     assert rows(whole).keys() <= rows(before, rest).keys()
 
@@ -771,7 +771,7 @@ def test_windows_and_lookback_may_change_while_a_run_is_interrupted(
     for within in ("message_opens", "subscribed_contacts"):
         before = half(whole, within=within)
         later = at(NOW + timedelta(days=3))
-        rest = tap.run(clock=later, state=before.states[-1], config=changed)
+        rest = tap.run(clock=later, state=before.state, config=changed)
         assert rest.code == 0
         assert rows(before, rest).keys() == rows(whole).keys()
         assert bookmarks(rest) == bookmarks(whole)
@@ -788,7 +788,7 @@ def test_a_list_newly_granted_is_walked_from_start_date_and_the_others_are_not(
     first = tap.run(clock=at(NOW))
     assert all(scope(first, name)["ListIDs"] == [old] for name in OF_LISTS)
     tap.service.account.add_list(new)
-    second, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(NOW + timedelta(days=5)), state=first.state)
     assert rows(first, second).keys() == rows(whole).keys()
     of_new = [ask for ask in asked if ask.arguments.get("ListID") == str(new)]
     of_old = [ask for ask in asked if ask.arguments.get("ListID") == str(old)]
@@ -820,7 +820,7 @@ def test_list_ids_narrowed_and_widened_lose_nothing(make_tap: MakeTap, concurren
         for ListID in (one, other):
             contact = f"day{day}@example.com"
             tap.service.account.add_contact(ListID, contact, moment - timedelta(days=3))
-        state = runs[-1].states[-1] if runs else None
+        state = runs[-1].state if runs else None
         runs.append(tap.run(clock=at(moment), state=state, config={"list_ids": list_ids}))
         assert runs[-1].code == 0
     whole = tap.run(clock=at(NOW + timedelta(days=25)))
@@ -835,11 +835,11 @@ def test_an_earlier_start_date_walks_everything_again_and_says_so(
     whole = tap.run(clock=at(NOW))
     first = tap.run(clock=at(NOW), config={"start_date": "2026-03-01"})
     assert rows(first).keys() < rows(whole).keys()
-    second, asked = asked_in(tap, clock=at(NOW), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(NOW), state=first.state)
     assert rows(second).keys() == rows(whole).keys()
     assert starts(asked, OPEN) == starts(asked, CONTACTS) == {"2026-02-01T00:00:00"}
     assert "start_date is earlier than before" in "\n".join(second.lines("WARNING"))
-    third, asked = asked_in(tap, clock=at(NOW), state=second.states[-1])
+    third, asked = asked_in(tap, clock=at(NOW), state=second.state)
     assert third.lines("WARNING") == []
     assert starts(asked, OPEN) == {wire(NOW - timedelta(days=1))}
 
@@ -852,10 +852,10 @@ def test_an_earlier_start_date_than_that_of_an_interrupted_run_loses_nothing(
     tap = tiny_tap(make_tap, concurrency)
     whole = tap.run(clock=at(NOW))
     first = half(tap.run(clock=at(NOW), config={"start_date": "2026-03-01"}))
-    second = tap.run(clock=at(NOW), state=first.states[-1])
+    second = tap.run(clock=at(NOW), state=first.state)
     assert "start_date is earlier than before" in "\n".join(second.lines("WARNING"))
     again = half(second)
-    third = tap.run(clock=at(NOW), state=again.states[-1])
+    third = tap.run(clock=at(NOW), state=again.state)
     assert rows(first, again, third).keys() == rows(whole).keys()
     assert rows(first, second).keys() == rows(whole).keys()
 
@@ -909,7 +909,7 @@ def test_rows_that_arrive_late_are_found_within_the_lookback(
             account.add_contact(ListID, email, late)
     account.add_message(ListID, 9_000_001, late)
     account.add_event("ReportMessageContactSent", 9_000_001, "sent@example.com")
-    second = tap.run(clock=at(NOW + timedelta(days=1)), state=first.states[-1])
+    second = tap.run(clock=at(NOW + timedelta(days=1)), state=first.state)
     for name in dated:
         assert any(f"{name}@example.com" in record.values() for record in second.records(name))
     assert "sent@example.com" in [each["EmailAddress"] for each in second.records("message_sends")]
@@ -919,7 +919,7 @@ def test_a_clock_set_back_moves_no_bookmark_back(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap)
     first = tap.run(clock=at(NOW))
     earlier = NOW - timedelta(hours=6)
-    second, asked = asked_in(tap, clock=at(earlier), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(earlier), state=first.state)
     assert second.code == 0
     assert bookmarks(second) == bookmarks(first)
     assert starts(asked, OPEN) == {wire(earlier - timedelta(days=1))}
@@ -947,7 +947,7 @@ def test_a_run_over_midnight_ends_its_range_where_it_began(make_tap: MakeTap) ->
     assert ends == {wire(begin)}
     MsgID = next(int(each.arguments["MsgID"]) for each in asked if each.operation == OPEN)
     tap.service.account.add_event(OPEN, MsgID, "midnight@example.com", datetime(2026, 3, 20))
-    second = tap.run(clock=at(NOW), state=first.states[-1])
+    second = tap.run(clock=at(NOW), state=first.state)
     assert "midnight@example.com" in second.out
 
 
@@ -993,8 +993,8 @@ def test_a_stopped_clock_and_many_runs_lose_nothing(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap)
     runs = [tap.run(clock=at(NOW))]
     for _ in range(2):
-        runs.append(tap.run(clock=at(NOW), state=runs[-1].states[-1]))
-        assert runs[-1].states[-1] == runs[0].states[-1]
+        runs.append(tap.run(clock=at(NOW), state=runs[-1].state))
+        assert runs[-1].state == runs[0].state
         assert runs[-1].lines("WARNING") == []
 
 
@@ -1008,7 +1008,7 @@ def test_what_a_run_stopped_within_is_asked_for_also_when_it_is_not_shown_any_mo
     account, key = tap.service.account, BY_NAME[stream].parent_key
     whole = tap.run(clock=at(NOW))
     for cut_off in prefixes(whole):
-        offset = cut_off.states[-1]["bookmarks"].get(stream, {}).get("offset", {})
+        offset = cut_off.state["bookmarks"].get(stream, {}).get("offset", {})
         if not offset.get("Page"):
             continue
         hidden = offset[key]
@@ -1021,13 +1021,13 @@ def test_what_a_run_stopped_within_is_asked_for_also_when_it_is_not_shown_any_mo
             account.hide_message(hidden)
         else:
             account.hide_conversation(hidden)
-        rest = tap.run(clock=at(NOW), state=cut_off.states[-1])
+        rest = tap.run(clock=at(NOW), state=cut_off.state)
         (debt,) = debts(rest)
         assert debt[str(key)] == hidden
         if key == "MsgID":
             account.add_message(offset["ListID"], hidden, str(date))
         else:
             account.add_conversation(offset["ListID"], hidden, START)
-        last = tap.run(clock=at(NOW + timedelta(days=1)), state=rest.states[-1])
+        last = tap.run(clock=at(NOW + timedelta(days=1)), state=rest.state)
         assert not debts(last)
         assert rows(cut_off, rest, last).keys() == rows(whole).keys()

@@ -62,7 +62,7 @@ def message_ids(tap: Tap) -> list[int]:
 
 def set_aside(run: Run) -> list[tuple[str, int]]:
     """The streams and messages that the last STATE names as owed."""
-    entries = run.states[-1]["bookmarks"]
+    entries = run.state["bookmarks"]
     return [
         (name, owed["MsgID"])
         for name, entry in entries.items()
@@ -157,8 +157,8 @@ def test_a_target_that_flushed_one_stream_only_loses_nothing(make_tap: MakeTap) 
     tap.service.rules.append(answer_for(html(404), bad, operation=CLICK))
     first = tap.run(**on_day(0))
     assert first.code == 0
-    assert first.states[-1]["bookmarks"].keys() == BY_NAME.keys()
-    for name in first.states[-1]["bookmarks"]:
+    assert first.state["bookmarks"].keys() == BY_NAME.keys()
+    for name in first.state["bookmarks"]:
         tap.service.rules.clear()
         rest = tap.run(state=flushed(first.states, name), **on_day(1))
         kept = Run(0, "".join(f"{line}\n" for line in stored(first, name)), "")
@@ -178,10 +178,10 @@ def test_a_state_that_claims_nothing_stands_before_the_first_record(make_tap: Ma
     kinds = [message["type"] for message in run.messages]
     assert kinds.index("STATE") < kinds.index("RECORD")
     assert run.states[0] == {"bookmarks": {}}
-    again = tap.run(state=run.states[-1], **on_day(1))
+    again = tap.run(state=run.state, **on_day(1))
     kinds = [message["type"] for message in again.messages]
     assert kinds.index("STATE") < kinds.index("RECORD")
-    assert again.states[0] == run.states[-1]
+    assert again.states[0] == run.state
 
 
 def merged(older: Any, newer: Any) -> Any:
@@ -197,12 +197,12 @@ def test_a_deep_merge_brings_back_no_list_that_was_left_out(make_tap: MakeTap) -
     narrow = {"list_ids": [other]}
     # The scope of clicks alone is wide, and then as narrow as all others.
     runs = [tap.run(config=narrow, catalog=whole, **on_day(0))]
-    runs.append(tap.run(catalog=clicks, state=runs[-1].states[-1], **on_day(1)))
-    runs.append(tap.run(config=narrow, catalog=whole, state=runs[-1].states[-1], **on_day(40)))
+    runs.append(tap.run(catalog=clicks, state=runs[-1].state, **on_day(1)))
+    runs.append(tap.run(config=narrow, catalog=whole, state=runs[-1].state, **on_day(40)))
     msg_id = int(str(tap.service.account.messages(one)[0]["MsgID"]))
     late = NOW + timedelta(days=20)
     tap.service.account.add_event(CLICK, msg_id, "late@example.com", late, LinkUrl="x")
-    state = merged(runs[1].states[-1], runs[2].states[-1])
+    state = merged(runs[1].state, runs[2].state)
     runs.append(tap.run(catalog=whole, state=state, **on_day(80)))
     assert missing(tap, *runs) == {}
 
@@ -210,8 +210,8 @@ def test_a_deep_merge_brings_back_no_list_that_was_left_out(make_tap: MakeTap) -
 def test_a_merge_brings_back_no_test_messages_option(make_tap: MakeTap) -> None:
     tap = make_small_tap(make_tap)
     without = tap.run(config={"include_test_messages": False}, **on_day(0))
-    whole = tap.run(state=without.states[-1], **on_day(1))
-    again = tap.run(state=merged(without.states[-1], whole.states[-1]), **on_day(2))
+    whole = tap.run(state=without.state, **on_day(1))
+    again = tap.run(state=merged(without.state, whole.state), **on_day(2))
     assert "include_test_messages" not in again.err
 
 
@@ -237,11 +237,11 @@ def test_one_message_refused_for_all_streams_keeps_nothing_else(
     first = tap.run(**on_day(0))
     assert first.code == 0, first.err
     assert sorted(set_aside(first)) == sorted((name, bad) for name in BY_MESSAGE)
-    second = tap.run(state=first.states[-1], **on_day(1))
+    second = tap.run(state=first.state, **on_day(1))
     assert second.code == 0
     tap.service.rules.clear()
     assert set(missing(tap, first, second)) <= set(BY_MESSAGE)
-    third = tap.run(state=second.states[-1], **on_day(2))
+    third = tap.run(state=second.state, **on_day(2))
     assert missing(tap, first, second, third) == {}
     assert set_aside(third) == []
 
@@ -262,12 +262,12 @@ def test_a_refused_message_that_failed_again_is_asked_once_a_run(make_tap: MakeT
     first = tap.run(**on_day(0))
     for day in (1, 2):
         before = len(tap.service.asked)
-        run = tap.run(state=first.states[-1], **on_day(day))
+        run = tap.run(state=first.state, **on_day(day))
         asked = tap.service.asked[before:]
         assert run.code == 0
         calls = Counter(ask.operation for ask in asked if ask.arguments.get("MsgID") == str(bad))
         assert set(calls.values()) == {1}
-        ends = {owed["end"] for owed in run.states[-1]["bookmarks"]["message_opens"]["set_aside"]}
+        ends = {owed["end"] for owed in run.state["bookmarks"]["message_opens"]["set_aside"]}
         assert ends == {f"{NOW + timedelta(days=day):%Y-%m-%dT%H:%M:%SZ}"}
         first = run
 
@@ -292,15 +292,15 @@ def test_a_page_that_is_another_by_now_begins_its_message_anew(
 
     tap.service.rules.append(rule)
     first = tap.run(**on_day(0))
-    assert first.states[-1]["bookmarks"]["message_clicks"]["set_aside"][0]["Page"] == 3
+    assert first.state["bookmarks"]["message_clicks"]["set_aside"][0]["Page"] == 3
     tap.service.rules.clear()
     tap.service.account.page_size = changed.get("page_size", 5)
     tap.service.account.version += 1
     # A row that came late, and moves the others on by one.
     tap.service.account.add_event(CLICK, bad, "first@example.com", "2026-02-02T00:00:00")
     zone = {"timezone": changed["timezone"]} if "timezone" in changed else {}
-    second = tap.run(config=zone, state=first.states[-1], **on_day(1))
-    third = tap.run(config=zone, state=second.states[-1], **on_day(2))
+    second = tap.run(config=zone, state=first.state, **on_day(1))
+    third = tap.run(config=zone, state=second.state, **on_day(2))
     clicks = Counter(
         record["EmailAddress"]
         for run in (first, second, third)
@@ -322,7 +322,7 @@ def test_a_page_number_kept_from_other_page_sizes_loses_nothing(make_tap: MakeTa
     cut = Run(0, "\n".join([*lines[: end + 1], ""]), "")
     tap.service.account.page_size = 25
     tap.service.account.version += 1
-    rest = tap.run(state=cut.states[-1], **on_day(1))
+    rest = tap.run(state=cut.state, **on_day(1))
     assert missing(tap, cut, rest) == {}
 
 
@@ -352,10 +352,10 @@ def test_a_debt_outlives_a_reply_that_lacks_its_message(make_tap: MakeTap) -> No
     tap.service.rules.append(refuse)
     first = tap.run(**on_day(0))
     tap.service.rules.append(without_message(bad))
-    second = tap.run(state=first.states[-1], **on_day(1))
+    second = tap.run(state=first.state, **on_day(1))
     assert set_aside(second) == [("message_clicks", bad)]
     tap.service.rules.clear()
-    third = tap.run(state=second.states[-1], **on_day(2))
+    third = tap.run(state=second.state, **on_day(2))
     assert missing(tap, first, second, third) == {}
     assert set_aside(third) == []
 
@@ -368,11 +368,11 @@ def test_events_while_a_recovered_message_is_not_shown_are_not_lost(make_tap: Ma
     tap.service.rules[:] = [without_message(bad)]
     late = NOW + timedelta(days=2)
     for day in (3, 6):
-        runs.append(tap.run(state=runs[-1].states[-1], **on_day(day)))
+        runs.append(tap.run(state=runs[-1].state, **on_day(day)))
         tap.service.account.add_event(CLICK, bad, f"{day}@example.com", late, LinkUrl="x")
         late += timedelta(days=3)
     tap.service.rules.clear()
-    runs.append(tap.run(state=runs[-1].states[-1], **on_day(9)))
+    runs.append(tap.run(state=runs[-1].state, **on_day(9)))
     assert missing(tap, *runs) == {}
 
 
@@ -385,9 +385,9 @@ def test_a_debt_is_dropped_when_it_was_neither_shown_nor_answered_for_30_days(
     run = tap.run(**on_day(0))
     tap.service.rules.append(without_message(bad))
     for day in (1, 15, 30):
-        run = tap.run(state=run.states[-1], **on_day(day))
+        run = tap.run(state=run.state, **on_day(day))
         assert set_aside(run) == [("message_clicks", bad)]
-    run = tap.run(state=run.states[-1], **on_day(31))
+    run = tap.run(state=run.state, **on_day(31))
     assert run.code == 0
     assert set_aside(run) == []
     (warning,) = [line for line in run.lines("WARNING") if "given up" in line]
@@ -494,7 +494,7 @@ def test_a_list_and_a_message_with_odd_numbers_can_be_gone_on_with(
         assert rest.code == 0, rest.err
     tap.service.rules.append(answer_for(html(404), number))
     bad = tap.run(**on_day(0))
-    again = tap.run(state=bad.states[-1], **on_day(1))
+    again = tap.run(state=bad.state, **on_day(1))
     assert again.code in (0, 1)
     assert "In the state" not in again.err
 
@@ -548,12 +548,12 @@ def test_a_start_date_behind_the_end_of_an_unfinished_range_begins_a_new_one(
     tap.service.rules.clear()
     before = len(tap.service.asked)
     later = {"start_date": "2026-03-25"}
-    run = tap.run(config=later, state=cut.states[-1], **on_day(10))
+    run = tap.run(config=later, state=cut.state, **on_day(10))
     assert run.code == 0
     asked = [ask.arguments for ask in tap.service.asked[before:] if "EndDate" in ask.arguments]
     assert asked
     assert all(each["StartDate"] <= each["EndDate"] for each in asked)
-    back = tap.run(state=run.states[-1], **on_day(11))
+    back = tap.run(state=run.state, **on_day(11))
     assert missing(tap, cut, run, back) == {}
 
 

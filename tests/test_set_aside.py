@@ -130,7 +130,7 @@ def test_a_message_that_fails_costs_only_itself_and_is_asked_for_first_until_it_
         "absent_since": None,
     }
 
-    second, asked = asked_in(tap, clock=at(LATER), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(LATER), state=first.state)
     assert second.code == 0
     range_owed = {"StartDate": "2026-02-01T00:00:00", "EndDate": wire(NOW)}
     owing = {"MsgID": str(MsgID), **(range_owed if operation == OPEN else {})}
@@ -150,7 +150,7 @@ def test_a_message_that_fails_costs_only_itself_and_is_asked_for_first_until_it_
         assert debt_after == {**debt, **failed}
 
     answer_again(tap)
-    third, asked = asked_in(tap, clock=at(LATER), state=second.states[-1])
+    third, asked = asked_in(tap, clock=at(LATER), state=second.state)
     if operation == OPEN:
         owing["EndDate"] = wire(LATER)
     first_page = 1 if operation == OPEN else 2
@@ -160,7 +160,7 @@ def test_a_message_that_fails_costs_only_itself_and_is_asked_for_first_until_it_
     assert missing(whole, first, second, third) == set()
     assert debts(third) == []
     assert third.lines("WARNING") == []
-    fourth, asked = asked_in(tap, clock=at(LATER), state=third.states[-1])
+    fourth, asked = asked_in(tap, clock=at(LATER), state=third.state)
     assert asked_before_the_walk(asked) == []
     assert debts(fourth) == []
     assert fourth.code == 0
@@ -204,7 +204,7 @@ def test_a_part_of_any_stream_that_fails_is_asked_for_first_until_it_is_answered
         "absent_since": None,
     }
 
-    second, asked = asked_in(tap, clock=at(LATER), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(LATER), state=first.state)
     assert second.code == 0
     assert len([ask for ask in asked if which(ask)]) == 1
     # This run asks no message so old for its sends.
@@ -212,7 +212,7 @@ def test_a_part_of_any_stream_that_fails_is_asked_for_first_until_it_is_answered
     assert debts(second) == [{**debt, "end": text(end)}]
 
     answer_again(tap)
-    third, asked = asked_in(tap, clock=at(LATER), state=second.states[-1])
+    third, asked = asked_in(tap, clock=at(LATER), state=second.state)
     assert third.code == 0
     assert which(asked[1])
     assert debts(third) == []
@@ -232,7 +232,7 @@ def test_a_message_that_fails_again_is_joined_and_not_doubled(
         run, asked = asked_in(tap, clock=at(moment), state=state)
         assert run.code == 0
         assert len([ask for ask in asked if of_message(MsgID)(ask)]) == (1 if state else 5)
-        state = run.states[-1]
+        state = run.state
         assert debts(run) == [
             {
                 "stream": "message_opens",
@@ -280,7 +280,7 @@ def test_a_window_of_contacts_that_fails_costs_only_the_rest_of_its_list(
     ]
     assert set(bookmarks(first).values()) == {text(end)}
     answer_again(tap)
-    second, asked = asked_in(tap, clock=at(end + timedelta(days=1)), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(end + timedelta(days=1)), state=first.state)
     owing = {
         "ListID": str(ListID),
         "StartDate": "2026-03-03T00:00:00",
@@ -306,7 +306,7 @@ def test_several_that_failed_are_all_asked_for_before_the_walk_of_the_next_run(
     first = tap.run(clock=at(NOW))
     assert [debt["MsgID"] for debt in debts(first)] == refused
     answer_again(tap)
-    second, asked = asked_in(tap, clock=at(LATER), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(LATER), state=first.state)
     assert second.code == 0
     before_the_walk = asked_before_the_walk(asked)
     assert {operation for operation, _ in before_the_walk} == {OPEN}
@@ -327,7 +327,7 @@ def test_one_of_several_that_is_answered_is_forgotten_and_the_others_are_not(
     answer_again(tap)
     refuse(tap, of_message(refused[0]))
     refuse(tap, of_message(refused[2]))
-    second = tap.run(clock=at(LATER), state=first.states[-1])
+    second = tap.run(clock=at(LATER), state=first.state)
     assert second.code == 0
     assert [debt["MsgID"] for debt in debts(second)] == [refused[0], refused[2]]
 
@@ -350,13 +350,13 @@ def test_five_in_a_row_of_one_stream_end_the_run_and_the_next_goes_on_behind_the
     assert five.messages[-1]["type"] == "STATE"
     (critical,) = five.lines("CRITICAL")
     assert "message_opens" in critical
-    assert [debt["MsgID"] for debt in debts_of(five.states[-1])] == refused
-    opens = five.states[-1]["bookmarks"]["message_opens"]
+    assert [debt["MsgID"] for debt in debts_of(five.state)] == refused
+    opens = five.state["bookmarks"]["message_opens"]
     assert opens["OpenDate"] is None
     assert opens["offset"]["MsgID"] == refused[4]
 
     # Each of the five has one try, and the walk goes on with what stands behind them.
-    behind, asked = asked_in(tap, clock=at(LATER), state=five.states[-1])
+    behind, asked = asked_in(tap, clock=at(LATER), state=five.state)
     assert behind.code == 0
     tries = Counter(ask.arguments["MsgID"] for ask in asked if ask.operation == OPEN)
     assert all(tries[str(MsgID)] == 1 for MsgID in refused)
@@ -367,7 +367,7 @@ def test_five_in_a_row_of_one_stream_end_the_run_and_the_next_goes_on_behind_the
 
     answer_again(tap)
     for given, runs in ((five, (five,)), (behind, (five, behind))):
-        rest = tap.run(clock=at(LATER), state=given.states[-1])
+        rest = tap.run(clock=at(LATER), state=given.state)
         assert rest.code == 0
         assert missing(whole, *runs, rest) == set()
         assert debts(rest) == []
@@ -418,13 +418,13 @@ def test_more_than_a_hundred_set_aside_end_the_run_and_the_next_goes_on_behind_t
     assert run.code == 3
     assert run.messages[-1]["type"] == "STATE"
     assert len(run.lines("CRITICAL")) == 1
-    assert [debt["MsgID"] for debt in debts_of(run.states[-1])] == refused[:101]
-    following = tap.run(clock=at(LATER), state=run.states[-1])
+    assert [debt["MsgID"] for debt in debts_of(run.state)] == refused[:101]
+    following = tap.run(clock=at(LATER), state=run.state)
     assert following.code == 0
     assert [debt["MsgID"] for debt in debts(following)] == refused
     assert missing(whole, run, following) == {("message_opens", MsgID) for MsgID in refused}
     answer_again(tap)
-    rest = tap.run(clock=at(LATER), state=following.states[-1])
+    rest = tap.run(clock=at(LATER), state=following.state)
     assert rest.code == 0
     assert missing(whole, run, following, rest) == set()
     assert debts(rest) == []
@@ -444,12 +444,12 @@ def test_a_thousand_may_be_set_aside_in_all(make_tap: MakeTap, concurrency: int)
     assert len(debts(within)) == 1000
     answer_again(tap)
     refuse(tap, of_message(MsgIDs(tap)[1]))
-    state = json.loads(json.dumps(within.states[-1]))
+    state = json.loads(json.dumps(within.state))
     state["bookmarks"]["message_opens"]["set_aside"][-1].update(MsgID=1000, ListID=other)
     beyond = tap.run(clock=at(NOW), state=state, config={"list_ids": [one]})
     assert beyond.code == 1
     assert beyond.messages[-1]["type"] == "STATE"
-    assert len(debts_of(beyond.states[-1])) == 1001
+    assert len(debts_of(beyond.state)) == 1001
 
 
 @CONCURRENCIES
@@ -465,7 +465,7 @@ def test_a_stream_none_of_whose_calls_succeeded_ends_the_run(
     (critical,) = run.lines("CRITICAL")
     assert "message_opens" in critical
     answer_again(tap)
-    rest = tap.run(clock=at(LATER), state=run.states[-1])
+    rest = tap.run(clock=at(LATER), state=run.state)
     assert rest.code == 0
     assert missing(whole, run, rest) == set()
     assert debts(rest) == []
@@ -494,7 +494,7 @@ def test_a_lasting_failure_of_message_windows_ends_the_run_with_a_state(
     assert len(run.lines("CRITICAL")) == 1
     assert debts(run) == []
     answer_again(tap)
-    rest = tap.run(clock=at(LATER), state=run.states[-1])
+    rest = tap.run(clock=at(LATER), state=run.state)
     assert missing(whole, run, rest) == set()
 
 
@@ -511,7 +511,7 @@ def test_a_lasting_failure_of_lists_ends_the_run_with_the_state_that_was_given(
     assert len(run.lines("CRITICAL")) == 1
     assert len(run.states) == 1
     for name, field in BOOKMARKS.items():
-        assert run.states[-1]["bookmarks"][name][field] == text(NOW)
+        assert run.state["bookmarks"][name][field] == text(NOW)
 
 
 @CONCURRENCIES
@@ -539,7 +539,7 @@ def test_a_message_set_aside_that_vanished_is_dropped_after_thirty_days(
     tap.service.account.hide_message(MsgID)
     for days in (1, 2, 30):
         moment = NOW + timedelta(days=days)
-        run, asked = asked_in(tap, clock=at(moment), state=run.states[-1])
+        run, asked = asked_in(tap, clock=at(moment), state=run.state)
         assert run.code == 0, run.lines("CRITICAL")
         assert len([ask for ask in asked if of_message(MsgID)(ask)]) == 1
         assert "given up" not in run.err
@@ -549,7 +549,7 @@ def test_a_message_set_aside_that_vanished_is_dropped_after_thirty_days(
         assert (debt["failed_since"], debt["absent_since"]) == (text(NOW), text(LATER))
         assert set(bookmarks(run).values()) == {text(moment)}
     moment = NOW + timedelta(days=31)
-    run = tap.run(clock=at(moment), state=run.states[-1])
+    run = tap.run(clock=at(moment), state=run.state)
     assert run.code == 0, run.lines("CRITICAL")
     assert debts(run) == []
     (warning,) = [line for line in run.lines("WARNING") if "given up" in line]
@@ -566,7 +566,7 @@ def test_what_was_set_aside_of_a_list_that_vanished_is_asked_for_and_stops_nothi
     refuse(tap, of_message(MsgID))
     first = tap.run(clock=at(NOW))
     tap.service.account.hide_list(debts(first)[0]["ListID"])
-    second, asked = asked_in(tap, clock=at(LATER), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(LATER), state=first.state)
     assert second.code == 0
     assert [arguments["MsgID"] for _, arguments in asked_before_the_walk(asked)] == [str(MsgID)]
     assert debts(second) == [{**debts(first)[0], "absent_since": text(LATER)}]
@@ -584,7 +584,7 @@ def test_a_list_that_list_ids_leaves_out_keeps_what_was_set_aside(
     answer_again(tap)
     one, other = ListIDs(tap)
     assert debts(first)[0]["ListID"] == one
-    second = tap.run(clock=at(LATER), state=first.states[-1], config={"list_ids": [other]})
+    second = tap.run(clock=at(LATER), state=first.state, config={"list_ids": [other]})
     assert second.code == 0
     assert debts(second) == debts(first)
 
@@ -597,13 +597,13 @@ def test_a_deselected_stream_keeps_what_was_set_aside(make_tap: MakeTap, concurr
     refuse(tap, of_message(MsgID))
     first = tap.run(clock=at(NOW))
     clicks = selecting(tap.discover(), "message_clicks")
-    second, asked = asked_in(tap, clock=at(LATER), catalog=clicks, state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(LATER), catalog=clicks, state=first.state)
     assert second.code == 0
     assert OPEN not in {ask.operation for ask in asked}
     assert debts(second) == debts(first)
     answer_again(tap)
     (tap.folder / "catalog.json").unlink()
-    third = tap.run(clock=at(LATER), state=second.states[-1])
+    third = tap.run(clock=at(LATER), state=second.state)
     assert missing(whole, first, second, third) == set()
     assert debts(third) == []
 
@@ -669,12 +669,12 @@ def test_a_run_cut_off_anywhere_loses_nothing_of_what_was_set_aside(
     assert len(debts(first)) == 7
     answer_again(tap)
     for before in prefixes(first)[::24]:
-        rest = tap.run(clock=at(LATER), state=before.states[-1])
+        rest = tap.run(clock=at(LATER), state=before.state)
         assert rest.code == 0
         assert missing(whole, before, rest) == set()
         assert debts(rest) == []
-    second = tap.run(clock=at(LATER), state=first.states[-1])
+    second = tap.run(clock=at(LATER), state=first.state)
     for before in prefixes(second)[:16:4]:
-        rest = tap.run(clock=at(LATER), state=before.states[-1])
+        rest = tap.run(clock=at(LATER), state=before.state)
         assert missing(whole, first, before, rest) == set()
         assert debts(rest) == []

@@ -44,7 +44,7 @@ def state_at(instant: str, **more: Any) -> dict[str, Any]:
 
 def final_bookmarks(run: Run) -> set[str]:
     """Where all bookmarks stand; the entries hold each of their keys, and nothing is owed."""
-    entries = run.states[-1]["bookmarks"]
+    entries = run.state["bookmarks"]
     assert entries.keys() == {stream.name for stream in STREAMS}
     for name, entry in entries.items():
         field = BOOKMARKS.get(name)
@@ -227,7 +227,7 @@ def test_a_state_of_the_published_tap_carries_on_here(tap: Tap) -> None:
     assert bookmarks(run) == {
         stream.name: "2026-07-01T12:00:00Z" for stream in PUBLISHED if stream.replication_key
     }
-    assert "BounceDate" not in run.states[-1]["bookmarks"]["message_unsubs"]
+    assert "BounceDate" not in run.state["bookmarks"]["message_unsubs"]
 
 
 def test_a_bounce_bookmark_of_its_own_wins_over_the_stray_one(tap: Tap) -> None:

@@ -46,7 +46,7 @@ def day(number: float) -> datetime:
 
 def run_at(tap: Tap, moment: datetime, before: Run | None = None, **more: Any) -> Run:
     """Run it from where an earlier run ended."""
-    state = {"state": before.states[-1]} if before else {}
+    state = {"state": before.state} if before else {}
     return tap.run(clock=at(moment), **state, **more)
 
 
@@ -65,7 +65,7 @@ def of_class(tap: Tap, moment: datetime) -> set[int]:
 
 
 def entry(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    found: dict[str, Any] = run.states[-1]["bookmarks"][stream]
+    found: dict[str, Any] = run.state["bookmarks"][stream]
     return found
 
 
@@ -96,7 +96,7 @@ def test_a_later_run_asks_recent_messages_and_those_whose_turn_it_is(make_tap: M
     run = run_at(tap, NOW)
     recent_seen, old_seen = set[int](), set[int]()
     for number in range(1, EVERY + 1):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.states[-1])
+        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
         recent, due = sent_since(tap, day(number - RECENT)), of_class(tap, day(number))
         assert recent, "or this shows nothing"
         assert asked_for_opens(asked) == recent | due
@@ -116,7 +116,7 @@ def test_a_class_is_asked_from_when_it_was_asked_last_less_the_lookback(make_tap
     run = run_at(tap, NOW)
     only_recent = set[int]()
     for number in range(1, EVERY + 1):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.states[-1])
+        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
         due = of_class(tap, day(number))
         only_recent |= sent_since(tap, day(number - RECENT)) - due
         for ask in asked:
@@ -147,7 +147,7 @@ def test_without_the_options_everything_is_asked_from_the_published_bookmark(
     tap = turns_tap(make_tap)
     run = run_at(tap, day(2), run_at(tap, day(1), run_at(tap, NOW)))
     assert entry(run)["OpenDate"] == text(NOW)
-    run, asked = asked_in(tap, clock=at(day(3)), state=run.states[-1], config={"recent_days": None})
+    run, asked = asked_in(tap, clock=at(day(3)), state=run.state, config={"recent_days": None})
     assert asked_for_opens(asked) == message_ids(tap.service.account)
     assert {a.arguments["StartDate"] for a in asked if a.operation == OPEN} == {wire(day(-1))}
     assert entry(run)["OpenDate"] == text(day(3))
@@ -165,27 +165,27 @@ def test_a_change_of_either_option_asks_every_message_from_the_oldest_bookmark(
 ) -> None:
     tap = turns_tap(make_tap)
     run = run_at(tap, day(2), run_at(tap, day(1), run_at(tap, NOW)))
-    run, asked = asked_in(tap, clock=at(day(3)), state=run.states[-1], config=changed)
+    run, asked = asked_in(tap, clock=at(day(3)), state=run.state, config=changed)
     assert asked_for_opens(asked) == message_ids(tap.service.account)
     assert {a.arguments["StartDate"] for a in asked if a.operation == OPEN} == {wire(day(-1))}
     assert set(entry(run)["turns"]["classes"]) == {text(day(3))}
-    run, asked = asked_in(tap, clock=at(day(4)), state=run.states[-1], config=changed)
+    run, asked = asked_in(tap, clock=at(day(4)), state=run.state, config=changed)
     assert asked_for_opens(asked) < message_ids(tap.service.account)
 
 
 def test_options_given_to_a_state_without_them_ask_every_message_once(make_tap: MakeTap) -> None:
     tap = turns_tap(make_tap)
     first = run_at(tap, NOW, config={"recent_days": None})
-    second, asked = asked_in(tap, clock=at(day(1)), state=first.states[-1])
+    second, asked = asked_in(tap, clock=at(day(1)), state=first.state)
     assert asked_for_opens(asked) == message_ids(tap.service.account)
-    _, asked = asked_in(tap, clock=at(day(2)), state=second.states[-1])
+    _, asked = asked_in(tap, clock=at(day(2)), state=second.state)
     assert asked_for_opens(asked) < message_ids(tap.service.account)
 
 
 @pytest.mark.parametrize("pause", [EVERY, 31])
 def test_after_a_pause_every_class_is_due(make_tap: MakeTap, pause: int) -> None:
     tap = turns_tap(make_tap)
-    _, asked = asked_in(tap, clock=at(day(pause)), state=run_at(tap, NOW).states[-1])
+    _, asked = asked_in(tap, clock=at(day(pause)), state=run_at(tap, NOW).state)
     assert asked_for_opens(asked) == message_ids(tap.service.account)
 
 
@@ -193,7 +193,7 @@ def test_in_hourly_runs_a_class_is_asked_once_on_its_day(make_tap: MakeTap) -> N
     tap = turns_tap(make_tap)
     run, asked_of = run_at(tap, NOW), Counter[int]()
     for hour in range(8, 13):  # from 20 o'clock to 1 o'clock of the next day
-        run, asked = asked_in(tap, clock=at(day(hour / 24)), state=run.states[-1])
+        run, asked = asked_in(tap, clock=at(day(hour / 24)), state=run.state)
         asked_of.update(asked_for_opens(asked))
     old = message_ids(tap.service.account) - sent_since(tap, day(-RECENT))
     due = of_class(tap, day(1)) & old
@@ -211,11 +211,11 @@ def test_an_unfinished_range_is_finished_under_its_own_options_on_another_day(
     for each in message_ids(tap.service.account):
         tap.service.account.add_event(OPEN, each, "late@example.com", day(0.5))
     first = run_at(tap, NOW)
-    whole, asked_whole = asked_in(tap, clock=at(day(1)), state=first.states[-1])
+    whole, asked_whole = asked_in(tap, clock=at(day(1)), state=first.state)
     for cut_off in prefixes(whole)[1:-1:7]:
-        assert cut_off.states[-1]["bookmarks"]["message_opens"]["offset"]["start"] is None
-        rest, asked = asked_in(tap, clock=at(day(2)), state=cut_off.states[-1], config=after)
-        assert is_finished(rest.states[-1])
+        assert cut_off.state["bookmarks"]["message_opens"]["offset"]["start"] is None
+        rest, asked = asked_in(tap, clock=at(day(2)), state=cut_off.state, config=after)
+        assert is_finished(rest.state)
         assert asked_for_opens(asked) <= asked_for_opens(asked_whole)
         assert entry(rest) == entry(whole)
         emitted = keys_emitted(cut_off, rest)["message_opens"].keys()
@@ -236,7 +236,7 @@ def test_what_is_set_aside_on_its_day_is_asked_first_on_the_next(make_tap: MakeT
     (debt,) = debts(failed)
     assert (debt["MsgID"], debt["start"], debt["end"]) == (old, text(day(-1)), text(day(1)))
     tap.service.rules.clear()
-    run, asked = asked_in(tap, clock=at(day(2)), state=failed.states[-1])
+    run, asked = asked_in(tap, clock=at(day(2)), state=failed.state)
     assert asked[1].arguments["MsgID"] == str(old)
     assert not debts(run)
     assert [each for each in run.records("message_opens")
@@ -250,7 +250,7 @@ def test_a_message_without_a_date_is_asked_in_every_run(make_tap: MakeTap) -> No
     tap.catalog = catalog_of("message_opens")
     run = run_at(tap, NOW)
     for number in (1, 2, 3):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.states[-1])
+        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
         assert 42 in asked_for_opens(asked)
 
 
@@ -258,7 +258,7 @@ def test_a_list_that_is_not_covered_is_asked_whole(make_tap: MakeTap) -> None:
     tap = turns_tap(make_tap)
     one, other = list_ids(tap.service.account)
     first = run_at(tap, NOW, config={"list_ids": [one]})
-    run, asked = asked_in(tap, clock=at(day(1)), state=first.states[-1])
+    run, asked = asked_in(tap, clock=at(day(1)), state=first.state)
     of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
     assert asked_for_opens(asked) >= of_other
     starts = {
@@ -275,7 +275,7 @@ def test_the_age_for_the_activity_window_is_measured_from_the_classs_bookmark(
 ) -> None:
     tap = turns_tap(make_tap, activity_window_days=40)
     first = run_at(tap, NOW)
-    _, asked = asked_in(tap, clock=at(day(20)), state=first.states[-1])
+    _, asked = asked_in(tap, clock=at(day(20)), state=first.state)
     assert asked_for_opens(asked) == sent_since(tap, day(-40)), "all are due, from the first run on"
     assert asked_for_opens(asked) < message_ids(tap.service.account)
 
@@ -286,12 +286,12 @@ def test_a_finished_state_of_a_version_without_turns_may_be_merged_over_an_unfin
 ) -> None:
     tap = turns_tap(make_tap, concurrency=1)
     first = run_at(tap, NOW)
-    cut_off = prefixes(run_at(tap, day(1), first))[3].states[-1]
-    finished = run_at(tap, day(2), config={"recent_days": None}).states[-1]
+    cut_off = prefixes(run_at(tap, day(1), first))[3].state
+    finished = run_at(tap, day(2), config={"recent_days": None}).state
     for each in finished["bookmarks"].values():
         each.pop("turns", None)
         for key in (*TurnOptions._fields, "mirrored"):
             each["offset"].pop(key, None)
     run = tap.run(clock=at(day(3)), state=deep_merge(cut_off, finished))
     assert run.code == 0, run.err
-    assert is_finished(run.states[-1])
+    assert is_finished(run.state)

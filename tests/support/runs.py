@@ -84,8 +84,8 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
 
 def bookmarks(run: Run) -> dict[str, str]:
     """The bookmarks that a run ended with; there may be no offset beside them."""
-    entries = run.states[-1]["bookmarks"]
-    assert is_finished(run.states[-1])
+    entries = run.state["bookmarks"]
+    assert is_finished(run.state)
     return {
         name: entries[name][key]
         for name, key in BOOKMARKS.items()
@@ -95,7 +95,7 @@ def bookmarks(run: Run) -> dict[str, str]:
 
 def debts(run: Run) -> list[dict[str, Any]]:
     """What the last STATE holds as set aside, each with its stream."""
-    return debts_of(run.states[-1])
+    return debts_of(run.state)
 
 
 def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def is_finished(state: dict[str, Any]) -> bool:
 
 def scope(run: Run, stream: str = "message_opens") -> dict[str, Any]:
     """What the bookmark of a stream speaks for, in the last STATE."""
-    covers: dict[str, Any] = run.states[-1]["bookmarks"][stream]["covers"]
+    covers: dict[str, Any] = run.state["bookmarks"][stream]["covers"]
     return covers
 
 

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -43,7 +44,7 @@ class Run:
     out: str
     err: str
 
-    @property
+    @cached_property
     def messages(self) -> list[dict[str, Any]]:
         """Every line of stdout, as the Singer message it must be."""
         return [json.loads(line) for line in self.out.split("\n")[:-1]]
@@ -60,6 +61,14 @@ class Run:
     def states(self) -> list[dict[str, Any]]:
         """The values of the STATE messages, in order."""
         return [each["value"] for each in self.of_type("STATE")]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The value of the last STATE message, to go on from."""
+        lines = reversed(self.out.split("\n"))
+        last = next(line for line in lines if line.startswith('{"type":"STATE"'))
+        value: dict[str, Any] = json.loads(last)["value"]
+        return value
 
     def lines(self, level: str) -> list[str]:
         """The log's lines of one level."""
