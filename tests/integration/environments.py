@@ -20,20 +20,20 @@ NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output"
 def environment(name: str) -> Path:
     """Give the bin folder of the environment that holds what requirements/NAME.txt says.
 
-    The versions are those of requirements/locked/NAME.txt. It is made anew when one of these files
-    or the Python changes. Raises CalledProcessError where something
-    cannot be installed.
+    The versions are those of requirements/locked/NAME.txt, which lists everything, so that pip has
+    nothing to look for. It is made anew when one of these files or the Python changes. Raises
+    CalledProcessError where something cannot be installed.
     """
     requirements = ROOT / "tests/integration/requirements"
-    locked = requirements / f"locked/{name}.txt"
-    lock = [locked] if locked.exists() else []
-    return _with(name, requirements / f"{name}.txt", "-r", lock=lock)
+    files = [requirements / f"{name}.txt", requirements / f"locked/{name}.txt"]
+    given = [file for file in files if file.exists()]
+    return _with(name, given, "--no-deps", *(word for file in given for word in ("-r", str(file))))
 
 
 def tap_environment() -> Path:
     """Give the bin folder of an environment with the tap as a user gets it: from its wheel."""
     (wheel,) = distributions().glob("*.whl")
-    return _with("tap", wheel)
+    return _with("tap", [wheel], str(wheel))
 
 
 def distributions() -> Path:
@@ -54,18 +54,18 @@ def distributions() -> Path:
     return out
 
 
-def _with(name: str, file: Path, *flags: str, lock: Sequence[Path] = ()) -> Path:
-    """Install a file into the environment of that name, unless it is there already."""
+def _with(name: str, files: Sequence[Path], *arguments: str) -> Path:
+    """Install into the environment of that name, unless what these files say is there already."""
     folder, made = KEPT / name, KEPT / name / "made-with"
-    content = b"".join(each.read_bytes() for each in (file, *lock))
+    content = b"".join(file.read_bytes() for file in files)
     wanted = hashlib.sha256(content + sys.executable.encode()).hexdigest()
-    constraints = [word for each in lock for word in ("-c", str(each))]
     with _locked(name):
         if not made.exists() or made.read_text("utf-8") != wanted:
-            pip = [str(folder / "bin/pip"), "-qq", "--disable-pip-version-check"]
             venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
             subprocess.run(venv, check=True)
-            subprocess.run([*pip, "install", *constraints, *flags, str(file)], check=True)
+            # Most of what is installed is never imported, so that compiling it all takes too long.
+            pip = [str(folder / "bin/pip"), "install", "-qq", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--no-compile", *arguments], check=True)
             made.write_text(wanted, "utf-8")
     return folder / "bin"
 
