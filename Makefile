@@ -27,8 +27,10 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 # What plays many runs covers no line that the others leave out, and takes twice as long under coverage.
-LONG := $(addprefix tests/test_,$(addsuffix .py,resume set_aside fault_matrix histories histories_mutants \
-	turns_promise incremental rows_that_were_lost))
+LONG := $(addprefix tests/test_,$(addsuffix .py,endings resume set_aside fault_matrix histories \
+	histories_mutants turns_promise incremental rows_that_were_lost))
+# Many a test waits for another process, so that one more than CI has cores are done sooner.
+IN_PARALLEL := -n 3
 
 .PHONY: help demo test histories mutants least compat models browser airflow bench lock clean
 .DELETE_ON_ERROR:
@@ -44,10 +46,10 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(CODE)
 	.venv/bin/coverage erase
-	.venv/bin/coverage run -m pytest -n 2 $(addprefix --ignore=,$(LONG))
+	.venv/bin/coverage run -m pytest $(IN_PARALLEL) --dist worksteal $(addprefix --ignore=,$(LONG))
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report
-	.venv/bin/pytest -n 2 --dist worksteal $(LONG)
+	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal $(LONG)
 
 least: $(LEAST) ## Run the tests with the least versions that setup.py allows
 	.venv-least/bin/pytest -n 2
@@ -61,7 +63,7 @@ mutants: $(DEV) ## See whether the histories notice defects in copies of the tap
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py \
-		--ignore=tests/integration/test_report.py -n 2 --dist loadfile
+		--ignore=tests/integration/test_report.py $(IN_PARALLEL) --dist loadfile
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
 	.venv/bin/pytest tests/integration/test_models.py -n 2
