@@ -26,7 +26,7 @@ DEMO_MODELS := examples/demo/out/models/$(MADE)
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-# What plays many runs covers no line that the others leave out, and takes twice as long under coverage.
+# What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
 LONG := $(addprefix tests/test_,$(addsuffix .py,endings resume set_aside fault_matrix histories \
 	histories_mutants turns_promise incremental rows_that_were_lost))
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
@@ -61,9 +61,11 @@ histories: $(DEV) ## Play random histories of runs, kills and faults, for an hou
 mutants: $(DEV) ## See whether the histories notice defects in copies of the tap (half an hour)
 	.venv/bin/python -m tests.support.mutants
 
+# Each file is one worker's, since its tests share what they load; the longest goes first.
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest tests/integration --ignore=tests/integration/test_airflow.py \
-		--ignore=tests/integration/test_report.py $(IN_PARALLEL) --dist loadfile
+	.venv/bin/pytest tests/integration/test_models.py tests/integration \
+		--ignore=tests/integration/test_airflow.py --ignore=tests/integration/test_report.py \
+		$(IN_PARALLEL) --dist loadfile --no-loadscope-reorder
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
 	.venv/bin/pytest tests/integration/test_models.py -n 2

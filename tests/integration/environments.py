@@ -63,9 +63,8 @@ def _with(name: str, files: Sequence[Path], *arguments: str) -> Path:
         if not made.exists() or made.read_text("utf-8") != wanted:
             venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
             subprocess.run(venv, check=True)
-            # Most of what is installed is never imported, so that compiling it all takes too long.
             pip = [str(folder / "bin/pip"), "install", "-qq", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--no-compile", *arguments], check=True)
+            subprocess.run([*pip, *arguments], check=True)
             made.write_text(wanted, "utf-8")
     return folder / "bin"
 
