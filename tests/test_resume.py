@@ -45,6 +45,7 @@ from tests.support.runs import (
     prefixes,
     rows,
     scope,
+    seconds,
     starts,
     text,
     tiny_tap,
@@ -217,8 +218,9 @@ def test_the_state_of_100_000_messages_stays_small(
         if stream.takes_turns and options:
             # The range has no one start: each message goes on from where it was asked last.
             entry["offset"] = {**offset, **options, "start": None}
-            asked_until = ["2026-03-01T00:00:00Z"] * options["older_every_days"]
-            entry["turns"] = {**options, "recent": asked_until[0], "classes": asked_until}
+            asked_until = datetime(2026, 3, 1, tzinfo=timezone.utc)
+            classes = [seconds(asked_until)] * options["older_every_days"]
+            entry["turns"] = {**options, "recent": text(asked_until), "classes": classes}
         state["bookmarks"][stream.name] = entry
     run = run_until(tap, 30, OPEN, wait=0.05, second=0.0, state=state, config=options)
     assert run.code == -9, run.err
@@ -594,7 +596,7 @@ def test_a_bookmark_that_was_moved_counts_for_every_message(make_tap: MakeTap, d
     assert {**turns, "classes": sorted(set(turns["classes"]))} == {
         **TURNS,
         "recent": text(NOW),
-        "classes": [text(NOW)] if days < 0 else [text(moved), text(NOW)],
+        "classes": [seconds(NOW)] if days < 0 else [seconds(moved), seconds(NOW)],
     }
 
 

@@ -83,7 +83,8 @@ def debts(stream: Stream) -> some.SearchStrategy[DeferredFetch]:
 
 @some.composite
 def turns(draw: some.DrawFn) -> Turns:
-    classes = draw(some.lists(INSTANTS, min_size=2, max_size=4))
+    ends_of_runs = INSTANTS.map(lambda moment: moment.replace(microsecond=0))
+    classes = draw(some.lists(ends_of_runs, min_size=2, max_size=4))
     options = TurnOptions(draw(some.integers(1, 3650)), len(classes))
     return Turns(options, draw(INSTANTS), tuple(classes))
 

@@ -21,6 +21,8 @@ from tests.support.runs import (
 )
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted, keys_held
 
+# 2026-06-20T00:00:00Z, as the classes of turns hold it.
+SECONDS = 1781913600
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 
 
@@ -300,7 +302,7 @@ def opens(**entry: Any) -> dict[str, Any]:
 
 def turns(**changed: Any) -> dict[str, Any]:
     moment = "2026-06-20T00:00:00Z"
-    sound = {"recent_days": 30, "older_every_days": 2, "recent": moment, "classes": [moment] * 2}
+    sound = {"recent_days": 30, "older_every_days": 2, "recent": moment, "classes": [SECONDS] * 2}
     return opens(OpenDate=moment, turns={**sound, **changed})
 
 
@@ -375,12 +377,12 @@ MALFORMED: list[tuple[Any, str]] = [
     (owed(stream="message_analytics", MsgID=None), "set_aside needs a MsgID"),
     (owed(stream="complaints", MsgID=None), "set_aside takes no ListID"),
     (turns(classes=None), "bookmarks.message_opens.turns.classes"),
-    (turns(classes={"0": "2026-06-20T00:00:00Z"}), "bookmarks.message_opens.turns.classes"),
-    (turns(classes=["2026-06-20T00:00:00Z"]), "bookmarks.message_opens.turns.classes"),
-    (turns(classes=["2026-06-20T00:00:00Z"] * 3), "bookmarks.message_opens.turns.classes"),
-    (turns(classes=["2026-06-20T00:00:00Z", "soon"]), "bookmarks.message_opens.turns.classes"),
-    (turns(classes=["2026-06-20T00:00:00Z", None]), "bookmarks.message_opens.turns.classes"),
-    (turns(classes=["2026-06-20T00:00:00Z", 3]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes={"0": SECONDS}), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=[SECONDS]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=[SECONDS] * 3), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=[SECONDS, "2026-06-20T00:00:00Z"]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=[SECONDS, None]), "bookmarks.message_opens.turns.classes"),
+    (turns(classes=[SECONDS, 10**15]), "bookmarks.message_opens.turns.classes"),
     (turns(recent=None), "bookmarks.message_opens.turns.recent"),
     (turns(recent="2026-08-01T00:00:00Z"), "bookmarks.message_opens.turns"),
     (turns(recent_days=None), "bookmarks.message_opens.turns.classes"),

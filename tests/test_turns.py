@@ -12,7 +12,17 @@ from fake_listrak import Account, Ask, html
 from tap_listrak.streams import STREAMS
 from tap_listrak.sync.turns import TurnOptions
 from tests.support.accounts import list_ids, message_ids
-from tests.support.runs import OPEN, asked_in, at, debts, is_finished, prefixes, text, wire
+from tests.support.runs import (
+    OPEN,
+    asked_in,
+    at,
+    debts,
+    is_finished,
+    prefixes,
+    seconds,
+    text,
+    wire,
+)
 from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
 
@@ -87,7 +97,7 @@ def test_a_first_run_asks_every_message(make_tap: MakeTap) -> None:
         "recent_days": RECENT,
         "older_every_days": EVERY,
         "recent": text(NOW),
-        "classes": [text(NOW)] * EVERY,
+        "classes": [seconds(NOW)] * EVERY,
     }
 
 
@@ -107,7 +117,8 @@ def test_a_later_run_asks_recent_messages_and_those_whose_turn_it_is(make_tap: M
         assert any(line.startswith(f"INFO {waiting} messages wait for their turn") for line in
                    run.lines("INFO"))  # fmt: skip
     assert old_seen == message_ids(tap.service.account)
-    assert entry(run)["OpenDate"] == min(entry(run)["turns"]["classes"])
+    oldest = datetime.fromtimestamp(min(entry(run)["turns"]["classes"]), timezone.utc)
+    assert entry(run)["OpenDate"] == text(oldest)
     assert entry(run)["turns"]["recent"] == text(day(EVERY))
 
 
@@ -168,7 +179,7 @@ def test_a_change_of_either_option_asks_every_message_from_the_oldest_bookmark(
     run, asked = asked_in(tap, clock=at(day(3)), state=run.state, config=changed)
     assert asked_for_opens(asked) == message_ids(tap.service.account)
     assert {a.arguments["StartDate"] for a in asked if a.operation == OPEN} == {wire(day(-1))}
-    assert set(entry(run)["turns"]["classes"]) == {text(day(3))}
+    assert set(entry(run)["turns"]["classes"]) == {seconds(day(3))}
     run, asked = asked_in(tap, clock=at(day(4)), state=run.state, config=changed)
     assert asked_for_opens(asked) < message_ids(tap.service.account)
 

@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from tap_listrak.dates import format_instant, parse_instant
+from tap_listrak.dates import EPOCH, format_instant, parse_instant
 from tap_listrak.errors import UsageError
 from tap_listrak.streams import PARENTS, Stream
 from tap_listrak.sync.state import (
@@ -88,10 +88,12 @@ def _set_aside(stream: Stream, deferred: DeferredFetch) -> dict[str, Any]:
 
 
 def _turns(turns: Turns | None) -> dict[str, Any]:
+    """Return what an entry says of turns; classes in seconds since 1970, half as long as text."""
+    classes = turns.classes if turns else ()
     return {
         **_turn_options(turns and turns.options),
         "recent": _text(turns and turns.recent),
-        "classes": [_text(each) for each in turns.classes] if turns else [],
+        "classes": [(each - EPOCH) // timedelta(seconds=1) for each in classes],
     }
 
 
@@ -176,11 +178,11 @@ def _read_turns(value: Any, bookmark: datetime | None, where: str) -> Turns | No
     options = _read_turn_options(value, where)
     classes = value.get("classes")
     if options is None or not isinstance(classes, list) or len(classes) != options[1]:
-        raise UsageError(f"In the state, {where}.classes must be one date-time for each class.")
+        raise UsageError(f"In the state, {where}.classes must be one number for each class.")
     turns = Turns(
         options,
         _instant(value.get("recent"), f"{where}.recent"),
-        tuple(_instant(each, f"{where}.classes") for each in classes),
+        tuple(_seconds(each, f"{where}.classes") for each in classes),
     )
     return turns.not_before(bookmark) if turns.oldest <= bookmark else None
 
@@ -294,6 +296,13 @@ def _instant(value: Any, where: str) -> datetime:
         return parse_instant(value)
     except (ValueError, TypeError) as exc:
         raise UsageError(f"In the state, {where} must be a date-time in RFC 3339.") from exc
+
+
+def _seconds(value: Any, where: str) -> datetime:
+    try:
+        return EPOCH + timedelta(seconds=_integer(value, where))
+    except OverflowError as exc:
+        raise UsageError(f"In the state, {where} must be seconds since 1970.") from exc
 
 
 def _optional_instant(value: Any, where: str) -> datetime | None:

@@ -61,6 +61,11 @@ def text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def seconds(moment: datetime) -> int:
+    """A moment as the classes of turns hold it: seconds since 1970."""
+    return int(moment.timestamp())
+
+
 def wire(moment: datetime) -> str:
     """A moment as calls have it, in UTC."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}"
