@@ -90,7 +90,7 @@ def test_a_signal_ends_the_run_while_a_reply_hangs(
     run = end(process, number)
     assert_ended_well(run, code)
     assert signal.Signals(number).name in run.lines("CRITICAL")[0]
-    assert run.records("message_sends")
+    assert run.records("lists")
     assert_goes_on(tap, run)
 
 
