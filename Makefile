@@ -4,6 +4,9 @@ PYTHON ?= python3
 HISTORIES_SECONDS ?= 3600
 HISTORIES_SEED ?= 1
 
+# The tests start the tap hundreds of times: it is compiled once, whatever the caller says of that.
+unexport PYTHONDONTWRITEBYTECODE
+
 CODE := benchmarks examples fake_listrak tap_listrak tests
 PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
 # What packages are built with is locked as well; older and newer pips read it from these.

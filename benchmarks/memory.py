@@ -17,7 +17,7 @@ from benchmarks.rows import Table
 from benchmarks.table import Line
 from tap_listrak.streams import BY_NAME, PUBLISHED
 
-OPENS = BY_NAME["message_opens"]
+OPENS, CONTACTS = BY_NAME["message_opens"], BY_NAME["subscribed_contacts"]
 # Of a first sync of very many messages: as many RECORDs as it takes to fetch windows ahead.
 SOME_RECORDS = 2_000
 TEN_YEARS = datetime(2016, 1, 1)
@@ -40,6 +40,17 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         f"{long.peak / few.peak:.2f} times that of {50 * size:,} rows",
         most=150,
         unit=" MiB",
+    )
+    few_contacts = 12_500 if quick else 250_000
+    few, many = (
+        _peak(Table(CONTACTS, 1, n * few_contacts, 10 * size), 4, folder, mirror=[CONTACTS.name])
+        for n in (1, 20)
+    )
+    yield Line(
+        f"peak memory of a mirror of {20 * few_contacts:,} contacts, to a twentieth of them",
+        many.peak / few.peak,
+        f"{many.peak:.0f} MiB / {few.peak:.0f} MiB, {many.cpu:.0f} s CPU",
+        most=1.2,
     )
     yield from _many_messages(20_000 if quick else 200_000, folder)
 
@@ -85,7 +96,7 @@ def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
         )
 
 
-def _peak(table: Table, concurrency: int, folder: Path) -> Cost:
+def _peak(table: Table, concurrency: int, folder: Path, **config: Any) -> Cost:
     with Service(**table.shape()) as service, Path("/dev/null").open("wb") as nowhere:
-        tap = Tap(service, folder, [OPENS.name])
+        tap = Tap(service, folder, [table.stream.name], config)
         return measure(tap.command(concurrency=concurrency), nowhere.fileno())

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.histories import describe, play_many, summary
 
-COUNT = int(os.environ.get("HISTORIES", "48"))
+COUNT = int(os.environ.get("HISTORIES", "40"))
 FIRST = int(os.environ.get("HISTORIES_SEED", "1"))
 SHARES = 4
 
