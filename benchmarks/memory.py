@@ -41,13 +41,13 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         most=150,
         unit=" MiB",
     )
-    few_contacts = 12_500 if quick else 250_000
+    contacts = 250 * size
     few, many = (
-        _peak(Table(CONTACTS, 1, n * few_contacts, 10 * size), 4, folder, mirror=[CONTACTS.name])
+        _peak(Table(CONTACTS, 1, n * contacts, 5 * size // 2), 4, folder, mirror=[CONTACTS.name])
         for n in (1, 20)
     )
     yield Line(
-        f"peak memory of a mirror of {20 * few_contacts:,} contacts, to a twentieth of them",
+        f"peak memory of a mirror of {20 * contacts:,} contacts, to a twentieth of them",
         many.peak / few.peak,
         f"{many.peak:.0f} MiB / {few.peak:.0f} MiB, {many.cpu:.0f} s CPU",
         most=1.2,
