@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Cost, Service, Tap, digest, measure
+from benchmarks.processes import Cost, Service, Tap, digest, measure, rows_of_messages
 from benchmarks.table import Line
-from tap_listrak.streams import BY_NAME, STREAMS
+from tap_listrak.streams import BY_NAME
 
 OPENS = BY_NAME["message_opens"]
 
@@ -38,7 +38,7 @@ class Held:
             "messages": self.messages,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in STREAMS if each.is_by_message},
+            "counts": rows_of_messages(self.rows),
             "page_size": self.page_size,
         }
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Cost, Service, Tap, measure, measure_until
+from benchmarks.processes import Cost, Service, Tap, measure, measure_until, rows_of_messages
 from benchmarks.rows import Table
 from benchmarks.table import Line
-from tap_listrak.streams import BY_NAME, PUBLISHED
+from tap_listrak.streams import BY_NAME
 
 OPENS, CONTACTS = BY_NAME["message_opens"], BY_NAME["subscribed_contacts"]
 # Of a first sync of very many messages: as many RECORDs as it takes to fetch windows ahead.
@@ -57,13 +57,12 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
 
 def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
     """Measure first syncs of one list of ten years."""
-    counts = {each.operation: 1 for each in PUBLISHED if each.is_by_message}
     shape: dict[str, Any] = {
         "lists": 1,
         "messages": messages,
         "contacts": 0,
         "sends": 1,
-        "counts": counts,
+        "counts": rows_of_messages(1),
     }
     for days in (365, 30):
         with Service(start=TEN_YEARS, **shape) as service:

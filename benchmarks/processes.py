@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from fake_listrak import Account
+from tap_listrak.streams import PUBLISHED
 
 USERNAME, PASSWORD = "bench@example.com", "a password"
 # Every account lies in this year, and every run asks for just this year: see `Tap.command`.
@@ -179,6 +180,11 @@ class Tap:
             path.write_text(json.dumps(value), "utf-8")
             command += [f"--{name}", str(path)]
         return command
+
+
+def rows_of_messages(rows: int) -> dict[str, int]:
+    """Give each message of an account so many rows of each published stream."""
+    return {each.operation: rows for each in PUBLISHED if each.is_by_message}
 
 
 def selecting(streams: Sequence[str]) -> dict[str, Any]:

@@ -29,10 +29,11 @@ from benchmarks.processes import (
     best,
     digest,
     measure,
+    rows_of_messages,
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
+from tap_listrak.streams import BY_NAME, Stream
 from tap_listrak.sync.tasks import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
@@ -67,7 +68,7 @@ class Table:
             "messages": self.parents,
             "contacts": 0,
             "sends": self.rows,
-            "counts": {each.operation: self.rows for each in PUBLISHED if each.is_by_message},
+            "counts": rows_of_messages(self.rows),
             "page_size": self.page_size,
         }
 
