@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -56,6 +57,18 @@ def end(process: Process, number: signal.Signals) -> Run:
     return Run(process.returncode, out, err)
 
 
+def read_until(process: Process, what: bytes) -> str:
+    """Read whole lines of stdout until this has come among them."""
+    assert process.stdout is not None
+    read = b""
+    while not (what in read and read.endswith(b"\n")):
+        # Past the buffers, in which `communicate` would not find what is read too early.
+        more = os.read(process.stdout.fileno(), 65536)
+        assert more, "The run has ended without it."
+        read += more
+    return read.decode()
+
+
 def assert_ended_well(run: Run, code: int, *, began: bool = True) -> None:
     """Whole lines, the last a STATE if anything began; one CRITICAL line and no traceback."""
     assert run.code == code, run.err[-500:]
@@ -85,12 +98,13 @@ def test_a_signal_ends_the_run_while_a_reply_hangs(
     rule, hanging = from_the(20, HANGS)
     tap.service.rules.append(rule)
     process = tap.start()
-    # The pipe holds all that is written up to here, so that nobody need read it.
     assert hanging.wait(20)
-    run = end(process, number)
+    before = read_until(process, b'"RECORD","stream":"message_sends"')
+    ended = end(process, number)
+    run = Run(ended.code, before + ended.out, ended.err)
     assert_ended_well(run, code)
     assert signal.Signals(number).name in run.lines("CRITICAL")[0]
-    assert run.records("lists")
+    assert run.records("message_sends")
     assert_goes_on(tap, run)
 
 
