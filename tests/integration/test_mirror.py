@@ -53,11 +53,7 @@ class Mirror:
         return self.tap.service.account
 
     def sync(self, state: Any = None) -> Piped:
-        """Run the tap into the target, in a second of its own.
-
-        Versions are whole seconds, and a run asks a mirrored stream only for a version that is new.
-        """
-        time.sleep(1 - time.time() % 1)
+        """Run the tap into the target."""
         return self._pipe([self.program, *self.tap.arguments(state=state)])
 
     def sync_cut_off(self, state: Any) -> Piped:
@@ -66,6 +62,11 @@ class Mirror:
         return self._pipe(["/bin/bash", "-c", f"{command} | sed '/ACTIVATE_VERSION/,$d'"])
 
     def _pipe(self, tap: list[str]) -> Piped:
+        """Run a pipe in a second of its own.
+
+        Versions are whole seconds, and a run asks a mirrored stream only for a version that is new.
+        """
+        time.sleep(1 - time.time() % 1)
         self.ever = {table: keys | self.ever[table] for table, keys in self.shown().items()}
         return pipe(tap, self.target.command(), self.target.folder, self.target.variables)
 
