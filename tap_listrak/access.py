@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operations
-from tap_listrak.listrak.errors import AuthenticationError, ListrakError, PermissionDeniedError
+from tap_listrak.listrak.faults import AuthenticationError, ListrakError, PermissionDeniedError
 from tap_listrak.streams import LISTS, PARENTS, Stream, with_parents
 from tap_listrak.sync.readers import COUNT_COLUMNS
 from tap_listrak.sync.tasks import FetchTask
@@ -47,7 +47,8 @@ def ask_each_stream(
             continue
         task = _task(stream, parents, config, end)
         try:
-            page = client.fetch(task.request(config, 1)._replace(retry=stream is LISTS))
+            tries = 5 if stream is LISTS else 1
+            page = client.fetch(task.request(config, 1)._replace(tries=tries))
         except AuthenticationError:
             raise
         except ListrakError as exc:

@@ -9,7 +9,7 @@ from datetime import datetime
 from tap_listrak.access import ask_each_stream
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient
-from tap_listrak.listrak.errors import MissingOperationError, PermissionDeniedError
+from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
 from tap_listrak.streams import STREAMS, Stream
 
 LOGGER = logging.getLogger(__name__)

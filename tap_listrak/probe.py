@@ -5,7 +5,6 @@ Nothing of a contact is told: of dates their form and the newest, of all else co
 
 from __future__ import annotations
 
-import email.utils
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,9 +21,9 @@ from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
 from tap_listrak.listrak.client import ListrakClient, Page, PageReader
-from tap_listrak.listrak.errors import PermissionDeniedError
+from tap_listrak.listrak.faults import PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
-from tap_listrak.listrak.transport import HttpReply
+from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
 from tap_listrak.sync.lists import choose_lists
 from tap_listrak.sync.readers import build_readers
@@ -63,12 +62,12 @@ class ObservingReader(PageReader):
         self._table = table
         self.observed = Observed()
 
-    def read(self, reply: HttpReply, parent_key: int | None, received_at: datetime) -> Page:
+    def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
         """Return the page that a reply holds. Raises ListrakError."""
         stream = self._table.stream
         rows = parse_rows(reply, stream.operation, stream.row)
         self.observed = _observe(rows, self._table, reply.date)
-        return self._reader.read(reply, parent_key, received_at)
+        return self._reader.read(reply, parent_id, received_at)
 
 
 def observing_readers(
@@ -82,7 +81,7 @@ def observing_readers(
 def _observe(rows: etree._Element, table: Table, date: str) -> Observed:
     stream, properties = table.stream, table.schema["properties"]
     happened = stream.replication_key or "SendDate"
-    observed = Observed(clock=_read_clock(date))
+    observed = Observed(clock=parse_date(date))
     for cell in (cell for row in rows for cell in row):
         column, text = etree.QName(cell.tag).localname, cell.text or ""
         if column not in properties:
@@ -110,13 +109,6 @@ def _read_wall_clock(text: str) -> datetime | None:
         return None
     wall = parse_instant(moment).replace(tzinfo=None, microsecond=0) if moment else None
     return wall if wall and 1900 < wall.year < 9000 else None
-
-
-def _read_clock(date: str) -> datetime | None:
-    try:
-        return email.utils.parsedate_to_datetime(date).astimezone(pytz.utc)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 class Probe:

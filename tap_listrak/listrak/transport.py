@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +43,15 @@ class HttpReply:
     body: bytes
     retry_after: float
     date: str
+
+
+def parse_date(text: str) -> datetime | None:
+    """Return the time that an HTTP header holds, or None where it holds none."""
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 class Transport:
@@ -103,12 +112,13 @@ class Transport:
             return 0.0
         try:
             seconds = float(text) if text.isdecimal() else self._seconds_until(text)
-        except (ValueError, TypeError, OverflowError, IndexError):
+        except (ValueError, OverflowError):
             return 0.0
         return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
-    def _seconds_until(self, date: str) -> float:
-        return (email.utils.parsedate_to_datetime(date) - self._clock()).total_seconds()
+    def _seconds_until(self, text: str) -> float:
+        date = parse_date(text)
+        return (date - self._clock()).total_seconds() if date else 0.0
 
 
 class _DeadlineReader(io.RawIOBase):

@@ -1,6 +1,6 @@
 """What is done about a failure: set its part aside and go on, or end the run.
 
-An error says by itself whether it may be retried or deferred (listrak/errors.py); the client
+An error says by itself whether it may be retried or deferred (listrak/faults.py); the client
 retries. What is decided here tells a bad message from a broken service.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TypeGuard
 
-from tap_listrak.listrak.errors import ListrakError
+from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
 from tap_listrak.sync.tasks import FetchTask, Part
 
@@ -22,7 +22,7 @@ MAX_DEFERRED = 1000
 
 def ends_every_task(error: BaseException) -> bool:
     """Tell whether all that is asked would fail with this error, so that the run ends at once."""
-    return not (isinstance(error, ListrakError) and error.is_deferrable)
+    return not (isinstance(error, ListrakError) and error.scope is Scope.PART)
 
 
 def can_defer(error: BaseException, task: FetchTask) -> TypeGuard[ListrakError]:
