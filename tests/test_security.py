@@ -132,7 +132,7 @@ def test_xml_beyond_the_limits_of_the_parser_is_an_error(
 
 @pytest.mark.parametrize("operation", [LISTS, "WSDL"])
 @pytest.mark.parametrize("status", [200, 302, 500])
-@pytest.mark.parametrize("packing", ["none", "gzip", "gzip, gzip", "deflate"])
+@pytest.mark.parametrize("packing", ["none", "gzip", "members"])
 def test_a_reply_too_large_is_an_error_and_takes_no_memory(
     tiny: Tap, monkeypatch: pytest.MonkeyPatch, operation: str, status: int, packing: str
 ) -> None:
@@ -142,11 +142,9 @@ def test_a_reply_too_large_is_an_error_and_takes_no_memory(
     headers: dict[str, str | None] = {"Location": "http://127.0.0.1:9/"}
     if packing != "none":
         body = gzip.compress(b" " * size)
-        headers["Content-Encoding"] = packing
-    if packing == "gzip, gzip":
-        body = gzip.compress(body)
-    if packing == "deflate":
-        body = body[10:-8]
+        headers["Content-Encoding"] = "gzip"
+    if packing == "members":
+        body = gzip.compress(b" " * 2**16) * (size // 2**16)
     tiny.service.rules.append(of(operation, lambda ask: Reply(body, status, headers)))
     tracemalloc.start()
     try:

@@ -20,13 +20,15 @@ docs/troubleshooting.md lists both tables.
 
 from __future__ import annotations
 
+import gzip
 import re
 import ssl
+import zlib
 from enum import Enum
 from typing import NamedTuple
 
 import requests
-from urllib3.exceptions import LocationValueError, NewConnectionError, ReadTimeoutError
+import urllib3.exceptions
 
 from tap_listrak.errors import TapError
 
@@ -328,7 +330,14 @@ FAULTS: tuple[Fault, ...] = (*CODES.values(), *(each.value for each in Condition
 # The first class that fits decides, so the narrower stand before the wider.
 _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (requests.exceptions.ProxyError, Condition.PROXY),
+    (requests.exceptions.InvalidProxyURL, Condition.PROXY_SETTING),
     (requests.exceptions.SSLError, Condition.TLS),
+    (urllib3.exceptions.SSLError, Condition.TLS),
+    (urllib3.exceptions.TimeoutError, Condition.TIMEOUT),
+    (urllib3.exceptions.ProtocolError, Condition.CUT_SHORT),
+    (gzip.BadGzipFile, Condition.CUT_SHORT),
+    (EOFError, Condition.CUT_SHORT),
+    (zlib.error, Condition.CUT_SHORT),
     (requests.exceptions.ConnectTimeout, Condition.UNREACHABLE),
     (requests.exceptions.Timeout, Condition.TIMEOUT),
     (requests.exceptions.ChunkedEncodingError, Condition.CUT_SHORT),
@@ -338,12 +347,14 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (requests.exceptions.InvalidURL, Condition.ADDRESS),
     (requests.exceptions.MissingSchema, Condition.ADDRESS),
     (requests.exceptions.RequestException, Condition.CONNECTION),
-    (LocationValueError, Condition.ADDRESS),
+    (urllib3.exceptions.LocationValueError, Condition.ADDRESS),
     (UnicodeError, Condition.ADDRESS),
 )
 
 # How urllib3 names its connections before a reason.
 _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?\(.*?\):\s*")
+# How http.client reports what a proxy answered to CONNECT.
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 # Where clients of the live service saw a code: `Op(): [Area] [Code] text`, or without `Op():`.
 _CODE = re.compile(r"\s*(?:\w+\(\)\s*:\s*)?\[(\w[\w ]*)\]\s*\[(\w+)\]")
 _UNREADABLE_REQUEST = "Server was unable to read request"
@@ -399,18 +410,21 @@ def error_from_status(status: int, detail: str, retry_after: float) -> ListrakEr
 def error_from_exception(exc: BaseException) -> ListrakError:
     """Return the error of an exception of requests' (or below it) that came in place of a reply."""
     reason = _innermost_reason(exc)
-    # requests calls a timeout within a body a ConnectionError.
-    if exc.args and isinstance(exc.args[0], ReadTimeoutError):
-        return make_error(Condition.TIMEOUT, _describe(reason))
     fitting = (condition for kind, condition in _EXCEPTIONS if isinstance(exc, kind))
     condition = next(fitting, Condition.CONNECTION)
-    if condition is Condition.PROXY:
-        return make_error(condition, type(reason).__name__)  # its text may hold the proxy's address
-    if isinstance(reason, ssl.SSLCertVerificationError):
+    is_untrusted = isinstance(reason, ssl.SSLCertVerificationError)
+    if condition in (Condition.PROXY, Condition.PROXY_SETTING):
+        # The reason's text may hold the proxy's address; of its own answer the status is enough.
+        status = _TUNNEL_STATUS.search(str(reason))
+        is_refused = status is not None and status[1].startswith("4")
+        detail = f"HTTP {status[1]}" if status else type(reason).__name__
+        is_permanent = is_untrusted or is_refused
+        return make_error(Condition.PROXY_SETTING if is_permanent else condition, detail)
+    if is_untrusted:
         condition = Condition.UNTRUSTED
-    elif isinstance(reason, NewConnectionError):
+    elif isinstance(reason, urllib3.exceptions.NewConnectionError):
         condition = Condition.UNREACHABLE
-    return make_error(condition, _describe(reason))
+    return make_error(condition, f"{type(reason).__name__}: {_OBJECT.sub('', str(reason))}")
 
 
 def _innermost_reason(exc: BaseException) -> BaseException:
@@ -420,8 +434,3 @@ def _innermost_reason(exc: BaseException) -> BaseException:
         if not isinstance(inner, BaseException):
             return exc
         exc = inner
-
-
-def _describe(reason: BaseException) -> str:
-    """Return a reason's text without the addresses of objects that urllib3 prints."""
-    return f"{type(reason).__name__}: {_OBJECT.sub('', str(reason))}"

@@ -138,7 +138,7 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
     "fault with code at 404": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 404)),
     "unreadable request": ("unreadable request", lambda ask: fault(UNREADABLE)),
     "wrong gzip": ("cut short", wrong_gzip),
-    "cut gzip": ("not xml", cut_gzip),
+    "cut gzip": ("cut short", cut_gzip),
     "other operation": ("not soap", of_another_operation),
     "unreadable value": ("invalid value", wrong_value),
 }
