@@ -125,6 +125,8 @@ class PageReader:
         rows = parse_rows(reply, stream.operation, stream.row)
         issues = RowIssues()
         records = self._records.read(rows, parent_id, issues)
+        if len(rows) and not records:
+            raise make_error(Condition.INCOMPLETE, f"{len(rows)} rows, of which none has its key")
         digest = digest_rows(reply.body, stream.operation)
         keys = self._records.digest_keys(records) if self._with_key_digest else ""
         page = Page(len(rows), b"", len(records), received_at, digest, issues, key_digest=keys)

@@ -93,15 +93,11 @@ class RecordReader:
     def read(self, rows: etree._Element, parent_id: int | None, issues: RowIssues) -> list[Record]:
         """Read the children of `rows` into records that carry `parent_id`, their parent's key.
 
-        Raises ListrakError for a value that is not of its type, naming the field, and where no row
-        has its key.
+        Raises InvalidValueError, naming the field, for a value that is not of its type.
         """
         if not len(rows):
             return []
-        records = self.read_by_column(rows, parent_id) or self.read_by_row(rows, parent_id, issues)
-        if not records:
-            raise make_error(Condition.INCOMPLETE, f"{len(rows)} rows, of which none has its key")
-        return records
+        return self.read_by_column(rows, parent_id) or self.read_by_row(rows, parent_id, issues)
 
     def digest_keys(self, records: list[Record]) -> str:
         """Return a digest of the keys of these records, whatever their order."""
