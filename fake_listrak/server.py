@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -93,10 +94,14 @@ class ListrakService:
     cache_bytes: the most that replies kept for repeated calls may take.
     wsdl: "full" serves the contract of all operations, "nine" that of the published tables alone,
         and answers no further operation.
+    tls: with this context the service speaks https.
 
     `url` is the address of the WSDL once the service is entered. `asked` holds the SOAP calls in
     order of arrival, `calls` counts them by operation, `wsdl_requests` the requests for the WSDL
     and `connections` all TCP connections. `failed_logins` counts wrong credentials.
+
+    `handshakes` holds what the next connections are sent in place of a handshake, before they are
+    closed; None is an honest one.
 
     `rules` are asked in order for each call and for the WSDL (operation "WSDL"); the first that
     returns a Reply decides, and without one the answer is honest. A rule that raises is answered
@@ -114,12 +119,14 @@ class ListrakService:
         record: bool = True,
         cache_bytes: int = 128 * 1024 * 1024,
         wsdl: Literal["full", "nine"] = "full",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.account = account
         self.username = username
         self.password = password
         self.latency = latency
         self.rules: list[Rule] = []
+        self.handshakes: list[bytes | None] = []
         self.asked: list[Ask] = []
         self.calls: Counter[str] = Counter()
         self.wsdl_requests = 0
@@ -127,6 +134,7 @@ class ListrakService:
         self.connections = 0
         self.url = ""
         self._port = port
+        self._tls = tls
         self._record = record
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._failed_in_a_row = 0
@@ -141,7 +149,7 @@ class ListrakService:
     def __enter__(self) -> ListrakService:
         self._listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
         self._address = self._listener.getsockname()
-        self.url = f"http://127.0.0.1:{self._address[1]}{PATH}?wsdl"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._address[1]}{PATH}?wsdl"
         self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
         self._accepting.start()
         return self
@@ -320,6 +328,8 @@ class ListrakService:
         """Answer the requests of one connection, one after the other."""
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                connection = self._secure(connection, self._tls)
             rest = b""
             alive = True
             while alive:
@@ -331,6 +341,19 @@ class ListrakService:
             with self._lock:
                 del self._open[connection]
             connection.close()
+
+    def _secure(self, plain: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """The connection, which its first read secures; OSError where `handshakes` breaks it."""
+        with self._lock:
+            broken = self.handshakes.pop(0) if self.handshakes else None
+        if broken is not None:
+            plain.recv(65536)
+            plain.sendall(broken)
+            raise OSError("no handshake")
+        secure = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open[secure] = self._open.pop(plain)
+        return secure
 
     def _respond(self, connection: socket.socket, request: _Request) -> bool:
         """Answer one request; whether the connection goes on."""
@@ -364,6 +387,8 @@ class ListrakService:
         body = reply.body if reply.cut is None else reply.body[: reply.cut]
         if reply.pace is None:
             connection.sendall(head + body)
+            if reply.below_tls:
+                socket.socket.sendall(connection, reply.below_tls)
             return alive
         if reply.pace_headers:
             body = head + body
@@ -448,7 +473,8 @@ class ListrakService:
         connection.settimeout(seconds)
         try:
             # Nothing is due from the client: to hear from it, or from close(), ends the wait.
-            if not connection.recv(1, socket.MSG_PEEK):
+            # A TLS socket does not peek by itself.
+            if not socket.socket.recv(connection, 1, socket.MSG_PEEK):
                 return False
         except TimeoutError:
             return True

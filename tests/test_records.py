@@ -144,16 +144,19 @@ class Page:
     @property
     def due(self) -> list[dict[str, Any]]:
         """The records that the rows are to become, but for those without their key."""
-        supplied_key = BY_NAME[self.stream].supplied_key
+        stream, kinds = BY_NAME[self.stream], ALL_COLUMNS[self.stream]
+        own = {column for column in ALL_KEYS[self.stream] if column != stream.supplied_key}
+        absent = {column: NO_DATE for column in own if kinds[column] == "date-time"}
+        if not stream.is_published:
+            absent.update((column, "") for column in own if kinds[column] == "string")
         records = []
         for row in self.rows:
             values = {cell.column: cell.value for cell in row}
-            if supplied_key:
-                values[supplied_key] = PARENT
-            for key in ALL_KEYS[self.stream]:
-                if values.get(key) is None and ALL_COLUMNS[self.stream][key] == "date-time":
-                    values[key] = NO_DATE
-            if all(values.get(key) is not None for key in ALL_KEYS[self.stream]):
+            present = {column for column in own if values.get(column) is not None}
+            if present and present >= own - absent.keys():
+                values.update((column, absent[column]) for column in own - present)
+                if stream.supplied_key:
+                    values[stream.supplied_key] = PARENT
                 records.append({column: values.get(column) for column in self.columns})
         return records
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import gzip
 import json
-import ssl
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +25,7 @@ from tap_listrak.metrics import CallMetrics
 from tests.support.faults import ANSWERS, FAULTS, LOGON, NOW, START, Answer, tiny_account
 from tests.support.listener import Listener
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, workers_ended
+from tests.support.tls import tls_context, trust_it
 
 LISTS = "GetContactListCollection"
 BOUNCES = "ReportRangeMessageContactBounces"
@@ -260,16 +260,6 @@ def test_a_proxy_in_the_environment_gets_nothing_meant_for_this_machine(
     assert other.connections == 0
 
 
-def test_a_netrc_adds_no_credentials(
-    tiny: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("default login someone password other-secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    run(tiny)
-    assert all("authorization" not in ask.headers for ask in tiny.service.asked)
-
-
 @pytest.mark.parametrize(
     "host", ["example.com", "10.0.0.1", "127.0.0.1.example.com", "localhost.a"]
 )
@@ -280,42 +270,18 @@ def test_plain_http_is_for_this_machine_alone(tiny: Tap, host: str) -> None:
     assert not tiny.service.asked
 
 
-# A key that guards nothing, and a certificate for 127.0.0.1 that nobody signed, until 2126.
-CERTIFICATE = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWcgK79cM7P5bjq/j
-Y4mhCEChmu8sGQEUmvB1zppg7aChRANCAARO+0Ym1H5D0esobaIhDUDkRU0to0Bw
-z8llXa5xI3bYxFFcXfSTLHdTWD0CenpjzypeYmRN1FAX74tpiX1Fm7Ly
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBjzCCATagAwIBAgIUF9l+dH7uVksURR6YIVa1gQQGyVEwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyMzE0MzExM1oYDzIxMjYxMDMw
-MTQzMTEzWjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAARO+0Ym1H5D0esobaIhDUDkRU0to0Bwz8llXa5xI3bYxFFcXfSTLHdT
-WD0CenpjzypeYmRN1FAX74tpiX1Fm7Lyo2QwYjAdBgNVHQ4EFgQUiYBr9cJR4B30
-JoGA77Ops5reFdQwHwYDVR0jBBgwFoAUiYBr9cJR4B30JoGA77Ops5reFdQwDwYD
-VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0cAMEQC
-IBUnQXqY4y+TslLQQO73dwgPnOvdNGLM3yigKcUbYftTAiBXUT4enLUCSXoZqxn3
-cykST6OFBMrqnXramzGehRYtbA==
------END CERTIFICATE-----
-"""
-
-
 def test_a_certificate_that_nobody_trusts_gets_no_request(
     tiny: Tap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pem = tmp_path / "certificate.pem"
-    pem.write_text(CERTIFICATE)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with Listener(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", context) as secure:
+    answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    with Listener(answer, tls_context(tmp_path)) as secure:
         url = f"https://127.0.0.1:{secure.port}/v31?wsdl"
         done = run(tiny, wsdl_url=url)
         assert_told(done, "untrusted")
         assert secure.connections == 1
         assert not secure.received
 
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+        trust_it(tmp_path, monkeypatch)
         done = run(tiny, wsdl_url=url)
         assert_told(done, "rejected", "forbidden")
         assert secure.received.startswith(b"GET /v31?wsdl")

@@ -76,18 +76,18 @@ class RecordReader:
         self._hints = hints
         self._absent_values = table.absent_values
         parent_column = self.stream.supplied_key
-        # The parent's key comes from the request, the absent values from the config.
-        supplied = {parent_column, *self._absent_values}
-        self._key = [column for column in table.key_properties if column not in supplied]
+        # The columns of the key that rows have themselves, and those that may not be absent. Where
+        # all may, a row needs one of them.
+        self._own_key = [column for column in table.key_properties if column != parent_column]
+        self._key = [column for column in self._own_key if column not in self._absent_values]
         self._parent_column = parent_column if parent_column in self._columns else None
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
-        # By element: its column, and how its text is read (None: as it is).
-        self._cells: dict[str, tuple[str, Convert | None]] = {
-            LISTRAK + column: (column, converter(column, table, zone))
+        # By column: how its text is read (None: as it is).
+        self._converters: dict[str, Convert | None] = {
+            column: converter(column, table, zone)
             for column in self._columns
             if column != parent_column
         }
-        self._known = {LISTRAK + column for column in self._properties}
         self._prepare_columns(parent_column)
 
     def read(self, rows: etree._Element, parent_id: int | None, issues: RowIssues) -> list[Record]:
@@ -116,25 +116,31 @@ class RecordReader:
             values = self._read_row(row, issues)
             if self._parent_column:
                 values[self._parent_column] = parent_id
+            if not self._has_key(values):
+                issues.rows_without_key += 1
+                continue
             for column, absent in self._absent_values.items():
                 values[column] = absent if values[column] is None else values[column]
-            if all(values[column] is not None for column in self._key):
-                records.append(self._make(**values))
-            else:
-                issues.rows_without_key += 1
+            records.append(self._make(**values))
         return records
+
+    def _has_key(self, values: dict[str, Any]) -> bool:
+        if self._key:
+            return all(values[column] is not None for column in self._key)
+        return any(values[column] is not None for column in self._own_key)
 
     def _read_row(self, row: etree._Element, issues: RowIssues) -> dict[str, Any]:
         values = dict.fromkeys(self._columns)
         found: dict[str, list[etree._Element]] = {}
         for cell in row:
-            tag = str(cell.tag)
-            if tag in self._cells:
-                found.setdefault(tag, []).append(cell)
-            elif tag not in self._known:
-                issues.unknown_fields.add(etree.QName(tag).localname)
-        for tag, elements in found.items():
-            column, convert = self._cells[tag]
+            # A field in another namespace is that field all the same.
+            column = str(cell.tag).rpartition("}")[2]
+            if column in self._converters:
+                found.setdefault(column, []).append(cell)
+            elif column not in self._properties:
+                issues.unknown_fields.add(column)
+        for column, elements in found.items():
+            convert = self._converters[column]
             try:
                 values[column] = read_elements(elements, self._properties[column], convert)
             except ValueError as exc:
@@ -184,11 +190,11 @@ class RecordReader:
                 values = texts[column]
                 if "" in values:  # of an empty CDATA section, which is no value
                     return None
-                convert = self._cells[LISTRAK + column][1]
+                convert = self._converters[column]
                 if convert:
                     values = list(map(convert, values))
                 if len(values) != len(rows):
-                    if column in self._key:
+                    if column in (self._key or self._own_key):
                         return None
                     values = _spread(values, self._filled[column](rows), rows)
                 absent = self._absent_values.get(column)

@@ -17,7 +17,7 @@ from lxml import etree
 
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, make_error
-from tap_listrak.listrak.response import looks_like_html
+from tap_listrak.listrak.response import looks_like_html, strip_around
 
 # What zeep raises, besides its own exceptions, for XML that is no sound WSDL.
 _INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
@@ -35,7 +35,7 @@ class _OneDocument(zeep.Transport):
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
-        self._body = body
+        self._body = strip_around(body)
 
     def load(self, url: str) -> bytes:
         if url != self.url:
@@ -64,6 +64,8 @@ class Contract:
             )
             self._service = self._bind()
             self.operations = frozenset(self._service._binding._operations)
+            # Those whose reply always holds a WSException, nil where all went well.
+            self.with_exception = frozenset(filter(self._has_exception, self.operations))
         except zeep.exceptions.XMLSyntaxError as exc:
             raise make_error(Condition.NOT_XML, str(exc)) from exc
         except (zeep.exceptions.Error, etree.LxmlError, *_INVALID_WSDL) as exc:
@@ -78,6 +80,11 @@ class Contract:
                 if isinstance(port.binding, zeep.wsdl.bindings.Soap11Binding):
                     return self._client.bind(service.name, port.name)
         raise ValueError("it has no SOAP 1.1 port")
+
+    def _has_exception(self, operation: str) -> bool:
+        response = self._service._binding._operations[operation].output.body
+        elements = dict(response.type.elements) if response is not None else {}
+        return "WSException" in elements and elements["WSException"].min_occurs > 0
 
     def build_request(
         self, operation: str, arguments: dict[str, Any]

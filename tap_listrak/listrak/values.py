@@ -11,7 +11,6 @@ from lxml import etree
 from pytz import BaseTzInfo
 
 from tap_listrak import dates
-from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.streams import Table
 
 Convert = Callable[[str], Any]
@@ -127,7 +126,7 @@ def _nested(element: etree._Element, schema: Mapping[str, Any]) -> dict[str, Any
     nested: dict[str, Any] = {}
     for column, part in schema["properties"].items():
         convert = integer if "integer" in types_of(part) else None
-        nested[column] = read_elements(element.findall(LISTRAK + column), part, convert)
+        nested[column] = read_elements(element.findall(f"{{*}}{column}"), part, convert)
     if (element.text or "").strip():
         raise ValueError("text where elements are due")
     return nested
