@@ -135,7 +135,7 @@ class Probe:
         *,
         skips_missing: bool,
     ) -> None:
-        """Prepare; `skips_missing` when a further stream may lack its operation, as in discovery."""
+        """Prepare; with `skips_missing` a further stream may lack its operation."""
         self._config = config
         self._skips_missing = skips_missing
         self._client = client
