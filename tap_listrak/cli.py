@@ -98,7 +98,9 @@ def _test(given: _Invocation) -> None:
     config, calls = given.config, CallMetrics()
     readers = observing_readers(tables, selection, config)
     client = ListrakClient(config, readers, calls, given.sleep, given.clock)
-    probe = Probe(config, client, readers, calls)
+    has_catalog = given.arguments.catalog or given.arguments.properties
+    skips_missing = not (has_catalog or config.select)
+    probe = Probe(config, client, readers, calls, skips_missing=skips_missing)
     workers = Workers(1)
     end_on_signals(workers.interrupt)
     workers.result(workers.submit(lambda: probe.run(selection, given.now)))

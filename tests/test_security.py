@@ -402,7 +402,7 @@ def test_a_defect_shows_no_secret(tiny: Tap, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_repr_of_config_and_client_holds_no_secret(tiny: Tap) -> None:
     config = parse_config(tiny.config, NOW)
-    readers = build_readers(resolve_tables(config), {}, config.timezone)
+    readers = build_readers(resolve_tables(config), {}, config)
     client = ListrakClient(config, readers, CallMetrics(), tiny.waits.append, lambda: NOW)
     assert_hidden(repr(config) + str(config) + repr(client) + repr(vars(client)), PASSWORD)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import OPERATIONS, Account, ListrakService
+from fake_listrak import OPERATIONS, Account, ListrakService, fault
 from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak import __version__
 from tap_listrak.config import OPTIONS
@@ -194,18 +194,23 @@ def test_the_log_level_passes_through_meltano(project: Project) -> None:
     assert "Listrak let the user in" not in project.run(*invoke, loglevel="WARNING").stderr
 
 
-def test_lines_in_json_are_events_of_meltano_s_own_log(project: Project) -> None:
-    run = ("--log-format=json", "run", "tap-listrak", "target-jsonl")
-    ended = project.run(*run, log_format="json")
+def test_each_line_has_its_own_level_and_fields_in_meltano_s_log(project: Project) -> None:
+    ListID = min(int(str(row["ListID"])) for row in project.account.lists())
+    bad = str(project.account.messages(ListID)[0]["MsgID"])
+    refusal = fault("Op(): [Message] [Damaged] No data")
+    opens = BY_NAME["message_opens"].operation
+    project.service.rules.append(
+        lambda ask: refusal if (ask.operation, ask.arguments.get("MsgID")) == (opens, bad) else None
+    )
+    ended = project.run("--log-format=json", "run", "tap-listrak", "target-jsonl")
     assert ended.returncode == 0
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
-    events = [
-        json.loads(line["event"])
-        for line in lines
-        if line.get("name") == "tap-listrak" and line["event"].startswith("{")
-    ]
-    counts = [event["value"] for event in events if event.get("metric") == "record_count"]
-    assert sum(counts) == sum(rows.total() for rows in keys_held(project.account).values())
+    of_tap = [line for line in lines if line.get("name") == "tap-listrak"]
+    warnings = [line["event"] for line in of_tap if line["level"] == "warning"]
+    assert any("set aside" in event.lower() and bad in event for event in warnings)
+    assert {line["plugin_logger"].split(".")[0] for line in of_tap} == {"tap_listrak"}
+    counts = [line["metric_info"] for line in of_tap if "metric_info" in line]
+    assert {count["metric"] for count in counts} >= {"record_count"}
 
 
 def test_a_second_run_takes_up_only_what_is_new(project: Project) -> None:

@@ -34,6 +34,7 @@ CONFIG = {
     "mirror": "",
     "keep_every_event": "false",
     "typed_event_dates": "false",
+    "select": "",
     "user_agent": "tap-listrak (Stitch)",
 }
 LEFT_OUT = {("message_reads",), ("messages", "Subject")}

@@ -163,7 +163,7 @@ def make_client(
     config = parse_config(raw_config, NOW)
     tables = resolve_tables(config)
     selection = {stream: tables[stream].columns for stream in streams}
-    readers = build_readers(tables, selection, config.timezone)
+    readers = build_readers(tables, selection, config)
     return ListrakClient(config, readers, CallMetrics(), sleep, lambda: NOW)
 
 
