@@ -46,7 +46,8 @@ def listrak() -> None:
             write(catalog, {"streams": [ONLY_LISTS]})
             tap = home() / "tap/bin/tap-listrak"
             command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
-            lines = run(*command).splitlines()
+            # Only at "\n": str.splitlines also splits at characters that a name may hold.
+            lines = run(*command).rstrip("\n").split("\n")
         messages = map(json.loads, lines)
         return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
 
@@ -106,12 +107,12 @@ def run(*command: str | Path) -> str:
     """
     log, pipe = logging.getLogger("airflow.task"), subprocess.PIPE
     with (
-        TemporaryFile("w+") as out,
+        TemporaryFile("w+", encoding="utf-8", newline="\n") as out,
         subprocess.Popen(
             command,
             stdout=out,
             stderr=pipe,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             env={**os.environ, **secrets()},
         ) as process,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -40,6 +41,13 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 os.execv("{target}", ["{target}", *sys.argv[1:]])
 """
+# Knows no long options, and no exit code but 1.
+BUSYBOX_FLOCK = """\
+#!/bin/sh
+[ "$1 $2" != "-n 9" ] || exec {flock} -n 9
+echo 'Usage: flock [-sxun] FD | {{ FILE [-c] PROG ARGS }}' >&2
+exit 1
+"""
 
 Keys = dict[str, Counter[tuple[Any, ...]]]
 Process = subprocess.Popen[str]
@@ -52,6 +60,7 @@ class Sync:
     service: ListrakService
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    shell: tuple[str, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -92,10 +101,18 @@ class Sync:
         program.chmod(0o700)
         self.environment["TARGET"] = str(program)
 
+    def program(self, name: str, content: str) -> None:
+        """Put a program into the PATH, before all others."""
+        path = self.folder / "bin" / name
+        path.parent.mkdir()
+        path.write_text(content, "utf-8")
+        path.chmod(0o700)
+        self.environment["PATH"] = f"{path.parent}:{os.environ['PATH']}"
+
     def start(self) -> Process:
         """Start sync.sh in a process group of its own."""
         return subprocess.Popen(
-            [self.folder / "opt/sync.sh", self.configs, self.kept],
+            [*self.shell, self.folder / "opt/sync.sh", self.configs, self.kept],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -120,7 +137,7 @@ class Sync:
         """By table, the key of each row that the target wrote, with how often it did."""
         stored: Keys = {table: Counter() for table in keys_held(self.service.account)}
         for file in (self.folder / "rows").glob("*.jsonl"):
-            for line in file.read_text("utf-8").splitlines():
+            for line in file.open(encoding="utf-8"):
                 row = json.loads(line)
                 stored[file.stem][tuple(row[column] for column in KEYS[file.stem])] += 1
         return stored
@@ -299,6 +316,50 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
     subprocess.run(["flock", sync.kept / "lock", "true"], check=True, timeout=SECONDS)
     assert not is_unfinished(sync.state)
     assert sync.stored() == keys_held(sync.service.account)
+
+
+def only_with(folder: Path, *programs: str) -> str:
+    """Make a folder with these programs alone; give it as a PATH."""
+    folder.mkdir()
+    for program in programs:
+        (folder / program).symlink_to(str(shutil.which(program)))
+    return str(folder)
+
+
+@pytest.mark.parametrize("missing", ["flock", "setsid"])
+def test_where_a_tool_is_missing_the_run_says_which_and_nothing_is_begun(
+    sync: Sync, missing: str
+) -> None:
+    tools = {"date", "dirname", "flock", "mkdir", "mkfifo", "mv", "rm", "setsid", "sync"}
+    sync.environment["PATH"] = only_with(sync.folder / "bin", *tools - {missing})
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"{missing} is not installed" in log
+    assert "another sync" not in log
+    assert not sync.service.asked
+
+
+def test_where_nothing_can_be_locked_the_run_says_so_and_nothing_is_begun(sync: Sync) -> None:
+    sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "No locks available" in log
+    assert "another sync" not in log
+    assert not sync.service.asked
+
+
+def test_busyboxs_flock_will_do_and_keeps_a_second_run_out(sync: Sync) -> None:
+    sync.program("flock", BUSYBOX_FLOCK.format(flock=shutil.which("flock")))
+    assert sync.run() == 0
+    sync.assert_complete()
+    asked = len(sync.service.asked)
+    with (sync.kept / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sync.run() == 75
+    assert len(sync.service.asked) == asked
+    assert sync.run() == 0
 
 
 def test_the_crontabs_line_prints_the_end_of_the_log_where_a_run_fails_and_else_nothing(

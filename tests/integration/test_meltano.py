@@ -83,7 +83,7 @@ class Project:
         shutil.rmtree(self.own / "output", ignore_errors=True)
         self.output_of("run", *flags, "tap-listrak", "target-jsonl", **settings)
         return {
-            path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            path.stem: [json.loads(line) for line in path.open(encoding="utf-8")]
             for path in (self.own / "output").iterdir()
         }
 
@@ -198,7 +198,7 @@ def test_lines_in_json_are_events_of_meltano_s_own_log(project: Project) -> None
     run = ("--log-format=json", "run", "tap-listrak", "target-jsonl")
     ended = project.run(*run, log_format="json")
     assert ended.returncode == 0
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    lines = [json.loads(line) for line in ended.stderr.rstrip("\n").split("\n")]
     events = [
         json.loads(line["event"])
         for line in lines
