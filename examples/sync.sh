@@ -3,8 +3,8 @@
 #
 #   sync.sh CONFIGS KEPT
 #
-# CONFIGS is a folder with config.json (the tap's), target.json (the target's) and, unless
-# everything is to be synced, catalog.json. What config.json lacks is taken from the environment, so
+# CONFIGS is a folder with config.json (the tap's), target.json (the target's) and catalog.json;
+# without a catalog, the nine published streams are synced. What config.json lacks is taken from the environment, so
 # that TAP_LISTRAK_USERNAME and TAP_LISTRAK_PASSWORD need not be in a file. KEPT is a folder of this
 # sync's own, made if need be: its state.json is replaced by every state that the target prints, so
 # however a run ends, the next one resumes from there. TAP and TARGET name the two programs; without

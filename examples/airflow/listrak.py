@@ -2,13 +2,15 @@
 
 It takes from Airflow:
 
-- the connection `listrak`: login and password, and as extra what else the tap's config is to hold,
-  such as {"start_date": "2025-01-01T00:00:00Z"};
-- the connection `listrak_postgres`: where the rows go, into the schema `listrak`;
+- the connection `listrak`, of type Generic: login and password, and as extra the rest of the tap's
+  config, at least {"start_date": "2025-01-01T00:00:00Z"};
+- the connection `listrak_postgres`: host, port, login, password, and the database as schema; the
+  rows go into the schema `listrak` of that database;
 - the variable `listrak_home`, else /opt/listrak: a folder on each worker with sync.sh, with tap and
-  target in the environments `tap` and `target`, and, to sync less than everything, catalog.json;
-- the variable `listrak_kept`, else /var/lib/listrak: a folder that all workers share, for what is
-  kept from run to run, a state file for each list.
+  target in the environments `tap` and `target`, and with catalog.json; without a catalog, the nine
+  published streams are synced;
+- the variable `listrak_kept`, else /var/lib/listrak: a folder that all workers share and may write
+  to, for the state file of each list.
 """
 
 from __future__ import annotations
