@@ -35,8 +35,12 @@ def load(folder: Path, content: bytes) -> subprocess.CompletedProcess[str]:
     """Load a file of message_sends."""
     (folder / "catalog.json").write_text(json.dumps({"streams": [STREAM]}), "utf-8")
     (folder / "message_sends.jsonl").write_bytes(content)
+    return run_load(folder)
+
+
+def run_load(folder: Path) -> subprocess.CompletedProcess[str]:
     files = [folder / "catalog.json", folder, folder / "listrak.duckdb"]
-    command = [sys.executable, EXAMPLES / "duckdb/load.py", *files]
+    command = [sys.executable, str(EXAMPLES / "duckdb/load.py"), *map(str, files)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -106,12 +110,10 @@ def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_file_with_a_torn_l
 
 
 def test_a_catalog_that_is_missing_or_torn_is_named_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, EXAMPLES / "duckdb/load.py", tmp_path / "catalog.json", tmp_path]
-    command.append(tmp_path / "listrak.duckdb")
     for content in (None, '{"streams": ['):
         if content:
             (tmp_path / "catalog.json").write_text(content, "utf-8")
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ended = run_load(tmp_path)
         assert ended.returncode == 1
         assert "catalog.json" in ended.stderr
         assert "Traceback" not in ended.stderr
