@@ -53,7 +53,7 @@ def listrak() -> None:
         messages = map(json.loads, lines)
         return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
 
-    # A retry goes on from the last state that the target printed, as sync.sh keeps it.
+    # A retry resumes from the last state that the target printed, which sync.sh keeps.
     @task(
         retries=3,
         max_active_tis_per_dag=AT_ONCE,

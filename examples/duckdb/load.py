@@ -31,7 +31,7 @@ TYPES = {
 
 
 def load(catalog: dict[str, Any], folder: Path, database: duckdb.DuckDBPyConnection) -> None:
-    """Make a table of each stream that the catalog selects, also where no row of it came."""
+    """Make a table of each stream that the catalog selects, also if it has no rows."""
     database.execute("SET preserve_insertion_order = true")
     streams = [stream for stream in catalog["streams"] if _is_selected(stream)]
     with tempfile.TemporaryDirectory() as mended:

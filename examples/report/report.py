@@ -3,7 +3,7 @@
     python report.py listrak.duckdb report.html
 
 The page is a single file that loads nothing. Its numbers are those of the tables. Chart.js draws
-the charts and stands in the page: it is widely known, small (200 kB) and under the MIT licence.
+the charts and is part of the page: it is widely known, small (200 kB) and under the MIT licence.
 chart.umd.min.js is that of chart.js 4.6.1 on npm. Needs the package duckdb.
 """
 
@@ -252,7 +252,7 @@ def _headings(columns: tuple[Column, ...], *, sortable: bool = False) -> str:
 
 
 def _table_rows(columns: tuple[Column, ...], rows: list[Row]) -> str:
-    """Give the rows; each cell says by a number where it stands when its column is sorted."""
+    """Return the rows; `data-order` is a cell's place when its column is sorted."""
     orders = {column.name: _order([row[column.name] for row in rows]) for column in columns}
     lines = []
     for place, row in enumerate(rows):
@@ -282,7 +282,7 @@ def _name(text: str | None) -> str:
 
 
 def _for_script(data: Row) -> str:
-    """Give JSON that ends no script, whatever stands in it."""
+    """Return JSON that cannot end the script, whatever it holds."""
     return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
