@@ -3,13 +3,14 @@
 #
 #   sync.sh CONFIGS KEPT
 #
-# CONFIGS is a folder with config.json (the tap's), target.json (the target's) and catalog.json;
-# without a catalog, the nine published streams are synced. What config.json lacks is taken from the environment, so
-# that TAP_LISTRAK_USERNAME and TAP_LISTRAK_PASSWORD need not be in a file. KEPT is a folder of this
-# sync's own, made if need be: its state.json is replaced by every state that the target prints, so
-# however a run ends, the next one resumes from there. TAP and TARGET name the two programs; without
-# them they are in environments beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP
-# end a run in good order.
+# CONFIGS is a folder with config.json (the tap's), target.json (the target's, for which there is
+# sample_target.json) and catalog.json; without a catalog, the nine published streams are synced.
+# What config.json lacks is taken from the environment, so that TAP_LISTRAK_USERNAME and
+# TAP_LISTRAK_PASSWORD need not be in a file. KEPT is a folder of this sync's own, made if need be:
+# its state.json is replaced by every state that the target prints, so however a run ends, the next
+# one resumes from there. TAP and TARGET name the two programs; without them they are in
+# environments beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good
+# order: the tap ends within two seconds, and what it wrote is still stored.
 #
 # Exit codes are the tap's. 2 also says that this script could not begin; 4, that only the target
 # failed, or that a state could not be kept; 75, that another sync with the same KEPT is running.
