@@ -20,7 +20,7 @@ from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
 from tap_listrak.listrak.client import ListrakClient, Page, PageReader
-from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
+from tap_listrak.listrak.faults import PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics
@@ -108,6 +108,10 @@ def _read_wall_clock(text: str) -> datetime | None:
         return None
     wall = parse_instant(moment).replace(tzinfo=None, microsecond=0) if moment else None
     return wall if wall and 1900 < wall.year < 9000 else None
+
+
+def _is_missing(answer: Answer) -> bool:
+    return isinstance(answer.error, MissingOperationError)
 
 
 class Probe:

@@ -83,7 +83,7 @@ class Project:
         shutil.rmtree(self.own / "output", ignore_errors=True)
         self.output_of("run", *flags, "tap-listrak", "target-jsonl", **settings)
         return {
-            path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            path.stem: [json.loads(line) for line in path.open(encoding="utf-8")]
             for path in (self.own / "output").iterdir()
         }
 
@@ -204,7 +204,7 @@ def test_each_line_has_its_own_level_and_fields_in_meltano_s_log(project: Projec
     )
     ended = project.run("--log-format=json", "run", "tap-listrak", "target-jsonl")
     assert ended.returncode == 0
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    lines = [json.loads(line) for line in ended.stderr.rstrip("\n").split("\n")]
     of_tap = [line for line in lines if line.get("name") == "tap-listrak"]
     warnings = [line["event"] for line in of_tap if line["level"] == "warning"]
     assert any("set aside" in event.lower() and bad in event for event in warnings)
