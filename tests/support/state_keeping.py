@@ -22,7 +22,7 @@ class Stored:
     """What a target made of the lines that it was given.
 
     printed: the states that it printed, in order.
-    records: the RECORDs that are stored.
+    records: the RECORDs that are stored, and the ACTIVATE_VERSIONs obeyed, in order.
     has_all: whether the last printed state is the last STATE of the lines, and all rows are stored.
     """
 
@@ -35,7 +35,7 @@ Target = Callable[[list[Message], random.Random], Stored]
 
 
 def _records(messages: list[Message]) -> list[Message]:
-    return [each for each in messages if each["type"] == "RECORD"]
+    return [each for each in messages if each["type"] in ("RECORD", "ACTIVATE_VERSION")]
 
 
 def _places_of_states(messages: list[Message]) -> list[int]:
@@ -108,6 +108,10 @@ def keep_by_stream(messages: list[Message], rng: random.Random) -> Stored:
                     flushed.setdefault("bookmarks", {})
                     flushed["bookmarks"][stream] = copy.deepcopy(state["bookmarks"][stream])
                 emit()
+        elif message["type"] == "ACTIVATE_VERSION":
+            if message["stream"] in buffers:
+                flush(message["stream"])
+            stored.records.append(message)
         elif message["type"] == "STATE":
             state = message["value"]
             if not flushed:
