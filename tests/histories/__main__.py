@@ -74,15 +74,18 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="how many processes play")
     parser.add_argument("--scene", choices=list(SCENES), help="play this kind of history only")
     parser.add_argument("--no-faults", action="store_true", help="let no call fail")
+    parser.add_argument("--no-kills", action="store_true", help="keep every run whole")
     parser.add_argument("--ignore", default="", help="kinds of failures, separated by commas")
     parser.add_argument("--brief", action="store_true", help="print one line for each failure")
     given = parser.parse_args()
     options = {
         "scene": given.scene,
         "has_faults": not given.no_faults,
+        "has_kills": not given.no_kills,
         "ignored": frozenset(given.ignore.split(",")) - {""},
     }
     again = f" --scene '{given.scene}'" * bool(given.scene) + " --no-faults" * given.no_faults
+    again += " --no-kills" * given.no_kills
     if given.seed is not None:
         with player(**options) as playing:
             outcome = playing.play(given.seed)

@@ -57,13 +57,15 @@ class Outcome:
 class Player:
     """Plays histories on one service, one after the other.
 
-    scene: the one kind of history that is played. ignored: kinds of failures that are counted only.
+    scene: the one kind of history that is played. has_kills: whether runs are cut off, and states
+    kept in other ways than whole. ignored: kinds of failures that are counted only.
     """
 
     service: ListrakService
     folder: Path
     scene: str | None = None
     has_faults: bool = True
+    has_kills: bool = True
     ignored: frozenset[str] = frozenset()
 
     def play(self, seed: int) -> Outcome:
@@ -225,13 +227,14 @@ class History:
         world = self.world
         # Drawn apart, since the lines of a run that fails may depend on the order of its threads.
         rng = random.Random(f"{self.seed} {world.run}")
-        is_killed = not is_last and rng.randrange(100) < world.scene.kills
+        is_kept = is_last or not self.player.has_kills
+        is_killed = not is_kept and rng.randrange(100) < world.scene.kills
         seen = messages[: rng.randint(0, len(messages))] if is_killed else messages
         name = self._target if self._target != "any" else rng.choice(list(TARGETS))
-        if is_last or world.scene.dead or world.scene.has_bad_row and not is_killed:
+        if is_kept or world.scene.dead or world.scene.has_bad_row and not is_killed:
             name = "last"
         stored = TARGETS[name](seen, rng)
-        is_merged = self._merges and not is_last and rng.random() < 0.7
+        is_merged = self._merges and not is_kept and rng.random() < 0.7
         try:
             if is_merged:
                 printed = [each for each in stored.printed[:-1] if rng.random() < 0.5]
