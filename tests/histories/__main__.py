@@ -1,7 +1,7 @@
 """Plays random histories from a shell, and prints those that fail with the command to replay them.
 
-    python -m tests.histories --seconds 3600 --processes 2
-    python -m tests.histories --seed 17
+python -m tests.histories --seconds 3600 --processes 2
+python -m tests.histories --seed 17
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.histories.play import Outcome, player
 from tests.histories.scenes import SCENES
 
 
-def play_many(first: int, step: int, seconds: float, count: int | None, options: dict[str, Any]) -> Iterator[Outcome]:  # fmt: skip
+def play_many(
+    first: int, step: int, seconds: float, count: int | None, options: dict[str, Any]
+) -> Iterator[Outcome]:
     """Play every `step`th history from `first` on, for some seconds, or a number of them."""
     until = time.monotonic() + seconds
     with player(**options) as playing:

@@ -110,7 +110,7 @@ class Fault:
 
     def strikes(self, ask: Ask, attempt: int) -> bool:
         """Return whether this try of a call is struck."""
-        if attempt > self.tries or self.stream and OPERATION_OF[self.stream] != ask.operation:
+        if attempt > self.tries or (self.stream and OPERATION_OF[self.stream] != ask.operation):
             return False
         arguments = ask.arguments
         ID = arguments.get("MsgID") or arguments.get("ListID") or "0"
@@ -217,10 +217,10 @@ class Wire:
         """Let the made-up clock pass."""
         with self._lock:
             self.clock += timedelta(seconds=seconds)
-            if self._refused_at and self._outage:
-                if self.clock >= self._refused_at + timedelta(seconds=self._outage.seconds):
-                    self._service.accept_again()
-                    self._refused_at = None
+            seconds = self._outage.seconds if self._outage else 0.0
+            if self._refused_at and self.clock >= self._refused_at + timedelta(seconds=seconds):
+                self._service.accept_again()
+                self._refused_at = None
 
     def __call__(self, ask: Ask) -> Reply | None:
         """Answer a call as the faults have it; None where they let it be."""

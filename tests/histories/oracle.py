@@ -142,11 +142,11 @@ class Oracle:
     _not_always_recent: set[AccountRow] = field(default_factory=set)
     _versions: dict[tuple[str, int], int] = field(default_factory=dict)
     _missed: Counter[AccountRow] = field(default_factory=Counter)
-    _hidden: set[AccountRow] = field(default_factory=set)
+    _left_now: set[AccountRow] = field(default_factory=set)
 
     def begin_run(self, run: RunFacts) -> None:
         """Take note of what this run does not request."""
-        self._hidden.clear()
+        self._left_now.clear()
         for msg_id in self.account.absent:
             # The reply of messages lacks it, which is no failure: what came meanwhile may be lost.
             for row in self.account.rows_of_message(msg_id):
@@ -189,6 +189,8 @@ class Oracle:
             return False
         if not self.account.shows(row):
             return False
+        if row.stream in run.mirrored and not self._is_new_range(run):
+            return False
         start, end = run.wall(run.start_date), run.wall(run.end) - MARGIN
         if row.stream == "lists":
             return True
@@ -208,9 +210,7 @@ class Oracle:
         return row.wall < end - turn - SHORTEST_LOOKBACK - ZONES_APART
 
     def _excused(self, row: AccountRow, run: RunFacts) -> bool:
-        return any(
-            each.excuses(row, self.account, run.message_window) for each in run.faults
-        )
+        return any(each.excuses(row, self.account, run.message_window) for each in run.faults)
 
     def _bad_parts(self, stream: str, run: RunFacts) -> int:
         faults = [each for each in run.faults if each.is_lasting and each.stream == stream]
@@ -219,9 +219,7 @@ class Oracle:
     def _may_end_early(self, run: RunFacts) -> bool:
         """Return whether something goes wrong that is no one stream's."""
         is_long = run.outage is not None and run.outage.seconds > SHORT_OUTAGE
-        is_the_runs = any(
-            each.is_lasting and each.stream in (None, "lists") for each in run.faults
-        )
+        is_the_runs = any(each.is_lasting and each.stream in (None, "lists") for each in run.faults)
         return is_long or is_the_runs
 
     def _check_rows(self, run: RunFacts, ended: Ended, tables: Tables) -> list[AccountRow]:
@@ -268,7 +266,9 @@ class Oracle:
             raise Failed("exit", f"exit code {ended.code}, with {criticals}")
         may_fail = self._may_end_early(run) or any(each.is_lasting for each in run.faults)
         if ended.code and not may_fail:
-            raise Failed("exit", f"exit code {ended.code} where nothing lasting failed: {criticals}")
+            raise Failed(
+                "exit", f"exit code {ended.code} where nothing lasting failed: {criticals}"
+            )
         for each in run.faults:
             # What cannot be had must not pass for done.
             is_struck = each.is_dead_stream and ended.calls.get(each.stream or "", 0)
@@ -335,7 +335,9 @@ class Oracle:
         }
         if wrong := activated.keys() - run.mirrored:
             raise Failed("mirror", f"a version of {wrong} is activated, which is not mirrored")
-        rows = {(row.stream, row.key): row for name in STREAMS for row in self.account.rows_of[name]}
+        rows = {
+            (row.stream, row.key): row for name in STREAMS for row in self.account.rows_of[name]
+        }
         for stream, key, version in deleted:
             row = rows[stream, key]
             begun = self._versions.get((stream, version), run.number)
@@ -348,12 +350,13 @@ class Oracle:
                 if self._is_new_range(run) and ended.code == 0 and not is_bad:
                     raise Failed("mirror", f"no version of {stream} is activated")
             elif self._versions.get((stream, version), run.number) == run.number:
-                shown = {row.key for row in self.account.rows_of[stream] if self._is_in(row, run)}
+                shown = [row for row in self.account.rows_of[stream] if self._is_in(row, run)]
                 held = tables.rows[stream].keys()
-                # Who left in this run may have been given before.
-                extra = held - shown - {row.key for row in self._hidden}
-                if extra or shown - held:
-                    raise Failed("mirror", f"{stream}: {extra} too much, {shown - held} missing")
+                # Who left in this run may have been given before; who came back, after its window.
+                extra = held - {row.key for row in (*shown, *self._left_now)}
+                lacking = {row.key for row in shown if not row.excused} - held
+                if extra or lacking:
+                    raise Failed("mirror", f"{stream}: {extra} too much, {lacking} missing")
 
     def _is_in(self, row: AccountRow, run: RunFacts) -> bool:
         """Return whether a row belongs to what a mirror of this run holds."""
@@ -367,4 +370,4 @@ class Oracle:
 
     def leaves_now(self, row: AccountRow) -> None:
         """Take note that a contact leaves during a run."""
-        self._hidden.add(row)
+        self._left_now.add(row)
