@@ -13,9 +13,12 @@ from importlib import metadata
 from typing import Any
 
 from tap_listrak import __version__
-from tap_listrak.config import OPTIONS, REQUIRED, Option
+from tap_listrak.config import OPTIONS, Option
 
-CAPABILITIES = ["catalog", "state", "discover", "about", "activate-version"]
+CAPABILITIES = [
+    *("catalog", "state", "discover", "about", "test"),
+    *("activate-version", "structured-logging"),
+]
 FORMATS = ("text", "json", "markdown")
 _PYTHON = "Programming Language :: Python :: 3."
 
@@ -36,24 +39,21 @@ def about() -> dict[str, Any]:
         "settings": {
             "type": "object",
             "properties": {name: _setting(name, option) for name, option in OPTIONS.items()},
-            "required": [name for name, option in OPTIONS.items() if option.default is REQUIRED],
+            "required": [name for name, option in OPTIONS.items() if option.is_required],
             "$schema": "https://json-schema.org/draft/2020-12/schema",
         },
     }
 
 
 def _setting(name: str, option: Option) -> dict[str, Any]:
-    types = option.kind.schema["type"]
-    types = [types] if isinstance(types, str) else types
-    required = option.default is REQUIRED
-    setting = {**option.kind.schema, "type": types if required else [*types, "null"]}
-    if not required and option.default is not None:
-        setting["default"] = option.default
-    return {
-        **setting,
-        "title": label(name),
-        "description": option.description,
-    }
+    setting = {**option.schema, "title": label(name), "description": option.description}
+    if not option.is_required:
+        types = option.schema["type"]
+        setting["type"] = [*([types] if isinstance(types, str) else types), "null"]
+    if not option.is_required and option.default not in (None, frozenset()):
+        is_json = isinstance(option.default, (int, str))
+        setting["default"] = option.default if is_json else str(option.default)
+    return setting
 
 
 def label(name: str) -> str:
@@ -104,28 +104,28 @@ Version {facts["version"]}, for Python {", ".join(facts["supported_python_versio
 
 def settings_in_markdown() -> str:
     """Return the table of options that docs/configuration.md holds as well."""
-    lines = ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    lines = ["| key | must be | default | meaning |", "|---|---|---|---|"]
     for name, option in OPTIONS.items():
         default = _default_text(option)
-        if option.default is not None and option.default is not REQUIRED:
-            default = f"`{default}`"
-        lines.append(f"| `{name}` | {option.kind.expected} | {default} | {option.description} |")
+        default = default if default in ("required", "none") else f"`{default}`"
+        lines.append(f"| `{name}` | {option.takes} | {default} | {option.description} |")
     return "\n".join(lines)
 
 
 def describe(option: Option) -> str:
     """Return what an option means, takes, and is by default."""
     default = _default_text(option)
-    default = default if option.default is REQUIRED else f"default: {default}"
-    return f"{option.description} ({option.kind.expected}; {default})"
+    default = default if option.is_required else f"default: {default}"
+    return f"{option.description} ({option.takes}; {default})"
 
 
 def _default_text(option: Option) -> str:
-    if option.default is REQUIRED:
+    if option.is_required:
         return "required"
-    if option.default is None:
+    if option.default in (None, frozenset()):
         return "none"
-    return option.default if isinstance(option.default, str) else json.dumps(option.default)
+    is_number = isinstance(option.default, (bool, int))
+    return json.dumps(option.default) if is_number else str(option.default)
 
 
 def lay_out(rows: Iterable[tuple[str, str]], width: int) -> str:

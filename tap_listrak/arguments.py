@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tap_listrak import __version__
 from tap_listrak.about import FORMATS, describe, lay_out
@@ -11,17 +13,33 @@ from tap_listrak.config import OPTIONS
 
 EXIT_CODES = {
     0: "everything selected was emitted, or set aside in the state with a WARNING",
-    1: "the run failed, for the reason in its CRITICAL line; the last STATE is where to go on",
-    2: "the command line, config, catalog or state has a mistake; nothing was asked of Listrak",
+    1: "the run failed, for the reason in its CRITICAL line; resume from the last STATE",
+    2: "the command line, config, catalog or state has a mistake; nothing was requested",
     3: "Listrak refused the user, the address or the request",
     4: "stdout was closed (the target ended) or is full",
-    130: "stopped by SIGINT; the last STATE is where to go on",
-    143: "stopped by SIGTERM; the last STATE is where to go on",
+    130: "stopped by SIGINT; resume from the last STATE",
+    143: "stopped by SIGTERM; resume from the last STATE",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Lays out the long part of its help only when help is asked for."""
+    """Shows no argument in its errors, and lays out the long part of its help only for --help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with a message of argparse's, without what it repeats of the command line."""
+        flag = re.match(r"argument (-[\w/-]+): ", message)
+        if re.search(
+            r"^the following arguments|expected one argument$|: not allowed with", message
+        ):
+            shown = message
+        elif flag:
+            shown = f"{flag[0]}invalid value; see --help"
+        else:
+            shown = (
+                "an argument is unknown (it is not shown, since it may be a secret). The keys of "
+                "the config, such as `password`, go into a config file or a variable; see --help"
+            )
+        super().error(shown)
 
     def format_help(self) -> str:
         self.epilog = _epilog()
@@ -30,19 +48,19 @@ class _Parser(argparse.ArgumentParser):
 
 def _epilog() -> str:
     return f"""\
-how it is used:
+usage in steps:
   tap-listrak --config config.json --discover > catalog.json
   tap-listrak --config config.json --catalog catalog.json | target-... > states
   tail -n 1 states > state.json
   tap-listrak --config config.json --catalog catalog.json --state state.json | ...
 
   In the catalog, "selected": true in the metadata of a stream, at the breadcrumb [],
-  selects it. Without a catalog the nine published streams are synced. The state
-  comes from the target, which prints one as soon as its rows are stored.
+  selects it. Without a catalog, `select` in the config does, or else the nine
+  published streams are synced. The target prints the state once rows are stored.
 
 config:
-  A key's variable, for --config ENV, is TAP_LISTRAK_ and the key in capitals, such as
-  TAP_LISTRAK_PASSWORD. One that is empty is no value.
+  With --config ENV a key is read from the variable TAP_LISTRAK_ and the key in
+  capitals, such as TAP_LISTRAK_PASSWORD. Empty variables are ignored.
 
 {lay_out(((name, describe(option)) for name, option in OPTIONS.items()), 22)}
 
@@ -69,26 +87,28 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--config",
         metavar="FILE",
         action="append",
-        help="the config, in JSON, or ENV for the environment; may be given several times, and "
-        "later ones win key by key; see below",
+        help="the config, in JSON, or ENV for the environment; may be given several times: later "
+        "files override earlier ones, key by key",
     )
-    parser.add_argument("-s", "--state", metavar="FILE", help="where an earlier run ended, in JSON")
+    parser.add_argument(
+        "-s", "--state", metavar="FILE", help="the last state of an earlier run, in JSON"
+    )
     parser.add_argument(
         "-p", "--properties", metavar="FILE", help="old name of --catalog, with the same effect"
     )
     parser.add_argument("--catalog", metavar="FILE", help="which streams and columns to sync")
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
-        "-d", "--discover", action="store_true", help="print the catalog, and do nothing else"
-    )
+    instead.add_argument("-d", "--discover", action="store_true", help="print the catalog and exit")
     instead.add_argument(
         "--test",
-        action="store_true",
-        help="ask for one page of each selected stream, tell on stderr what came, and do nothing "
-        "else",
+        nargs="?",
+        const="all",
+        choices=("all", "records", "schema"),
+        help="request one page of each selected stream (without a catalog or `select`: of every "
+        "stream), print a summary to stderr and exit; all forms do the same",
     )
     instead.add_argument(
-        "--about", action="store_true", help="print what this tap is and takes, and do nothing else"
+        "--about", action="store_true", help="print what this tap is and takes, and exit"
     )
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="the form of --about (default: text)"

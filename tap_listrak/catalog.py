@@ -1,26 +1,34 @@
-"""The catalog: what discovery prints, and what a catalog that comes back has selected."""
+"""The catalog: what discovery prints, and what a catalog or the patterns of `select` select."""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Stream, Table
+from tap_listrak.streams import BY_NAME, STREAMS, Stream, Table
 
 Tables = Mapping[Stream, Table]
+# The names of a column and, within an object, of its part: ("Vmta", "Description").
+Path = tuple[str, ...]
 
 LOGGER = logging.getLogger(__name__)
 
-# By stream, the columns that were selected, in the schema's order; a stream that was not selected
+# By stream, the columns that are selected, in the schema's order; a stream that is not selected
 # has no entry.
 Selection = dict[Stream, tuple[str, ...]]
 
 
-def build_catalog(tables: Iterable[Table]) -> dict[str, Any]:
-    """Return the Singer catalog of these tables."""
-    return {"streams": [_entry(table) for table in tables]}
+def build_catalog(tables: Iterable[Table], patterns: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the Singer catalog of these tables, marked as the patterns select."""
+    entries = [_entry(table) for table in tables]
+    for entry in entries if patterns else ():
+        _mark(entry, patterns)
+    return {"streams": entries}
 
 
 def _entry(table: Table) -> dict[str, Any]:
@@ -33,13 +41,14 @@ def _entry(table: Table) -> dict[str, Any]:
     if stream.parent:
         of_stream["parent-tap-stream-id"] = stream.parent.name
     metadata: list[dict[str, Any]] = [{"breadcrumb": [], "metadata": of_stream}]
-    for column in table.columns:
+    for path in _paths(table.schema):
         field: dict[str, Any] = (
             {"inclusion": "automatic"}
-            if column in key
+            if path[0] in key
             else {"inclusion": "available", "selected-by-default": True}
         )
-        metadata.append({"breadcrumb": ["properties", column], "metadata": field})
+        breadcrumb = [word for name in path for word in ("properties", name)]
+        metadata.append({"breadcrumb": breadcrumb, "metadata": field})
     return {
         "tap_stream_id": stream.name,
         "stream": stream.name,
@@ -49,21 +58,85 @@ def _entry(table: Table) -> dict[str, Any]:
     }
 
 
-def select_published(tables: Tables) -> Selection:
-    """Select the published streams with every column: what a run without a catalog syncs."""
-    return {stream: tables[stream].columns for stream in PUBLISHED}
+def _paths(schema: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the path of each column, and after an object's those of its parts."""
+    for name, column in schema.get("properties", {}).items():
+        yield (name,)
+        for path in _paths(column):
+            yield (name, *path)
 
 
-def select(catalog: object, tables: Tables) -> Selection:
-    """Read which streams and columns a catalog selects. Raises UsageError where it is no catalog.
+# Patterns, with Meltano's meaning: `messages`, `message_*.*`, `lists.Vmta.*`, `!lists.FromName`.
 
-    Schemas and keys are the tap's own, whatever the catalog holds. A stream whose inclusion is
-    automatic is selected (the published tap's catalogs mark lists and messages so).
+
+def check_patterns(patterns: Sequence[str], tables: Tables) -> None:
+    """Raise UsageError, naming the nearest name, for a pattern that matches nothing."""
+    for pattern in patterns:
+        stream_pattern, column_pattern = _split(pattern.removeprefix("!"))
+        streams = [stream for stream in tables if fnmatchcase(stream.name, stream_pattern)]
+        names = [
+            f"{stream.name}.{'.'.join(path)}"
+            for stream in streams
+            for path in _paths(tables[stream].schema)
+        ]
+        if not any(fnmatchcase(name.split(".", 1)[1], column_pattern) for name in names):
+            wanted = f"{stream_pattern}.{column_pattern}" if streams else stream_pattern
+            near = difflib.get_close_matches(wanted, names or list(BY_NAME), 1, cutoff=0)
+            raise UsageError(
+                f"Invalid `select` in the config: {pattern} matches no stream or column. The "
+                f"nearest name is {near[0]}."
+            )
+
+
+def _split(pattern: str) -> tuple[str, str]:
+    stream, _, column = pattern.partition(".")
+    return stream, column or "*"
+
+
+def _mark(entry: dict[str, Any], patterns: Sequence[str]) -> None:
+    """Mark in an entry what the patterns select; those that exclude go over those that include."""
+    rules = [(_split(each.removeprefix("!")), each.startswith("!")) for each in patterns]
+    matching = [
+        (column, excludes)
+        for (stream, column), excludes in rules
+        if fnmatchcase(entry["tap_stream_id"], stream)
+    ]
+    metadata = {tuple(each["breadcrumb"][1::2]): each["metadata"] for each in entry["metadata"]}
+    included = _matched(metadata, (column for column, excludes in matching if not excludes))
+    excluded = _matched(metadata, (column for column, excludes in matching if excludes))
+    metadata[()]["selected"] = bool(included) and ("*", True) not in matching
+    for path, facts in metadata.items():
+        if facts["inclusion"] == "automatic" or not path:
+            continue
+        upwards = {path[:length] for length in range(1, len(path) + 1)}
+        has_included_part = any(each[: len(path)] == path for each in included)
+        is_included = has_included_part or not upwards.isdisjoint(included)
+        facts["selected"] = is_included and upwards.isdisjoint(excluded)
+
+
+def _matched(paths: Iterable[Path], patterns: Iterable[str]) -> set[Path]:
+    given = list(patterns)
+    return {
+        path
+        for path in paths
+        if path and any(fnmatchcase(".".join(path), pattern) for pattern in given)
+    }
+
+
+# Reading a catalog.
+
+
+def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
+    """Read which streams and columns a catalog selects. Raises UsageError where it is not one.
+
+    Return them, and the tables without the parts of objects that are not selected. Schemas and keys
+    are the tap's own, whatever the catalog holds. A stream whose inclusion is automatic is selected
+    (the published tap's catalogs mark lists and messages so).
     """
     entries = catalog.get("streams") if isinstance(catalog, Mapping) else None
     if not isinstance(entries, list):
         raise UsageError('The catalog must be an object with a "streams" array; see --discover.')
-    selected: dict[str, Any] = {}
+    found: dict[str, tuple[tuple[str, ...], Table]] = {}
     seen: set[str] = set()
     for entry in entries:
         if not isinstance(entry, Mapping):
@@ -72,36 +145,76 @@ def select(catalog: object, tables: Tables) -> Selection:
         if not isinstance(name, str):
             raise UsageError("The catalog's streams must have a tap_stream_id; see --discover.")
         if name not in BY_NAME:
-            LOGGER.warning("The catalog's stream %s is not one of this tap's: ignored.", name)
+            LOGGER.warning("Ignored the catalog's stream %s: this tap has no such stream.", name)
             continue
         if name in seen:
             raise UsageError(f"The catalog has the stream {name} twice.")
         seen.add(name)
-        metadata = _metadata(name, entry)
-        columns = tables[BY_NAME[name]].columns
-        for breadcrumb in metadata:
-            if breadcrumb[1:2] and breadcrumb[1] not in columns:
-                LOGGER.warning(
-                    "The catalog's %s has no column %s: its metadata is ignored.",
-                    name,
-                    breadcrumb[1],
-                )
+        metadata, table = _metadata(name, entry), tables[BY_NAME[name]]
+        _warn_of_unknown_columns(name, metadata, table)
         if _is_selected(name, metadata.get((), {}), default=False):
-            selected[name] = metadata
-    return {
-        stream: tuple(
-            column
-            for column in tables[stream].columns
-            if column in tables[stream].key_properties
-            or _is_selected(
-                f"{stream.name}.{column}",
-                selected[stream.name].get(("properties", column), {}),
-                default=True,
-            )
-        )
-        for stream in STREAMS
-        if stream.name in selected
+            _warn_of_alias(name, entry)
+            found[name] = _select_columns(table, metadata)
+    selection = {stream: found[stream.name][0] for stream in STREAMS if stream.name in found}
+    narrowed = {stream: found[stream.name][1] for stream in selection}
+    return selection, {**tables, **narrowed}
+
+
+def _select_columns(
+    table: Table, metadata: Mapping[Path, Mapping[str, Any]]
+) -> tuple[tuple[str, ...], Table]:
+    """Return the selected columns, and the table without the other parts of those."""
+
+    def is_selected(path: Path) -> bool:
+        name = ".".join((table.stream.name, *path))
+        breadcrumb = tuple(word for part in path for word in ("properties", part))
+        return _is_selected(name, metadata.get(breadcrumb, {}), default=True)
+
+    columns = {
+        column: schema
+        if column in table.key_properties
+        else _narrow(schema, (column,), is_selected)
+        for column, schema in table.schema["properties"].items()
     }
+    selected = {column: schema for column, schema in columns.items() if schema is not None}
+    properties = {**table.schema["properties"], **selected}
+    narrowed = dataclasses.replace(table, schema={**table.schema, "properties": properties})
+    return tuple(selected), narrowed
+
+
+def _narrow(
+    schema: dict[str, Any], path: Path, is_selected: Callable[[Path], bool]
+) -> dict[str, Any] | None:
+    """Return a column's schema with its selected parts; None if nothing is left of it."""
+    if not is_selected(path):
+        return None
+    if "properties" not in schema:
+        return schema
+    parts = {
+        name: narrowed
+        for name, part in schema["properties"].items()
+        if (narrowed := _narrow(part, (*path, name), is_selected)) is not None
+    }
+    return {**schema, "properties": parts} if parts else None
+
+
+def _warn_of_unknown_columns(name: str, metadata: Iterable[tuple[str, ...]], table: Table) -> None:
+    known = {(), *_paths(table.schema)}
+    for breadcrumb in metadata:
+        path = breadcrumb[1::2]
+        if path not in known:
+            column = ".".join(map(str, path))
+            LOGGER.warning("Ignored metadata in the catalog: %s has no column %s.", name, column)
+
+
+def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
+    for alias in (entry.get("stream"), entry.get("stream_alias")):
+        if alias not in (None, name):
+            LOGGER.warning(
+                "The catalog renames %s to %s, which this tap does not do: its messages keep the "
+                "name %s. Rename the table in the target.",
+                *(name, alias, name),
+            )
 
 
 def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:

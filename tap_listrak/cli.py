@@ -1,4 +1,4 @@
-"""The command line: arguments, discover, test or sync, one line on failure, the exit code."""
+"""The command line: discover, test or sync, one line on failure, the exit code."""
 
 from __future__ import annotations
 
@@ -8,98 +8,50 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from tap_listrak.about import format_about
 from tap_listrak.arguments import parse_arguments
-from tap_listrak.catalog import Selection, Tables, build_catalog, select, select_published
-from tap_listrak.config import (
-    ENVIRONMENT,
-    Config,
-    merge_configs,
-    parse_config,
-    read_environment,
-)
+from tap_listrak.catalog import Selection, Tables, build_catalog, check_patterns, select
+from tap_listrak.config import Config, parse_config
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
-from tap_listrak.errors import Interrupted, OutputError, TapError, UsageError
+from tap_listrak.errors import OutputError, TapError
+from tap_listrak.files import load, read_configs
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.metrics import CallMetrics
 from tap_listrak.probe import Probe, observing_readers
+from tap_listrak.signals import cancel_alarm, end_on_signals
 from tap_listrak.singer_output import SingerOutput
-from tap_listrak.streams import resolve_tables
+from tap_listrak.streams import PUBLISHED, resolve_tables
 from tap_listrak.sync.readers import build_readers
-from tap_listrak.sync.report import CallMetrics, Report
-from tap_listrak.sync.runner import Runner
-from tap_listrak.sync.state_file import parse_state
-from tap_listrak.sync.workers import Workers
+from tap_listrak.sync.report import Report
+from tap_listrak.sync.run import Runner
+from tap_listrak.sync.state_file import read_state
+from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")
 
 # The name of the setting in glibc's malloc.h.
 _M_ARENA_MAX = -8
-# A signal that finds stdout blocked (a target that reads no more) ends the run after so long.
-SECONDS_TO_END = 1.0
 
 
-def _load(path: str, what: str) -> object:
-    """Read a JSON file. Raises UsageError that names it, never what it holds."""
-    try:
-        text = Path(path).read_text("utf-8-sig")
-        if what == "state" and not text.strip():
-            LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
-            return {}
-        return json.loads(text)
-    except OSError as exc:
-        raise UsageError(f"The {what} file {path} cannot be read: {exc.strerror}.") from exc
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"The {what} file {path} is not text in UTF-8.") from exc
-    except RecursionError as exc:
-        raise UsageError(f"The {what} file {path} is nested too deeply.") from exc
-    except json.JSONDecodeError as exc:
-        raise UsageError(
-            f"The {what} file {path} is not JSON: {exc.msg} (line {exc.lineno}, column "
-            f"{exc.colno})."
-        ) from None  # its text is the file, secrets and all
-    except ValueError:
-        raise UsageError(f"The {what} file {path} holds a number that is too long.") from None
+@dataclass(frozen=True)
+class _Invocation:
+    """What all three ways of running start from; `now` is in whole seconds."""
 
-
-def _read_config(names: Sequence[str], now: datetime) -> Config:
-    """Read the configs of these names, which are files or the environment."""
-    values, sources = merge_configs(
-        (name, read_environment(os.environ) if name == ENVIRONMENT else _load(name, "config"))
-        for name in names
-    )
-    return parse_config(values, now, sources)
-
-
-def _end_on_signals(workers: Workers) -> None:
-    """Make SIGTERM and SIGINT end the run soon, and in time even where stdout is blocked."""
-
-    def give_up(signum: int, frame: FrameType | None) -> NoReturn:
-        os._exit(code)
-
-    code = 1
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        nonlocal code
-        reason = Interrupted(signum, signal.Signals(signum).name)
-        code = reason.exit_code
-        signal.signal(signal.SIGALRM, give_up)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_END)
-        workers.interrupt(reason)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, end)
+    arguments: Namespace
+    config: Config
+    tables: Tables
+    now: datetime
+    sleep: Callable[[float], None]
+    clock: Callable[[], datetime]
 
 
 def _run(
@@ -112,93 +64,91 @@ def _run(
         _print(format_about(arguments.format))
         return
     now = clock().replace(microsecond=0)
-    config = _read_config(arguments.config, now)
+    values, sources = read_configs(arguments.config, os.environ)
+    config = parse_config(values, now, sources)
     log.hide(config.username, config.password)
-    if arguments.discover:
-        _discover(config, sleep, clock, now)
-    elif arguments.test:
-        _test(arguments, config, sleep, clock, now)
-    else:
-        _sync(arguments, config, sleep, clock, now)
-
-
-def _discover(
-    config: Config, sleep: Callable[[float], None], clock: Callable[[], datetime], now: datetime
-) -> None:
     tables = resolve_tables(config)
+    check_patterns(config.select or (), tables)
+    given = _Invocation(arguments, config, tables, now, sleep, clock)
+    if arguments.discover:
+        _discover(given)
+    elif arguments.test:
+        _test(given)
+    else:
+        _sync(given)
+
+
+def _discover(given: _Invocation) -> None:
+    config, tables = given.config, given.tables
     keys = {stream: table.key_properties for stream, table in tables.items()}
-    readers = build_readers(tables, keys, config.timezone)
-    client = ListrakClient(config, readers, CallMetrics(), sleep, clock)
+    readers = build_readers(tables, keys, config)
+    client = ListrakClient(config, readers, CallMetrics(), given.sleep, given.clock)
     workers = Workers(1)
-    _end_on_signals(workers)
-    check = workers.submit(lambda: find_readable_streams(config, client, now))
-    catalog = build_catalog(tables[stream] for stream in workers.result(check))
+    end_on_signals(workers.interrupt)
+    check = workers.submit(lambda: find_readable_streams(config, client, given.now))
+    readable = workers.result(check)
+    catalog = build_catalog((tables[stream] for stream in readable), config.select or ())
     _print(json.dumps(catalog, indent=2))
 
 
-def _test(
-    arguments: Namespace,
-    config: Config,
-    sleep: Callable[[float], None],
-    clock: Callable[[], datetime],
-    now: datetime,
-) -> None:
-    tables = resolve_tables(config)
-    selection = _select(arguments, tables)
+def _test(given: _Invocation) -> None:
+    selection, tables = _select(given, default=("*",))
     if not selection:
         return
-    calls = CallMetrics()
-    readers = observing_readers(tables, selection, config.timezone)
-    probe = Probe(config, ListrakClient(config, readers, calls, sleep, clock), readers, calls)
+    config, calls = given.config, CallMetrics()
+    readers = observing_readers(tables, selection, config)
+    client = ListrakClient(config, readers, calls, given.sleep, given.clock)
+    probe = Probe(config, client, readers, calls)
     workers = Workers(1)
-    _end_on_signals(workers)
-    workers.result(workers.submit(lambda: probe.run(selection, now)))
+    end_on_signals(workers.interrupt)
+    workers.result(workers.submit(lambda: probe.run(selection, given.now)))
 
 
-def _select(arguments: Namespace, tables: Tables) -> Selection:
-    """Read what the catalog selects; without one, the published streams. Warn if it is nothing."""
-    catalog = arguments.catalog or arguments.properties
-    selection = select(_load(catalog, "catalog"), tables) if catalog else select_published(tables)
+def _sync(given: _Invocation) -> None:
+    arguments, config, now = given.arguments, given.config, given.now
+    selection, tables = _select(given, default=[stream.name for stream in PUBLISHED])
+    raw_state = load(arguments.state, "state") if arguments.state else {}
+    state = read_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
+        return
+    workers = Workers(config.concurrency)
+    end_on_signals(workers.interrupt)
+    calls = CallMetrics()
+    readers = build_readers(tables, selection, config)
+    # Those selected first: what the service lacks is named by what the user can deselect.
+    required = (*selection, *readers)
+    client = ListrakClient(config, readers, calls, given.sleep, given.clock, required=required)
+    report = Report(calls, selection, config.start_date, time.monotonic())
+    output = _output(workers.raise_if_interrupted)
+    Runner(config, tables, selection, state, client, output, workers, report, now).run()
+
+
+def _select(given: _Invocation, default: Sequence[str]) -> tuple[Selection, Tables]:
+    """Return what the catalog selects, else `select` in the config, else the default patterns."""
+    path = given.arguments.catalog or given.arguments.properties
+    patterns = given.config.select or default
+    catalog = load(path, "catalog") if path else build_catalog(given.tables.values(), patterns)
+    selection, tables = select(catalog, given.tables)
+    if not selection and path:
         LOGGER.warning(
             'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
             "metadata of the streams you want, at the breadcrumb []."
         )
-    return selection
+    elif not selection:
+        LOGGER.warning(
+            "`select` in the config selects no stream, so nothing is synced. Add a pattern of the "
+            "streams you want, such as messages.*"
+        )
+    return selection, tables
 
 
-def _sync(
-    arguments: Namespace,
-    config: Config,
-    sleep: Callable[[float], None],
-    clock: Callable[[], datetime],
-    now: datetime,
-) -> None:
-    tables = resolve_tables(config)
-    selection = _select(arguments, tables)
-    raw_state = _load(arguments.state, "state") if arguments.state else {}
-    state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
-    if not selection:
-        return
-    workers = Workers(config.concurrency)
-    _end_on_signals(workers)
-    calls = CallMetrics()
-    readers = build_readers(tables, selection, config.timezone)
-    # Those selected first: what the service lacks is named by what the user can deselect.
-    required = (*selection, *readers)
-    client = ListrakClient(config, readers, calls, sleep, clock, required=required)
-    report = Report(calls, selection, config.start_date, now, time.monotonic())
-    runner = Runner(config, tables, selection, state, client, _output(), workers, report, now)
-    runner.run()
-
-
-def _output() -> SingerOutput:
+def _output(between_rows: Callable[[], None] = lambda: None) -> SingerOutput:
     if sys.stdout is None:
         raise OutputError("Stdout is closed, so there is nowhere to write to.")
     stdout = sys.stdout.buffer
     with contextlib.suppress(OSError):  # what tests put in its place has no descriptor
         os.set_blocking(stdout.fileno(), True)
-    return SingerOutput(stdout)
+    return SingerOutput(stdout, between_rows)
 
 
 def _print(text: str) -> None:
@@ -221,7 +171,7 @@ def main(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
-    """Run the tap; give the exit code, one of EXIT_CODES."""
+    """Run the tap, and return its exit code, one of EXIT_CODES."""
     arguments = parse_arguments(argv)
     log = set_up_logging()
     # What was imported stays, so that the garbage collector need not look at it again and again.
@@ -239,13 +189,12 @@ def main(
         LOGGER.debug("Where it failed:", exc_info=True)
         LOGGER.critical(
             "The tap has a defect (%s). Please report it with the log of a run at "
-            "TAP_LISTRAK_LOGLEVEL=DEBUG. The last STATE, if there is one, is where to go on.",
+            "TAP_LISTRAK_LOGLEVEL=DEBUG. Resume from the last STATE, if there is one.",
             type(exc).__name__,
         )
         return 1
     finally:
-        # Nothing is left to write, and an ending interpreter has no handler for the alarm any more.
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        cancel_alarm()
     return 0
 
 

@@ -1,16 +1,20 @@
-"""Config files and variables, read into a frozen Config or refused with the key's name."""
+"""The config: its options, and how what the user gave becomes a frozen Config."""
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 import pytz
+from msgspec import Meta, Struct
 from pytz import BaseTzInfo
 
 from tap_listrak import __version__
@@ -19,40 +23,180 @@ from tap_listrak.errors import UsageError
 
 LOGGER = logging.getLogger(__name__)
 
-# The streams that `mirror` may name: those that Listrak gives as they are now.
-MIRRORABLE = ("lists", "messages", "subscribed_contacts")
+Mirrorable = Literal["lists", "messages", "subscribed_contacts"]
+# The streams that `mirror` may name.
+MIRRORABLE: tuple[str, ...] = get_args(Mirrorable)
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
+# Nobody has older data, and each window of dates costs a call.
+EARLIEST_START = datetime(1990, 1, 1, tzinfo=timezone.utc)
 
 # In place of a file's name: the environment.
 ENVIRONMENT = "ENV"
-_PREFIX = "TAP_LISTRAK_"
-# Of the same prefix, but no keys of the config; see logs.py.
-LEVEL_VARIABLE = f"{_PREFIX}LOGLEVEL"
-FORMAT_VARIABLE = f"{_PREFIX}LOG_FORMAT"
+PREFIX = "TAP_LISTRAK_"
+# Variables with the prefix that are not keys of the config; see logs.py.
+LEVEL_VARIABLE = f"{PREFIX}LOGLEVEL"
+FORMAT_VARIABLE = f"{PREFIX}LOG_FORMAT"
 
 
-@dataclass(frozen=True)
-class Config:
-    """What the user asked for; each field is the key of that name in the config file."""
+def _printable(given: Any) -> Any:
+    # XML 1.0 has no way to write control characters, so they could not be sent.
+    if isinstance(given, str) and not given.isprintable():
+        raise ValueError("control characters")
+    return given
 
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-    start_date: datetime
-    wsdl_url: str
-    interval_days: int
-    request_timeout: int
-    concurrency: int
-    timezone: BaseTzInfo
-    lookback_days: int
-    list_ids: frozenset[int] | None
-    include_test_messages: bool
-    activity_window_days: int | None
-    recent_days: int | None
-    older_every_days: int
-    mirror: frozenset[str]
-    keep_every_event: bool
-    typed_event_dates: bool
-    user_agent: str
+
+def _instant(given: Any) -> datetime:
+    if not isinstance(given, str):
+        raise ValueError("not text")
+    return parse_instant(given)
+
+
+def _zone(given: Any) -> BaseTzInfo:
+    if not isinstance(given, str):
+        raise ValueError("not text")
+    try:
+        zone: BaseTzInfo = pytz.timezone(given)
+    except pytz.UnknownTimeZoneError as unknown:
+        raise ValueError("not a time zone") from unknown
+    return zone
+
+
+def _items(given: Any) -> Any:
+    """Return the items of an array, also of one in JSON or of text separated by commas."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return [given]
+    if not isinstance(given, str):
+        return given
+    if given.startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError:
+            given = given.removesuffix("]")[1:]
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
+def _address(given: Any) -> str:
+    if not isinstance(given, str) or any(character.isspace() for character in given):
+        raise ValueError("not an address")
+    parts = urlsplit(given)
+    if parts.username is not None or parts.password is not None or not parts.hostname:
+        raise ValueError("a user name, or no host")
+    _ = parts.port  # raises ValueError where it is not a number
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise ValueError("not https")
+    return urlunsplit(parts)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _kind(takes: str, read: Callable[[Any], Any] = lambda given: given, **facts: Any) -> Meta:
+    """Describe a type: what it takes in words, and what prepares a value for msgspec."""
+    return Meta(extra={"takes": takes, "read": read}, **facts)
+
+
+def _range(least: int, most: int) -> Meta:
+    return _kind(f"{least} to {most}", ge=least, le=most)
+
+
+Secret = Annotated[
+    str,
+    _kind(
+        "text without line breaks or other control characters",
+        _printable,
+        min_length=1,
+        extra_json_schema={"secret": True, "writeOnly": True},
+    ),
+]
+Start = Annotated[
+    datetime,
+    _kind(
+        "an ISO 8601 date or date-time, from 1990 to now, such as 2025-01-01T00:00:00Z",
+        _instant,
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+Address = Annotated[
+    str,
+    _kind(
+        "an https address without a user name (http only on this machine itself)",
+        _address,
+        extra_json_schema={"format": "uri"},
+    ),
+]
+Zone = Annotated[BaseTzInfo, _kind("a time zone, such as UTC or America/New_York", _zone)]
+Days = Annotated[int, _range(1, 3650)]
+Flag = Annotated[bool, _kind("true or false")]
+ListIDs = Annotated[
+    frozenset[Annotated[int, Meta(ge=1, le=2**31 - 1)]],
+    _kind("at least one ListID, in an array or separated by commas", _items, min_length=1),
+]
+Mirrored = Annotated[
+    frozenset[Mirrorable],
+    _kind(f"any of {', '.join(MIRRORABLE)}, in an array or separated by commas", _items),
+]
+Patterns = Annotated[
+    tuple[Annotated[str, Meta(min_length=1)], ...],
+    _kind("patterns such as message_*, in an array or separated by commas", _items, min_length=1),
+]
+Header = Annotated[str, _kind("printable ASCII text", pattern="^[ -~]+$")]
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """The user's options; each field is the key of that name in the config file."""
+
+    username: Annotated[Secret, "Listrak user name"]
+    password: Annotated[Secret, "that user's password"]
+    start_date: Annotated[Start, "how far back the first sync goes; without an offset it is UTC"]
+    wsdl_url: Annotated[
+        Address, "another address of the service, such as a test double or proxy"
+    ] = LISTRAK_WSDL
+    interval_days: Annotated[Days, "longest date window of one request for messages"] = 365
+    request_timeout: Annotated[
+        int, _range(1, 3600), "seconds for one whole reply, from connecting to its last byte"
+    ] = 300
+    concurrency: Annotated[int, _range(1, 32), "requests under way at once"] = 4
+    timezone: Annotated[Zone, "time zone of Listrak's timestamps"] = pytz.utc
+    lookback_days: Annotated[
+        int, _range(1, 365), "days before its bookmark at which a stream starts, for late rows"
+    ] = 1
+    list_ids: Annotated[ListIDs, "only these lists; also how to split an account"] | None = None
+    include_test_messages: Annotated[Flag, "whether to sync test messages, too"] = True
+    activity_window_days: (
+        Annotated[Days, "request events only of messages sent at most N days before the bookmark"]
+        | None
+    ) = None
+    recent_days: (
+        Annotated[
+            Days, "request messages of the last N days in every run, and older ones in rotation"
+        ]
+        | None
+    ) = None
+    older_every_days: Annotated[
+        int, _range(2, 90), "with recent_days, request each older message once in N days"
+    ] = 7
+    mirror: Annotated[
+        Mirrored, "streams that are reloaded in full, so that the target can delete missing rows"
+    ] = frozenset()
+    keep_every_event: Annotated[Flag, "one row per open, click, read, bounce; not per contact"] = (
+        False
+    )
+    typed_event_dates: Annotated[Flag, "dates of events as date-times in UTC, not as text"] = False
+    select: (
+        Annotated[Patterns, "streams and columns to sync without a catalog, marked by --discover"]
+        | None
+    ) = None
+    user_agent: Annotated[Header, "how the tap names itself to Listrak"] = (
+        f"tap-listrak/{__version__}"
+    )
+
+    def __repr__(self) -> str:
+        return f"Config({self.service_url})"  # no secret
 
     @property
     def service_url(self) -> str:
@@ -60,268 +204,49 @@ class Config:
         return urlunsplit(urlsplit(self.wsdl_url)._replace(query="", fragment=""))
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return value
+class Option(NamedTuple):
+    """One key of the config: what it takes, in words and as JSON Schema, and what it is for."""
 
-
-def _header(value: Any) -> str:
-    if not (_text(value).isascii() and value.isprintable()):
-        raise ValueError
-    return str(value)
-
-
-def _secret(value: Any) -> str:
-    # XML 1.0 has no way to write control characters, so they could not be sent.
-    if not _text(value).isprintable():
-        raise ValueError
-    return str(value)
-
-
-def _instant(value: Any) -> datetime:
-    return parse_instant(_text(value).strip())
-
-
-def _zone(value: Any) -> BaseTzInfo:
-    try:
-        zone: BaseTzInfo = pytz.timezone(_text(value).strip())
-    except pytz.UnknownTimeZoneError as unknown:
-        raise ValueError from unknown
-    return zone
-
-
-def _boolean(value: Any) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if isinstance(value, float) or word not in words:
-        raise ValueError
-    return words[word]
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError
-    if isinstance(value, str) and not (value.isascii() and value.strip().isdecimal()):
-        raise ValueError
-    return int(value)
-
-
-def _between(least: int, most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        number = _integer(value)
-        if not least <= number <= most:
-            raise ValueError
-        return number
-
-    return read
-
-
-def _parts(value: Any) -> list[Any]:
-    """Return the items of an array, or of a text that separates them by commas."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.strip(" []").split(",") if part.strip()]
-    if not isinstance(value, list):
-        raise ValueError
-    return value
-
-
-def _identifiers(value: Any) -> frozenset[int]:
-    parts = [value] if isinstance(value, int) else _parts(value)
-    if not parts:
-        raise ValueError
-    return frozenset(_between(1, 2**31 - 1)(part) for part in parts)
-
-
-def _mirrored(value: Any) -> frozenset[str]:
-    names = [name.strip("\"' ") if isinstance(name, str) else name for name in _parts(value)]
-    if not all(name in MIRRORABLE for name in names):
-        raise ValueError
-    return frozenset(names)
-
-
-def _address(value: Any) -> str:
-    parts = urlsplit(_text(value).strip())
-    if parts.username is not None or parts.password is not None or not parts.hostname:
-        raise ValueError
-    if any(character.isspace() for character in urlunsplit(parts)):
-        raise ValueError
-    _ = parts.port  # raises ValueError where it is no number
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise ValueError
-    return urlunsplit(parts)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-class Kind(NamedTuple):
-    """What a value may be: how it is read (or ValueError), in words, and as JSON Schema."""
-
-    read: Callable[[Any], Any]
-    expected: str
+    type: Any
+    default: Any
+    takes: str
+    prepare: Callable[[Any], Any]
+    description: str
     schema: dict[str, Any]
 
+    @property
+    def is_required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is msgspec.NODEFAULT
 
-def _whole(least: int, most: int) -> Kind:
-    return Kind(
-        _between(least, most),
-        f"a whole number from {least} to {most}",
-        {"type": "integer", "minimum": least, "maximum": most},
-    )
-
-
-_SECRET = Kind(
-    _secret,
-    "text without line breaks or other control characters",
-    {"type": "string", "secret": True, "writeOnly": True},
-)
-_BOOLEAN = Kind(_boolean, "true or false", {"type": "boolean"})
+    def read(self, given: Any) -> Any:
+        """Convert a value, also from text. Raises ValueError or msgspec.ValidationError."""
+        if isinstance(given, str) and "secret" not in self.schema:
+            given = given.strip()
+        return msgspec.convert(self.prepare(given), self.type, strict=False)
 
 
-class Option(NamedTuple):
-    """One key of the config file: what it takes, its default, and what it is for."""
+def _options() -> dict[str, Option]:
+    hints = get_type_hints(Config, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(Config):
+        hint = hints[field.name]
+        hint = hint if hasattr(hint, "__metadata__") else get_args(hint)[0]  # without None
+        kind, description = hint.__metadata__
+        schema = msgspec.json.schema(hint, schema_hook=lambda zone: {"type": "string"})
+        if schema["type"] == "array":
+            schema["type"] = ["array", "string"]
+        takes, prepare = kind.extra["takes"], kind.extra["read"]
+        found[field.name] = Option(hint, field.default, takes, prepare, description, schema)
+    return found
 
-    kind: Kind
-    default: Any
-    description: str
 
-
-REQUIRED = object()
-
-OPTIONS: dict[str, Option] = {
-    "username": Option(_SECRET, REQUIRED, "Listrak user name"),
-    "password": Option(_SECRET, REQUIRED, "that user's password"),
-    "start_date": Option(
-        Kind(
-            _instant,
-            "an ISO 8601 date or date-time that is not in the future, such as 2025-01-01T00:00:00Z",
-            {"type": "string", "format": "date-time"},
-        ),
-        REQUIRED,
-        "how far back the first sync goes; without an offset it is UTC",
-    ),
-    "wsdl_url": Option(
-        Kind(
-            _address,
-            "an https address without a user name in it (http only on this machine itself)",
-            {"type": "string", "format": "uri"},
-        ),
-        LISTRAK_WSDL,
-        "another address of the service, such as a test double",
-    ),
-    "interval_days": Option(
-        _whole(1, 3650), 365, "longest date window, in days, in which messages are asked for"
-    ),
-    "request_timeout": Option(
-        _whole(1, 3600), 300, "seconds for one whole reply, from connecting to its last byte"
-    ),
-    "concurrency": Option(_whole(1, 32), 4, "requests under way at once"),
-    "timezone": Option(
-        Kind(
-            _zone,
-            "the name of a time zone, such as UTC or America/New_York",
-            {"type": "string"},
-        ),
-        "UTC",
-        "zone of the times that Listrak gives without an offset",
-    ),
-    "lookback_days": Option(
-        _whole(1, 365),
-        1,
-        "how far before its bookmark each stream is asked again, for rows that arrive late",
-    ),
-    "list_ids": Option(
-        Kind(
-            _identifiers,
-            "at least one ListID, in an array or separated by commas",
-            {"type": ["array", "string"], "items": {"type": "integer"}},
-        ),
-        None,
-        "only these lists; also how one account is split over several runs",
-    ),
-    "include_test_messages": Option(_BOOLEAN, True, "whether test messages are synced, too"),
-    "activity_window_days": Option(
-        _whole(1, 3650),
-        None,
-        "ask for events only of messages sent at most so many days before the bookmark, and not "
-        "of all since start_date",
-    ),
-    "recent_days": Option(
-        _whole(1, 3650),
-        None,
-        "ask messages sent at most so many days ago in every run, older ones in turns; unset: all "
-        "in every run",
-    ),
-    "older_every_days": Option(
-        _whole(2, 90), 7, "with recent_days, ask each older message once in so many days"
-    ),
-    "mirror": Option(
-        Kind(
-            _mirrored,
-            f"streams among {', '.join(MIRRORABLE)}, in an array or separated by commas",
-            {"type": ["array", "string"], "items": {"type": "string", "enum": list(MIRRORABLE)}},
-        ),
-        None,
-        "streams that are given whole in each run, so that the target can delete what has gone",
-    ),
-    "keep_every_event": Option(
-        _BOOLEAN, False, "whether each open, click, read and bounce is a row, not one a contact"
-    ),
-    "typed_event_dates": Option(
-        _BOOLEAN, False, "whether the dates of events are date-times in UTC, not text"
-    ),
-    "user_agent": Option(
-        Kind(_header, "printable ASCII text", {"type": "string"}),
-        f"tap-listrak/{__version__}",
-        "how the tap names itself to Listrak",
-    ),
-}
+OPTIONS = _options()
 
 
 def variable_of(key: str) -> str:
     """Return the name of the variable that holds a key with `--config ENV`."""
-    return f"{_PREFIX}{key.upper()}"
-
-
-def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the config that the environment holds; an empty variable is no value.
-
-    A variable of the prefix that is no key's stands under its whole name, as an unknown key.
-    """
-    keys = {variable_of(key): key for key in OPTIONS}
-    return {
-        keys.get(name, name): value
-        for name, value in environ.items()
-        if name.startswith(_PREFIX) and value and name not in (LEVEL_VARIABLE, FORMAT_VARIABLE)
-    }
-
-
-def merge_configs(parts: Iterable[tuple[str, object]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge configs, each with its file's name or ENVIRONMENT; later ones win key by key.
-
-    Return the values, and by key where each is from. Raises UsageError naming the file that holds
-    no JSON object.
-    """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for name, part in parts:
-        if not isinstance(part, Mapping):
-            raise UsageError(f"The config file {name} must hold a JSON object; see --help.")
-        values.update(part)
-        for key in part:
-            from_variable = f"the variable {variable_of(str(key))}"
-            sources[key] = from_variable if name == ENVIRONMENT else f"the file {name}"
-    return values, sources
+    return f"{PREFIX}{key.upper()}"
 
 
 def parse_config(
@@ -329,35 +254,48 @@ def parse_config(
 ) -> Config:
     """Read merged configs; `now` is an instant. Raises UsageError naming the key and its source.
 
-    Values may be strings, as Stitch passes all of them. Unknown keys are ignored, and an optional
-    key that is null or "" takes its default.
+    Values may be strings, as Stitch passes all of them. Unknown keys are ignored with a WARNING,
+    and an optional key that is null or "" takes its default.
     """
-    unknown = sorted(map(str, raw.keys() - OPTIONS.keys()))
-    if unknown:
-        LOGGER.info("The config has keys that are not this tap's, ignored: %s.", ", ".join(unknown))
+    sources = sources or {}
+    for key in sorted(raw.keys() - OPTIONS.keys()):
+        _warn_of_unknown_key(key, raw, sources.get(key, "the config"))
     values: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         given = raw.get(key)
         if given is None or given == "":
-            if option.default is REQUIRED:
+            if option.is_required:
                 raise UsageError(
-                    f"The config lacks `{key}`: it takes {option.kind.expected}. Add it to a config"
-                    f" file, or set {variable_of(key)} and give --config {ENVIRONMENT} as well."
+                    f"Missing `{key}`: add it to a config file, or set {variable_of(key)} and pass "
+                    f"--config {ENVIRONMENT} as well. It must be {option.takes}."
                 )
-            given = option.default
+            continue
         try:
-            values[key] = None if given is None else option.kind.read(given)
-            if key == "start_date" and values[key] > now:
-                raise ValueError
-        except ValueError as exc:
-            source = (sources or {}).get(key, "the config")
-            raise UsageError(
-                f"The config's `{key}` takes {option.kind.expected}; {source} holds something else."
-            ) from exc
-    values["mirror"] = values["mirror"] or frozenset()
-    if values["mirror"] and values["list_ids"]:
+            values[key] = option.read(given)
+            if key == "start_date" and not EARLIEST_START <= values[key] <= now:
+                raise ValueError("out of range")
+        except (ValueError, msgspec.ValidationError) as exc:
+            source = sources.get(key, "the config")
+            raise UsageError(f"Invalid `{key}` in {source}: must be {option.takes}.") from exc
+    config = Config(**values)
+    if config.mirror and config.list_ids:
         raise UsageError(
-            "The config's `mirror` cannot go with `list_ids`: the target would delete the rows of "
-            "all other lists."
+            "Invalid config: `mirror` cannot go with `list_ids`, since the target would delete the "
+            "rows of all other lists."
         )
-    return Config(**{each.name: values[each.name] for each in fields(Config)})
+    return config
+
+
+def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
+    """Name an unknown key and the nearest one, unless it may be a secret in the wrong place."""
+    name = key.removeprefix(PREFIX).lower()
+    texts = [value.lower() for value in raw.values() if isinstance(value, str) and value]
+    may_be_secret = (
+        not re.fullmatch("[a-z_]+|[A-Z_]+", key)
+        or raw[key] in list(OPTIONS)
+        or any(name in text or text in name for text in texts)
+    )
+    shown = "an unknown key" if may_be_secret else f"the unknown key `{key}`"
+    near = difflib.get_close_matches(name, OPTIONS, 1, cutoff=0.7)
+    hint = f" The nearest key is `{near[0]}`." if near else ""
+    LOGGER.warning("Ignored %s in %s.%s", shown, source, hint)

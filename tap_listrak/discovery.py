@@ -9,8 +9,8 @@ from datetime import datetime
 from tap_listrak.access import ask_each_stream
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient
-from tap_listrak.listrak.errors import MissingOperationError, PermissionDeniedError
-from tap_listrak.streams import STREAMS, Stream
+from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
+from tap_listrak.streams import LISTS, STREAMS, Stream
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +35,14 @@ def find_readable_streams(config: Config, client: ListrakClient, now: datetime) 
 
 
 def _readable(config: Config, client: ListrakClient, now: datetime) -> Iterator[Stream]:
-    for stream, _, _, error in ask_each_stream(STREAMS, config, client, now):
+    for stream, _, page, error in ask_each_stream(STREAMS, config, client, now):
+        if stream is LISTS and page and config.list_ids:
+            shown = frozenset(row.record.ListID for row in page.parents)
+            if unknown := sorted(config.list_ids - shown):
+                LOGGER.warning(
+                    "Listrak does not show these of the config's list_ids: %s.",
+                    ", ".join(map(str, unknown)),
+                )
         if isinstance(error, (PermissionDeniedError, MissingOperationError)):
             LOGGER.warning("%s is left out of the catalog. %s", stream.name, error)
             continue

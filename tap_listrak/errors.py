@@ -6,7 +6,7 @@
     ├── UsageError      command line, config, catalog or state are wrong; nothing was asked
     ├── OutputError     stdout is gone or full
     ├── Interrupted     SIGTERM or SIGINT
-    └── ListrakError    what Listrak answered, or that it did not: see listrak/errors.py
+    └── ListrakError    a call to Listrak failed: see listrak/faults.py
 """
 
 from __future__ import annotations

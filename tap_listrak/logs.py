@@ -1,4 +1,8 @@
-"""Logging to stderr, with the secrets taken out of every line."""
+"""Logging to stderr, with the secrets taken out of every line.
+
+A record made with `extra={"totals": {row: {column: number}}}` is a table: lines of text, or one
+line of fields.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import logging
 import os
 import re
 import sys
+import traceback
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -42,7 +48,12 @@ class SecretsHidden(logging.Formatter):
         self._secrets = re.compile("|".join(patterns))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line for an event, but for the lines of a traceback."""
+        """Return the line of an event; several for a traceback or a table."""
+        if _is_metric(record):
+            # Numbers and words of our own: nothing to hide, and JSON that must stay so.
+            return super().format(record)
+        if totals := getattr(record, "totals", None):
+            return "\n".join(f"{record.levelname} {line}" for line in _table(totals))
         text = self._without_secrets(super().format(record))
         return text if record.exc_info else _one_line(text)
 
@@ -51,30 +62,60 @@ class SecretsHidden(logging.Formatter):
 
 
 class JsonLines(SecretsHidden):
-    """One JSON object a line; a metric's parts and a traceback are fields of it."""
+    """One JSON object a line, in the form of the Meltano SDK, which Meltano reads."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line for an event."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        texts = {"logger": record.name, "message": record.getMessage()}
+        text = record.getMessage()
         fields: dict[str, Any] = {
-            "time": time.replace("+00:00", "Z"),
+            "ts": time.replace("+00:00", "Z"),
             "level": record.levelname,
-            **{name: _one_line(self._without_secrets(text)) for name, text in texts.items()},
+            "message": text if _is_metric(record) else _one_line(self._without_secrets(text)),
+            "logger_name": record.name,
+            "app_name": "tap-listrak",
+            "pid": record.process,
+            "thread_name": record.threadName,
+            "extra": {},
         }
-        if record.msg == _METRIC and isinstance(record.args, tuple):
-            fields.update(self._metric(str(record.args[0])))
-        if record.exc_info:
-            fields["traceback"] = self._without_secrets(self.formatException(record.exc_info))
+        if _is_metric(record) and isinstance(record.args, tuple):
+            fields["extra"]["metric_info"] = json.loads(str(record.args[0]))
+        if totals := getattr(record, "totals", None):
+            fields["extra"]["totals"] = totals
+        if record.exc_info and record.exc_info[1]:
+            fields["exception"] = self._exception(record.exc_info[1])
         return json.dumps(fields)
 
-    def _metric(self, text: str) -> dict[str, Any]:
-        """Return the fields of a metric, from its JSON."""
-        point: dict[str, Any] = json.loads(text)
-        point["tags"] = {
-            name: self._without_secrets(str(value)) for name, value in point["tags"].items()
+    def _exception(self, exc: BaseException) -> dict[str, Any]:
+        frames = traceback.extract_tb(exc.__traceback__)
+        found: dict[str, Any] = {
+            "type": type(exc).__name__,
+            "module": type(exc).__module__,
+            "message": _one_line(self._without_secrets(str(exc))),
+            "traceback": [
+                {
+                    "filename": frame.filename,
+                    "function": frame.name,
+                    "lineno": frame.lineno,
+                    "line": self._without_secrets(frame.line or ""),
+                }
+                for frame in frames
+            ],
         }
-        return point
+        cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+        return {**found, "cause": self._exception(cause)} if cause else found
+
+
+def _is_metric(record: logging.LogRecord) -> bool:
+    return record.msg == _METRIC
+
+
+def _table(totals: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yield the lines of a table whose numbers are all below the names of their columns."""
+    columns = list(dict.fromkeys(column for row in totals.values() for column in row))
+    yield f"{'stream':<24}" + "".join(f"{column:>11}" for column in columns)
+    for name, row in totals.items():
+        yield f"{name:<24}" + "".join(f"{row.get(column, 0):>11,}" for column in columns)
 
 
 def _one_line(text: str) -> str:
@@ -99,7 +140,9 @@ def set_up_logging() -> SecretsHidden:
     # It logs every type of the WSDL at each start.
     logging.getLogger("zeep").setLevel(logging.INFO)
     if not known:
-        LOGGER.warning("LOGLEVEL takes DEBUG, INFO, WARNING, ERROR or CRITICAL; this run has INFO.")
+        LOGGER.warning(
+            "Invalid LOGLEVEL: must be DEBUG, INFO, WARNING, ERROR or CRITICAL; INFO is used."
+        )
     if wanted not in formats:
-        LOGGER.warning("TAP_LISTRAK_LOG_FORMAT takes text or json; this run has text.")
+        LOGGER.warning("Invalid TAP_LISTRAK_LOG_FORMAT: must be text or json; text is used.")
     return formatter

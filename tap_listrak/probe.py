@@ -5,7 +5,6 @@ Nothing of a contact is told: of dates their form and the newest, of all else co
 
 from __future__ import annotations
 
-import email.utils
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from datetime import datetime, timedelta
 
 import pytz
 from lxml import etree
-from pytz import BaseTzInfo
 
 from tap_listrak.access import Answer, ask_each_stream
 from tap_listrak.catalog import Selection, Tables
@@ -22,13 +20,13 @@ from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
 from tap_listrak.listrak.client import ListrakClient, Page, PageReader
-from tap_listrak.listrak.errors import PermissionDeniedError
+from tap_listrak.listrak.faults import PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
-from tap_listrak.listrak.transport import HttpReply
+from tap_listrak.listrak.transport import HttpReply, parse_date
+from tap_listrak.metrics import CallMetrics
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
-from tap_listrak.sync.lists import choose_lists
+from tap_listrak.sync.plan import choose_lists
 from tap_listrak.sync.readers import build_readers
-from tap_listrak.sync.report import CallMetrics
 
 LOGGER = logging.getLogger(__name__)
 
@@ -63,26 +61,26 @@ class ObservingReader(PageReader):
         self._table = table
         self.observed = Observed()
 
-    def read(self, reply: HttpReply, parent_key: int | None, received_at: datetime) -> Page:
+    def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
         """Return the page that a reply holds. Raises ListrakError."""
         stream = self._table.stream
         rows = parse_rows(reply, stream.operation, stream.row)
         self.observed = _observe(rows, self._table, reply.date)
-        return self._reader.read(reply, parent_key, received_at)
+        return self._reader.read(reply, parent_id, received_at)
 
 
 def observing_readers(
-    tables: Tables, selection: Selection, zone: BaseTzInfo
+    tables: Tables, selection: Selection, config: Config
 ) -> dict[Stream, ObservingReader]:
     """Return the readers of what is selected and of the parents that are needed."""
-    readers = build_readers(tables, selection, zone)
+    readers = build_readers(tables, selection, config)
     return {stream: ObservingReader(reader, tables[stream]) for stream, reader in readers.items()}
 
 
 def _observe(rows: etree._Element, table: Table, date: str) -> Observed:
     stream, properties = table.stream, table.schema["properties"]
     happened = stream.replication_key or "SendDate"
-    observed = Observed(clock=_read_clock(date))
+    observed = Observed(clock=parse_date(date))
     for cell in (cell for row in rows for cell in row):
         column, text = etree.QName(cell.tag).localname, cell.text or ""
         if column not in properties:
@@ -110,13 +108,6 @@ def _read_wall_clock(text: str) -> datetime | None:
         return None
     wall = parse_instant(moment).replace(tzinfo=None, microsecond=0) if moment else None
     return wall if wall and 1900 < wall.year < 9000 else None
-
-
-def _read_clock(date: str) -> datetime | None:
-    try:
-        return email.utils.parsedate_to_datetime(date).astimezone(pytz.utc)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 class Probe:
@@ -151,14 +142,14 @@ class Probe:
         self._conclude()
 
     def _tell_answer(self, answer: Answer) -> None:
-        stream, task, page, error = answer
+        stream, part, page, error = answer
         if isinstance(error, PermissionDeniedError):
             LOGGER.warning("%s was refused. %s", stream.name, error)
         elif error:
             LOGGER.warning("%s failed. %s", stream.name, error)
         elif page:
             rows = f"{page.row_count:,} rows" if page.row_count else "no rows"
-            LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, task, self._seconds(stream))
+            LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, part, self._seconds(stream))
             if page.issues.rows_without_key:
                 lost = page.issues.rows_without_key
                 LOGGER.warning("%s: %d rows without their key are left out.", stream.name, lost)
@@ -196,9 +187,9 @@ class Probe:
     def _tell_page_size(self) -> None:
         """Tell how many rows the largest page has, and whether its message has more than those."""
         pages = [
-            (page.row_count, task.expected_rows or 0, stream.name)
-            for stream, task, page, _ in self._answers
-            if task and page and page.row_count and stream.is_paged
+            (page.row_count, part.expected_rows or 0, stream.name)
+            for stream, part, page, _ in self._answers
+            if part and page and page.row_count and stream.paged
         ]
         if not pages:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -11,12 +11,20 @@ import msgspec
 from tap_listrak.errors import OutputError
 from tap_listrak.streams import Table
 
+# Bytes of records between two looks at whether the run is to end.
+CHUNK = 2**16
+
 
 class SingerOutput:
-    """Writes Singer messages; what was written is with the target when a call returns."""
+    """Writes Singer messages; what was written is with the target when a call returns.
 
-    def __init__(self, stdout: BinaryIO) -> None:
+    `between_rows` is called from time to time while the records of a page are written, and may
+    raise to end the run there, between two lines.
+    """
+
+    def __init__(self, stdout: BinaryIO, between_rows: Callable[[], None] = lambda: None) -> None:
         self._stdout = stdout
+        self._between_rows = between_rows
 
     def write_schema(self, table: Table, columns: Iterable[str]) -> None:
         """Write the SCHEMA of a stream, with these of its columns."""
@@ -43,7 +51,12 @@ class SingerOutput:
         tail = b',"time_extracted":"%b"}\n' % f"{received_at:%Y-%m-%dT%H:%M:%S.%fZ}".encode()
         if version is not None:
             tail = b',"version":%d%b' % (version, tail)
-        self.write(head, lines[:-1].replace(b"\n", tail + head), tail)
+        start = 0
+        while start < len(lines):
+            end = lines.find(b"\n", start + CHUNK) + 1 or len(lines)
+            self._between_rows()
+            self.write(head, lines[start : end - 1].replace(b"\n", tail + head), tail)
+            start = end
 
     def write_activate_version(self, stream: str, version: int) -> None:
         """Write an ACTIVATE_VERSION: rows of other versions are to be deleted."""

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import pytest
 
 from fake_listrak import Ask, ListrakService, Reply
-from tap_listrak.listrak.errors import ListrakError
+from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import BY_NAME, PARENTS, PUBLISHED, STREAMS, Stream
 from tests.support.faults import ANSWERS, FAULTS, NOW, START, part_of, tiny_account
 from tests.support.records import all_due, all_emitted
@@ -194,7 +194,7 @@ def error_of(cell: Cell) -> type[ListrakError]:
 def due(cell: Cell) -> str:
     """What the fault of a cell has to lead to: healed, set aside or stopped."""
     error = error_of(cell)
-    can_be_owed = error.is_deferrable and cell.stream not in PARENTS
+    can_be_owed = (error.scope is Scope.PART) and cell.stream not in PARENTS
     # What many messages were asked for at once is asked for again, in halves.
     if cell.kind == "passing" and (error.is_retryable or (can_be_owed and cell.stream.is_by_batch)):
         return "healed"
@@ -208,7 +208,7 @@ def due(cell: Cell) -> str:
 def owed_by(cell: Cell, struck: Iterable[str]) -> set[int | None]:
     """The parts that are owed, by their ID; None is the account."""
     error = error_of(cell)
-    if due(cell) == "healed" or not error.is_deferrable or cell.stream in PARENTS:
+    if due(cell) == "healed" or error.scope is not Scope.PART or cell.stream in PARENTS:
         return set()
     return {int(of) if of else None for of in struck if "," not in of}
 

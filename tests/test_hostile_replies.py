@@ -393,7 +393,7 @@ def test_a_value_that_cannot_be_read_is_named_and_not_shown(
     bench: Bench, operation: str, field: str
 ) -> None:
     run, sent = bench.run(operation, one_wrong(field))
-    told = [line for line in run.err.splitlines() if FAULTS["value"].message in line]
+    told = [line for line in run.err.splitlines() if FAULTS["invalid value"].message in line]
     assert told
     for line in told:
         assert NAME[operation] in line

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from tap_listrak.config import Config, parse_config
-from tap_listrak.listrak.errors import InvalidValueError
+from tap_listrak.listrak.faults import InvalidValueError
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.values import boolean, integer, number

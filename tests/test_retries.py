@@ -16,7 +16,7 @@ import pytest
 from fake_listrak import Ask, Reply, Rule, fault, html
 from fake_listrak.wire import raw
 from tap_listrak.listrak import transport
-from tap_listrak.listrak.errors import PermanentError
+from tap_listrak.listrak.faults import Scope
 from tests.support.faults import (
     ANSWERS,
     FAULTS,
@@ -174,7 +174,7 @@ def test_a_retry_is_one_warning_that_says_what_why_and_how_long(tiny: Tap) -> No
     assert f"message {asked.arguments['MsgID']}" in warning
     assert "page 1" in warning
     assert "HTTP 502" in warning
-    assert FAULTS["5xx"].message in warning
+    assert FAULTS["server error"].message in warning
     assert f"{tiny.waits[0]:.1f} s" in warning
 
 
@@ -208,7 +208,7 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
     asked = [ask for ask in tiny.service.asked if ask.operation == BOUNCES]
     tries = Counter(ask.arguments["MsgID"] for ask in asked if ask.arguments["Page"] == "1")
     assert set(tries.values()) == {1}
-    if issubclass(FAULTS[ANSWERS[name][0]].error, PermanentError):
+    if FAULTS[ANSWERS[name][0]].error.scope is not Scope.PART:
         assert done.code != 0
         assert len(asked) == 1
         assert done.messages[-1]["type"] == "STATE"

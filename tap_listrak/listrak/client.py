@@ -1,34 +1,42 @@
-"""One request to Listrak, asked until it is answered: a page of rows, or the error it means."""
+"""Calls to Listrak, with retries: a page of rows, or the error that the reply means."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import backoff
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.errors import (
+from tap_listrak.listrak.faults import (
+    Condition,
+    InvalidValueError,
     ListrakError,
     MissingOperationError,
     PermissionDeniedError,
+    Scope,
+    UnreachableError,
+    error_from_status,
+    make_error,
 )
-from tap_listrak.listrak.faults import Condition, error_from_status, make_error
+from tap_listrak.listrak.gate import Gate
 from tap_listrak.listrak.records import Record, RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import digest_rows, parse_rows, remove_forbidden_references
 from tap_listrak.listrak.soap import Contract
-from tap_listrak.listrak.transport import HttpReply, Transport
+from tap_listrak.listrak.transport import HttpReply, Transport, parse_date
 from tap_listrak.streams import PARENTS, PUBLISHED, Stream
 
 LOGGER = logging.getLogger(__name__)
 
-# Upper bounds in seconds of the waits before the second to the fifth try.
-MAX_WAITS = (2, 4, 8, 16)
+MAX_TRIES = 5
+# After this many requests of a stream in a row have failed, no retry of it begins until an answer.
+MAX_FAILURES = 6
 
 
 class ParentRow(NamedTuple):
@@ -42,9 +50,11 @@ class ParentRow(NamedTuple):
 class Page:
     """The rows of one reply.
 
-    `row_count` is how many it held; 0 says that there are no more. `lines` are the records made of
-    them, as JSON, each behind it a line end, and `record_count` how many those are. `digest` tells
-    these rows from others. `parents` are the records of a stream that other streams are asked by.
+    `row_count` is the number of rows; 0 means that there are no more. `lines` are the records made
+    of them, as JSON, each with a line end, and `record_count` is their number. `digest` is that of
+    the rows, `key_digest` that of their keys in any order, where the reader was made to compute it.
+    `parents` are the records of a stream that has children. `own_error` says that these can be
+    walked, but a value that would be emitted of them cannot be read.
     """
 
     row_count: int
@@ -54,6 +64,8 @@ class Page:
     digest: str
     issues: RowIssues
     parents: tuple[ParentRow, ...] = ()
+    key_digest: str = ""
+    own_error: ListrakError | None = None
 
     def with_parents(self, parents: tuple[ParentRow, ...]) -> Page:
         """Return the page with just these of its parents, in this order."""
@@ -62,50 +74,75 @@ class Page:
 
 
 class PageRequest(NamedTuple):
-    """What one call asks: arguments by Listrak's names; `description` names it in the log.
+    """One request: its arguments by Listrak's names, and a description for the log.
 
-    The records carry `parent_key`, where their stream is supplied one. Without `retry`, one try is
-    all.
+    The records carry `parent_id`, where their stream takes its parent's key from the request.
+    `tries` 1 means no retry. Where the request `is_splittable`, an error that is too long is raised
+    without a retry, since the caller makes a shorter request.
     """
 
     stream: Stream
     arguments: Mapping[str, Any]
     description: str
-    parent_key: int | None
-    retry: bool = True
+    parent_id: int | None
+    tries: int = MAX_TRIES
+    is_splittable: bool = False
 
 
 class CallObserver(Protocol):
-    """Is told of each call as it ends, from the thread that made it."""
+    """Counts calls; called from the thread that made the call."""
 
     def call_finished(self, stream: Stream, seconds: float, *, succeeded: bool) -> None:
-        """Take note of a call that took so many seconds."""
+        """Count a call that took this many seconds."""
 
     def call_retried(self, stream: Stream) -> None:
-        """Take note that a call will be made again."""
+        """Count a retry."""
 
 
 class PageReader:
     """Reads the pages of one stream.
 
-    The records of parents hold more columns than the `selected`, which alone are emitted.
+    The records of parents have more columns than the `selected`, which alone are emitted. Where a
+    value of theirs cannot be read, `walked` reads the columns that the walk needs. Of a stream of
+    the account, rows of `only_lists` are kept.
     """
 
-    def __init__(self, records: RecordReader, selected: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        records: RecordReader,
+        selected: tuple[str, ...],
+        *,
+        walked: RecordReader | None = None,
+        with_key_digest: bool = False,
+        only_lists: frozenset[int] | None = None,
+    ) -> None:
         self._records = records
         self._selected = selected
+        self._walked = walked
+        self._with_key_digest = with_key_digest
+        self._only_lists = only_lists
 
-    def read(self, reply: HttpReply, parent_key: int | None, received_at: datetime) -> Page:
+    def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
         """Return the page that a reply holds. Raises ListrakError."""
         stream = self._records.stream
         rows = parse_rows(reply, stream.operation, stream.row)
-        issues = RowIssues()
-        records = self._records.read(rows, parent_key, issues)
+        issues, own_error = RowIssues(), None
+        try:
+            records = self._records.read(rows, parent_id, issues)
+        except InvalidValueError as exc:
+            if self._walked is None:
+                raise
+            own_error = exc
+            records = self._walked.read(rows, parent_id, RowIssues())
+        if self._only_lists is not None:
+            records = [each for each in records if each.ListID in self._only_lists]
         digest = digest_rows(reply.body, stream.operation)
-        page = Page(len(rows), b"", len(records), received_at, digest, issues)
+        keys = self._records.digest_keys(records) if self._with_key_digest else ""
+        page = Page(len(rows), b"", len(records), received_at, digest, issues, key_digest=keys)
         if stream not in PARENTS:
             return replace(page, lines=encode_lines(records))
-        return page.with_parents(tuple(ParentRow(each, self._line(each)) for each in records))
+        parents = tuple(ParentRow(each, b"" if own_error else self._line(each)) for each in records)
+        return replace(page.with_parents(parents), own_error=own_error)
 
     def _line(self, record: Record) -> bytes:
         if not self._selected:
@@ -122,7 +159,11 @@ def missing_operations(*streams: Stream) -> ListrakError:
 
 
 class ListrakClient:
-    """Fetches pages; safe to use from several threads at once."""
+    """Fetches pages; safe to use from several threads at once.
+
+    `clock_offset` is the service's clock less this machine's, at the first answer; None before it,
+    and where the answer had no `Date`.
+    """
 
     def __init__(
         self,
@@ -142,37 +183,72 @@ class ListrakClient:
         self._sleep = sleep
         self._clock = clock
         self._transport = Transport(config, clock)
+        self._gate = Gate(sleep)
         self._contract: Contract | None = None
         self._contract_lock = threading.Lock()
+        # By stream: the requests in a row that failed after all their tries.
+        self._failures: Counter[Stream] = Counter()
         # One page is read at a time: Python runs one thread at a time anyway, and the contention
         # of several for its lock takes a third more CPU.
         self._read_lock = threading.Lock()
+        self._has_answered = False
+        self.clock_offset: timedelta | None = None
         self._has_warned_of_references = False
 
     def fetch(self, request: PageRequest) -> Page:
-        """Ask for one page. Raises ListrakError when five tries did not help, or none can."""
+        """Return one page. Raises ListrakError when the tries are used up or none would help.
+
+        Once an error of the whole run has been raised, each later call raises it too, unsent.
+        """
         stream = request.stream
         context = f"{stream.name}, {stream.operation} {request.description}"
-        try:
-            for max_wait in MAX_WAITS if request.retry else ():
-                try:
-                    return self._try(request)
-                except ListrakError as exc:
-                    if not exc.is_retryable:
-                        raise
-                    wait = max(backoff.full_jitter(max_wait), exc.retry_after)
-                    LOGGER.warning("%s: asked again in %.1f s. %s", context, wait, exc)
-                self._observer.call_retried(stream)
-                self._sleep(wait)
-            return self._try(request)
-        except MissingOperationError:
-            raise  # it is not of the call during which the WSDL was loaded
-        except ListrakError as exc:
-            raise exc.prefixed(f"{context}: ") from exc
+        tried = 0
+        while True:
+            try:
+                page = self._gate.call(lambda: self._try(request))
+            except ListrakError as exc:
+                if exc is self._gate.closed_by:
+                    raise
+                tried += 1
+                self._count_failure(request, exc, is_last=tried == request.tries)
+                if tried == request.tries or not self._may_retry(request, exc):
+                    raise self._named(exc, context) from exc
+                wait = max(backoff.full_jitter(2**tried), exc.retry_after)
+                of, number = request.tries, tried + 1
+                LOGGER.warning("%s: retry %d of %d in %.1f s. %s", context, number, of, wait, exc)
+            else:
+                self._failures[stream] = 0
+                return page
+            self._observer.call_retried(stream)
+            self._sleep(wait)
 
     def load_operations(self) -> frozenset[str]:
         """Return the operations that the service's WSDL has. Raises ListrakError."""
         return self._load_contract().operations
+
+    def _count_failure(self, request: PageRequest, error: ListrakError, *, is_last: bool) -> None:
+        """Count the requests in a row whose retries did not help."""
+        if error.is_answer:
+            self._failures[request.stream] = 0
+        elif error.is_retryable and is_last and request.tries > 1:
+            with self._read_lock:
+                self._failures[request.stream] += 1
+
+    def _may_retry(self, request: PageRequest, error: ListrakError) -> bool:
+        if not error.is_retryable or (request.is_splittable and error.is_too_long):
+            return False
+        # Before the first answer there is nothing to tell a bad stream by.
+        is_unreachable = isinstance(error, UnreachableError)
+        return is_unreachable or self._failures[request.stream] < MAX_FAILURES
+
+    def _named(self, error: ListrakError, context: str) -> ListrakError:
+        """Return the error of a request with its name; let no call begin where all would fail."""
+        # A missing operation is not of the call during which the WSDL was loaded.
+        is_of_call = not isinstance(error, MissingOperationError)
+        named = error.prefixed(f"{context}: ") if is_of_call else error
+        if error.scope is Scope.RUN:
+            self._gate.close(named)
+        return named
 
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
@@ -180,19 +256,32 @@ class ListrakClient:
         envelope, headers = contract.build_request(stream.operation, dict(request.arguments))
         started, seconds, succeeded = time.monotonic(), None, False
         try:
-            url = self._config.service_url
-            reply = self._transport.exchange("POST", url, envelope, headers)
+            reply = self._exchange("POST", self._config.service_url, envelope, headers)
             seconds = time.monotonic() - started
             received_at = self._clock()
             with self._read_lock:
+                self._compare_clocks(reply, received_at)
                 reply = self._without_forbidden_references(reply)
-                page = self._readers[stream].read(reply, request.parent_key, received_at)
+                page = self._readers[stream].read(reply, request.parent_id, received_at)
             succeeded = True
             return page
         finally:
             if seconds is None:
                 seconds = time.monotonic() - started
             self._observer.call_finished(stream, seconds, succeeded=succeeded)
+
+    def _exchange(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> HttpReply:
+        reply = self._transport.exchange(method, url, body, headers)
+        self._gate.has_answered = True
+        return reply
+
+    def _compare_clocks(self, reply: HttpReply, received_at: datetime) -> None:
+        if not self._has_answered and reply.status == 200:
+            self._has_answered = True
+            date = parse_date(reply.date)
+            self.clock_offset = date - received_at if date else None
 
     def _without_forbidden_references(self, reply: HttpReply) -> HttpReply:
         body, removed = remove_forbidden_references(reply.body)
@@ -206,7 +295,7 @@ class ListrakClient:
     def _load_contract(self) -> Contract:
         with self._contract_lock:
             if self._contract is None:
-                reply = self._transport.exchange("GET", self._config.wsdl_url, None, {})
+                reply = self._exchange("GET", self._config.wsdl_url, None, {})
                 if reply.status != 200:
                     error = error_from_status(reply.status, "for the WSDL", reply.retry_after)
                     if isinstance(error, PermissionDeniedError):

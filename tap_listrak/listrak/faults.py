@@ -1,28 +1,128 @@
-"""What can go wrong in a call: Listrak's own codes, and conditions met on the way.
+"""What can go wrong in a call: the exceptions, and the tables that say which fault raises which.
 
-Two tables, since a code is text from outside: it is looked up among Listrak's codes alone. Codes
-and forms are those that clients of the live service have met; docs/troubleshooting.md shows both.
+::
+
+    ListrakError                          retried  fails with it
+    ├── TransientError                    yes      the part     may succeed on another try
+    ├── InvalidValueError                 no       the part     a value is not of its column's type
+    ├── RejectedRequestError              no       the part     this request is not answered
+    │   └── PermissionDeniedError         no       the part     Listrak refuses it to this user
+    ├── InvalidRequestError               no       the stream   Listrak takes no such request
+    └── PermanentError                    no       the run      no request would be answered
+        ├── AuthenticationError           no       the run      Listrak refuses the user or address
+        ├── MissingOperationError         no       the run      the WSDL lacks a stream's operation
+        └── UnreachableError              yes      the run      no connection to the service
+
+There are two tables, since a code is text from outside: it is looked up among Listrak's codes
+alone. The codes and forms are those that clients of the live service have met;
+docs/troubleshooting.md lists both tables.
 """
 
 from __future__ import annotations
 
+import gzip
 import re
+import ssl
+import zlib
 from enum import Enum
 from typing import NamedTuple
 
 import requests
-from urllib3.exceptions import LocationValueError, ReadTimeoutError
+import urllib3.exceptions
 
-from tap_listrak.listrak.errors import (
-    AuthenticationError,
-    InvalidValueError,
-    ListrakError,
-    MissingOperationError,
-    PermanentError,
-    PermissionDeniedError,
-    RejectedRequestError,
-    TransientError,
-)
+from tap_listrak.errors import TapError
+
+REFUSED = 3
+
+
+class Scope(Enum):
+    """What fails with an error: one message or window, all of its stream, or the run."""
+
+    PART = "part"
+    STREAM = "stream"
+    RUN = "run"
+
+
+class ListrakError(TapError):
+    """A call failed.
+
+    `fault` is its row in the tables of faults; `retry_after` the least wait in seconds before the
+    next try, where Listrak named one. `is_answer` says that the service did answer, although the
+    part failed.
+    """
+
+    is_retryable = False
+    is_answer = False
+    scope = Scope.PART
+
+    def __init__(self, text: str, fault: Fault, *, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.fault = fault
+        self.retry_after = retry_after
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether Listrak, or a server before it, refused the user."""
+        return self.exit_code == REFUSED
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the reply was too long or too large, so that a shorter window may succeed."""
+        return self.fault in (Condition.TIMEOUT.value, Condition.TOO_LARGE.value)
+
+    def prefixed(self, prefix: str) -> ListrakError:
+        """Return the same error with `prefix` before its text."""
+        return type(self)(f"{prefix}{self}", self.fault, retry_after=self.retry_after)
+
+
+class TransientError(ListrakError):
+    """The call may succeed on another try."""
+
+    is_retryable = True
+
+
+class InvalidValueError(ListrakError):
+    """A value in a reply cannot be read as its column's type."""
+
+    is_answer = True
+
+
+class RejectedRequestError(ListrakError):
+    """Listrak rejects this request, however often it is made."""
+
+
+class PermissionDeniedError(RejectedRequestError):
+    """Listrak refuses this request to this user; discovery leaves its stream out."""
+
+    exit_code = REFUSED
+
+
+class InvalidRequestError(ListrakError):
+    """Listrak does not take requests of this form, so no part of the stream can be had."""
+
+    scope = Scope.STREAM
+
+
+class PermanentError(ListrakError):
+    """No request would be answered."""
+
+    scope = Scope.RUN
+
+
+class AuthenticationError(PermanentError):
+    """Listrak refuses the user, or the address that the call comes from."""
+
+    exit_code = REFUSED
+
+
+class MissingOperationError(PermanentError):
+    """The service's WSDL lacks the operation of a stream; discovery leaves it out."""
+
+
+class UnreachableError(PermanentError):
+    """No connection could be made; the run ends if that stays so."""
+
+    is_retryable = True
 
 
 class Fault(NamedTuple):
@@ -33,39 +133,9 @@ class Fault(NamedTuple):
     message: str
 
 
-class Condition(Enum):
-    """What the tap itself makes out of a reply, or of its absence."""
-
-    LOGON = "logon"
-    CODE = "code"
-    UNREADABLE_REQUEST = "unreadable request"
-    EXCEPTION = "exception"
-    FAULT = "fault"
-    FORBIDDEN = "401"
-    REJECTED = "4xx"
-    REDIRECT = "redirect"
-    NOT_FOUND = "404"
-    THROTTLED = "429"
-    SERVER_ERROR = "5xx"
-    NOT_SOAP = "not soap"
-    NOT_XML = "not xml"
-    DOCTYPE = "doctype"
-    TOO_LARGE = "too large"
-    REPEATED_PAGE = "repeated page"
-    INVALID_VALUE = "value"
-    TIMEOUT = "timeout"
-    TLS = "tls"
-    PROXY = "proxy"
-    CUT_SHORT = "cut short"
-    CONNECTION = "connection"
-    ADDRESS = "address"
-    CONTRACT = "contract"
-    NO_OPERATION = "no operation"
-
-
 CODES: dict[str, Fault] = {
     "InvalidLogonAttempt": Fault(
-        "a fault [Logon] [InvalidLogonAttempt]",
+        "a fault [Logon] [InvalidLogonAttempt], or 'Invalid Credentials Provided'",
         AuthenticationError,
         "Listrak refused the user name or password. Check `username` and `password` in the config.",
     ),
@@ -83,149 +153,198 @@ CODES: dict[str, Fault] = {
     ),
 }
 
-CONDITIONS: dict[Condition, Fault] = {
-    Condition.LOGON: Fault(
+
+class Condition(Enum):
+    """What the tap itself concludes from a reply, or from its absence."""
+
+    LOGON = Fault(
         "any other fault of the form [Logon] [Code]",
         AuthenticationError,
         "Listrak did not let the user in. Check in Listrak that the user is active and has the "
         "permission API Access.",
-    ),
-    Condition.CODE: Fault(
+    )
+    CODE = Fault(
         "any other fault or WSException of the form [Area] [Code]",
         PermissionDeniedError,
         "Listrak refused the request. If it refuses every one, check that the user has the "
         "permissions Analytics Access and API Access and is granted the lists.",
-    ),
-    Condition.UNREADABLE_REQUEST: Fault(
+    )
+    UNREADABLE_REQUEST = Fault(
         "a fault 'Server was unable to read request'",
-        PermanentError,
+        InvalidRequestError,
         "Listrak could not read the tap's request. Check that `wsdl_url` is the v31 service; "
         "if it is, please report this.",
-    ),
-    Condition.EXCEPTION: Fault(
+    )
+    ARGUMENTS = Fault(
+        "an operation that takes other arguments, as the WSDL says",
+        InvalidRequestError,
+        "The service's operation takes other arguments than Listrak's. Check `wsdl_url`.",
+    )
+    EXCEPTION = Fault(
         "a WSException without a code",
         TransientError,
         "Listrak reported an error inside its reply.",
-    ),
-    Condition.FAULT: Fault(
+    )
+    FAULT = Fault(
         "a SOAP fault without a code",
         TransientError,
         "Listrak answered with a fault.",
-    ),
-    Condition.FORBIDDEN: Fault(
+    )
+    FORBIDDEN = Fault(
         "HTTP status 401 or 403",
         PermissionDeniedError,
         "Access was refused on the way to Listrak. Check `wsdl_url`, the proxy, and that Listrak "
         "accepts this machine's IP address.",
-    ),
-    Condition.REJECTED: Fault(
+    )
+    REJECTED = Fault(
         "any other HTTP status 4xx",
         RejectedRequestError,
         "The address does not accept this request. If it accepts none, check `wsdl_url` in the "
         "config.",
-    ),
-    Condition.REDIRECT: Fault(
+    )
+    REDIRECT = Fault(
         "a redirect",
         PermanentError,
-        "The address sends the tap elsewhere, and the credentials go only to the host of "
-        "`wsdl_url`. Set `wsdl_url` to the final address if you trust it.",
-    ),
-    Condition.NOT_FOUND: Fault(
+        "The address redirects the tap, and the credentials go only to the host of `wsdl_url`. "
+        "Set `wsdl_url` to the final address if you trust it.",
+    )
+    NOT_FOUND = Fault(
         "HTTP status 404",
         TransientError,
-        "Listrak did not find the page. It does so for some messages; if it does so for every "
+        "Listrak did not find the page. This happens for some messages; if it happens for every "
         "call, check `wsdl_url` in the config.",
-    ),
-    Condition.THROTTLED: Fault(
+    )
+    THROTTLED = Fault(
         "HTTP status 408 or 429",
         TransientError,
         "Listrak asked for fewer calls. Run fewer taps against the account at once.",
-    ),
-    Condition.SERVER_ERROR: Fault(
+    )
+    SERVER_ERROR = Fault(
         "HTTP status 5xx without a code",
         TransientError,
-        "Listrak is not working at the moment. Run again later; the STATE shows where to go on.",
-    ),
-    Condition.NOT_SOAP: Fault(
+        "Listrak is not working at the moment. Run again later, with the last STATE.",
+    )
+    NOT_SOAP = Fault(
         "HTML, or other XML, in place of a SOAP reply",
         TransientError,
-        "The answer is not a reply of Listrak's. Check `wsdl_url` and any proxy on the way.",
-    ),
-    Condition.NOT_XML: Fault(
+        "The answer is not a SOAP reply of Listrak. Check `wsdl_url` and any proxy on the way.",
+    )
+    NOT_XML = Fault(
         "a body that does not parse as XML",
         TransientError,
         "The reply was damaged on the way.",
-    ),
-    Condition.DOCTYPE: Fault(
+    )
+    INCOMPLETE = Fault(
+        "rows of which none has its key, or an empty reply without the WSException that the WSDL "
+        "names",
+        TransientError,
+        "The reply lacks what every reply of Listrak has, so it does not count as empty.",
+    )
+    DOCTYPE = Fault(
         "a DTD in a reply",
         RejectedRequestError,
-        "The reply holds a document type, which no reply of Listrak's does. Check `wsdl_url` and "
-        "any proxy on the way.",
-    ),
-    Condition.TOO_LARGE: Fault(
+        "The reply has a document type, which no reply of Listrak has. Check `wsdl_url` and any "
+        "proxy on the way.",
+    )
+    TOO_LARGE = Fault(
         "a reply beyond the size limit",
         TransientError,
-        "The reply is larger than any honest one. A smaller `interval_days` may help.",
-    ),
-    Condition.REPEATED_PAGE: Fault(
+        "The reply is larger than the tap accepts. A smaller `interval_days` may help.",
+    )
+    REPEATED_PAGE = Fault(
         "the same pages three times in a row, or more pages than any message has",
         RejectedRequestError,
-        "Listrak gave the same page again and again, so its paging cannot be trusted here.",
-    ),
-    Condition.INVALID_VALUE: Fault(
+        "Listrak returned the same page again and again, so the pages cannot be trusted.",
+    )
+    SHIFTED_PAGES = Fault(
+        "pages of a mirrored window that hold other rows when they are read again",
+        RejectedRequestError,
+        "Rows moved from page to page each time the pages were read, as they do when contacts "
+        "leave meanwhile. Run at a quieter time.",
+    )
+    INVALID_VALUE = Fault(
         "a value that is not of its column's type",
         InvalidValueError,
         "A value cannot be read as its column's type.",
-    ),
-    Condition.TIMEOUT: Fault(
+    )
+    TIMEOUT = Fault(
         "no whole reply in time",
         TransientError,
         "Listrak did not answer in time. Raise `request_timeout`, or make `interval_days` smaller.",
-    ),
-    Condition.TLS: Fault(
-        "a TLS failure",
+    )
+    UNTRUSTED = Fault(
+        "a certificate that is not trusted, or that of another host",
         PermanentError,
-        "No trusted TLS connection could be made. Check `wsdl_url`, this machine's clock and "
+        "The server's certificate cannot be trusted. Check `wsdl_url`, this machine's clock and "
         "certificates, and whether a proxy replaces certificates (REQUESTS_CA_BUNDLE).",
-    ),
-    Condition.PROXY: Fault(
-        "a proxy failure",
+    )
+    CA_BUNDLE = Fault(
+        "a CA bundle that is missing or unusable",
+        PermanentError,
+        "The CA bundle cannot be used. Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+    )
+    TLS = Fault(
+        "any other failure of TLS, in the handshake or later",
         TransientError,
-        "The proxy could not be used. Check HTTPS_PROXY and NO_PROXY.",
-    ),
-    Condition.CUT_SHORT: Fault(
+        "The TLS connection broke.",
+    )
+    PROXY_SETTING = Fault(
+        "a proxy that cannot be used, or that refuses the tap",
+        PermanentError,
+        "The proxy cannot be used. Check the form of HTTPS_PROXY, its user and password, and "
+        "NO_PROXY.",
+    )
+    PROXY = Fault(
+        "a proxy that cannot be reached, or does not reach the service",
+        UnreachableError,
+        "There is no connection through the proxy. Check HTTPS_PROXY and NO_PROXY.",
+    )
+    CUT_SHORT = Fault(
         "a body that ends early or cannot be unpacked",
         TransientError,
         "The connection broke in the middle of a reply.",
-    ),
-    Condition.CONNECTION: Fault(
-        "a connection that fails or breaks",
+    )
+    CONNECTION = Fault(
+        "a connection that breaks",
         TransientError,
+        "The connection to Listrak broke.",
+    )
+    UNREACHABLE = Fault(
+        "no connection: refused, no route, no such host, or no answer in 30 s",
+        UnreachableError,
         "Listrak cannot be reached. Check `wsdl_url`, the network and the firewall.",
-    ),
-    Condition.ADDRESS: Fault(
+    )
+    ADDRESS = Fault(
         "an address that cannot be used",
         PermanentError,
         "The address cannot be used. Check `wsdl_url` in the config.",
-    ),
-    Condition.CONTRACT: Fault(
+    )
+    CONTRACT = Fault(
         "a WSDL that lacks the operations, or none at all",
         PermanentError,
         "The address does not describe Listrak's integration service. Check `wsdl_url`.",
-    ),
-    Condition.NO_OPERATION: Fault(
+    )
+    NO_OPERATION = Fault(
         "a WSDL that lacks the operation of a stream beyond the published ones",
         MissingOperationError,
-        "The service cannot give this stream. Leave it out of the catalog, or check `wsdl_url`.",
-    ),
-}
+        "The service does not have this stream. Leave it out of the catalog, or check `wsdl_url`.",
+    )
 
-FAULTS: tuple[Fault, ...] = (*CODES.values(), *CONDITIONS.values())
+
+FAULTS: tuple[Fault, ...] = (*CODES.values(), *(each.value for each in Condition))
 
 # The first class that fits decides, so the narrower stand before the wider.
 _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
-    (requests.exceptions.SSLError, Condition.TLS),
     (requests.exceptions.ProxyError, Condition.PROXY),
+    (requests.exceptions.InvalidProxyURL, Condition.PROXY_SETTING),
+    (requests.exceptions.SSLError, Condition.TLS),
+    (urllib3.exceptions.SSLError, Condition.TLS),
+    (urllib3.exceptions.TimeoutError, Condition.TIMEOUT),
+    (urllib3.exceptions.ProtocolError, Condition.CUT_SHORT),
+    (gzip.BadGzipFile, Condition.CUT_SHORT),
+    (EOFError, Condition.CUT_SHORT),
+    (zlib.error, Condition.CUT_SHORT),
+    (requests.exceptions.ConnectTimeout, Condition.UNREACHABLE),
     (requests.exceptions.Timeout, Condition.TIMEOUT),
     (requests.exceptions.ChunkedEncodingError, Condition.CUT_SHORT),
     (requests.exceptions.ContentDecodingError, Condition.CUT_SHORT),
@@ -234,12 +353,14 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (requests.exceptions.InvalidURL, Condition.ADDRESS),
     (requests.exceptions.MissingSchema, Condition.ADDRESS),
     (requests.exceptions.RequestException, Condition.CONNECTION),
-    (LocationValueError, Condition.ADDRESS),
+    (urllib3.exceptions.LocationValueError, Condition.ADDRESS),
     (UnicodeError, Condition.ADDRESS),
 )
 
-# How urllib3 names its connections in front of a reason.
+# How urllib3 names its connections before a reason.
 _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?\(.*?\):\s*")
+# How http.client reports what a proxy answered to CONNECT.
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 # Where clients of the live service saw a code: `Op(): [Area] [Code] text`, or without `Op():`.
 _CODE = re.compile(r"\s*(?:\w+\(\)\s*:\s*)?\[(\w[\w ]*)\]\s*\[(\w+)\]")
 _UNREADABLE_REQUEST = "Server was unable to read request"
@@ -247,7 +368,7 @@ _UNREADABLE_REQUEST = "Server was unable to read request"
 
 def make_error(condition: Condition, detail: str = "", *, retry_after: float = 0.0) -> ListrakError:
     """Return the error of a condition; `detail` is what was seen."""
-    return _make(CONDITIONS[condition], detail, retry_after)
+    return _make(condition.value, detail, retry_after)
 
 
 def _make(fault: Fault, detail: str, retry_after: float = 0.0) -> ListrakError:
@@ -266,7 +387,7 @@ def error_from_text(text: str, otherwise: Condition) -> ListrakError:
     if found:
         area, code = found.groups()
         other = Condition.LOGON if area == "Logon" else Condition.CODE
-        return _make(CODES.get(code, CONDITIONS[other]), text)
+        return _make(CODES.get(code, other.value), text)
     if text.lstrip().startswith(_UNREADABLE_REQUEST):
         return make_error(Condition.UNREADABLE_REQUEST, text)
     return make_error(otherwise, text)
@@ -294,21 +415,28 @@ def error_from_status(status: int, detail: str, retry_after: float) -> ListrakEr
 
 def error_from_exception(exc: BaseException) -> ListrakError:
     """Return the error of an exception of requests' (or below it) that came in place of a reply."""
-    # requests calls a timeout within a body a ConnectionError.
-    if exc.args and isinstance(exc.args[0], ReadTimeoutError):
-        return make_error(Condition.TIMEOUT, _innermost_reason(exc))
-    for kind, condition in _EXCEPTIONS:
-        if isinstance(exc, kind):
-            return make_error(condition, _innermost_reason(exc))
-    return make_error(Condition.CONNECTION, _innermost_reason(exc))
+    reason = _innermost_reason(exc)
+    fitting = (condition for kind, condition in _EXCEPTIONS if isinstance(exc, kind))
+    condition = next(fitting, Condition.CONNECTION)
+    is_untrusted = isinstance(reason, ssl.SSLCertVerificationError)
+    if condition in (Condition.PROXY, Condition.PROXY_SETTING):
+        # The reason's text may hold the proxy's address; of its own answer the status is enough.
+        status = _TUNNEL_STATUS.search(str(reason))
+        is_refused = status is not None and status[1].startswith("4")
+        detail = f"HTTP {status[1]}" if status else type(reason).__name__
+        is_permanent = is_untrusted or is_refused
+        return make_error(Condition.PROXY_SETTING if is_permanent else condition, detail)
+    if is_untrusted:
+        condition = Condition.UNTRUSTED
+    elif isinstance(reason, urllib3.exceptions.NewConnectionError):
+        condition = Condition.UNREACHABLE
+    return make_error(condition, f"{type(reason).__name__}: {_OBJECT.sub('', str(reason))}")
 
 
-def _innermost_reason(exc: BaseException) -> str:
-    """Name the innermost reason, without the addresses of objects that urllib3 prints."""
-    reason: object = exc
-    while isinstance(reason, BaseException):
-        inner = getattr(reason, "reason", None) or (reason.args[0] if reason.args else None)
+def _innermost_reason(exc: BaseException) -> BaseException:
+    """Return the innermost reason that an exception holds."""
+    while True:
+        inner = getattr(exc, "reason", None) or (exc.args[0] if exc.args else None)
         if not isinstance(inner, BaseException):
-            break
-        reason = inner
-    return f"{type(reason).__name__}: {_OBJECT.sub('', str(reason))}"
+            return exc
+        exc = inner

@@ -10,6 +10,7 @@ within the rows but the texts that it reads.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -69,45 +70,52 @@ class RecordReader:
         """
         check_schema(table)
         self.stream = table.stream
+        self._key_properties = table.key_properties
         self._properties: dict[str, Any] = table.schema["properties"]
         self._columns = tuple(columns)
         self._hints = hints
         self._absent_values = table.absent_values
-        parent_key = self.stream.supplied_key
+        parent_column = self.stream.supplied_key
         # The parent's key comes from the request, the absent values from the config.
-        supplied = {parent_key, *self._absent_values}
+        supplied = {parent_column, *self._absent_values}
         self._key = [column for column in table.key_properties if column not in supplied]
-        self._parent_key = parent_key if parent_key in self._columns else None
+        self._parent_column = parent_column if parent_column in self._columns else None
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
         # By element: its column, and how its text is read (None: as it is).
         self._cells: dict[str, tuple[str, Convert | None]] = {
             LISTRAK + column: (column, converter(column, table, zone))
             for column in self._columns
-            if column != parent_key
+            if column != parent_column
         }
         self._known = {LISTRAK + column for column in self._properties}
-        self._prepare_columns(parent_key)
+        self._prepare_columns(parent_column)
 
-    def read(self, rows: etree._Element, parent: int | None, issues: RowIssues) -> list[Record]:
-        """Read the children of `rows` into records that carry `parent`, their parent's key.
+    def read(self, rows: etree._Element, parent_id: int | None, issues: RowIssues) -> list[Record]:
+        """Read the children of `rows` into records that carry `parent_id`, their parent's key.
 
         Raises InvalidValueError, naming the field, for a value that is not of its type.
         """
         if not len(rows):
             return []
-        return self.read_by_column(rows, parent) or self.read_by_row(rows, parent, issues)
+        return self.read_by_column(rows, parent_id) or self.read_by_row(rows, parent_id, issues)
+
+    def digest_keys(self, records: list[Record]) -> str:
+        """Return a digest of the keys of these records, whatever their order."""
+        keys = ([getattr(record, name) for name in self._key_properties] for record in records)
+        lines = sorted(map(_ENCODER.encode, keys))
+        return hashlib.sha256(b"\n".join(lines)).hexdigest()[:16]
 
     # Row by row: the plain way, for every page.
 
     def read_by_row(
-        self, rows: etree._Element, parent: int | None, issues: RowIssues
+        self, rows: etree._Element, parent_id: int | None, issues: RowIssues
     ) -> list[Record]:
         """Read any page; `issues` takes what is left out of it."""
         records = []
         for row in rows:
             values = self._read_row(row, issues)
-            if self._parent_key:
-                values[self._parent_key] = parent
+            if self._parent_column:
+                values[self._parent_column] = parent_id
             for column, absent in self._absent_values.items():
                 values[column] = absent if values[column] is None else values[column]
             if all(values[column] is not None for column in self._key):
@@ -138,13 +146,15 @@ class RecordReader:
 
     # Column by column: the fast way, for a plain page.
 
-    def _prepare_columns(self, parent_key: str | None) -> None:
+    def _prepare_columns(self, parent_column: str | None) -> None:
         """Compile what reads a column, and what counts the nodes that may stand in a plain page."""
         columns = self._columns
         # A column of several texts has no one text in each row.
         self._has_fast_way = not any(is_compound(self._properties[column]) for column in columns)
         first = {
-            column: f"l:{column}[1]/text()" for column in self._properties if column != parent_key
+            column: f"l:{column}[1]/text()"
+            for column in self._properties
+            if column != parent_column
         }
         # By column: the text of each row's first such element, and the rows that have one.
         self._texts = {
@@ -154,7 +164,7 @@ class RecordReader:
         others = [f" - count(*/{first[column]})" for column in first if column not in columns]
         self._count_nodes = _xpath(f"count(*/*/node()){''.join(others)}")
 
-    def read_by_column(self, rows: etree._Element, parent: int | None) -> list[Record] | None:
+    def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
         """Read a plain page; return None for any other.
 
         A page is plain when whatever stands within the rows' elements is a text that is read here,
@@ -168,8 +178,8 @@ class RecordReader:
         columns: list[Iterable[Any]] = []
         try:
             for column in self._columns:
-                if column == self._parent_key:
-                    columns.append(itertools.repeat(parent))
+                if column == self._parent_column:
+                    columns.append(itertools.repeat(parent_id))
                     continue
                 values = texts[column]
                 if "" in values:  # of an empty CDATA section, which is no value

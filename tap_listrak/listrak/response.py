@@ -11,8 +11,13 @@ import re
 
 from lxml import etree
 
-from tap_listrak.listrak.errors import ListrakError
-from tap_listrak.listrak.faults import Condition, error_from_status, error_from_text, make_error
+from tap_listrak.listrak.faults import (
+    Condition,
+    ListrakError,
+    error_from_status,
+    error_from_text,
+    make_error,
+)
 from tap_listrak.listrak.transport import HttpReply
 
 LISTRAK = "{http://webservices.listrak.com/v31/}"

@@ -97,7 +97,7 @@ class Contract:
             envelope, headers = self._envelope(operation, tuple(template.items()))
             counts = {name: envelope.count(b">%d<" % template[name]) for name in varying}
             if 0 in counts.values():
-                raise make_error(Condition.CONTRACT, f"{operation} takes other arguments")
+                raise make_error(Condition.ARGUMENTS, operation)
             if set(counts.values()) != {1}:  # a password, say, is one of them
                 return self._build(operation, tuple(arguments.items()))
         for name in varying:
@@ -115,7 +115,7 @@ class Contract:
             )
             action = self._service._binding._operations[operation].soapaction
         except (zeep.exceptions.Error, TypeError, ValueError) as exc:
-            raise make_error(Condition.CONTRACT, f"{operation} takes other arguments") from exc
+            raise make_error(Condition.ARGUMENTS, operation) from exc
         envelope = etree.tostring(message, xml_declaration=True, encoding="utf-8")
         return envelope, {
             "Content-Type": "text/xml; charset=utf-8",

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import gzip
 import io
+import os
+import ssl
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
-from urllib3.util import Timeout
+from urllib3.util import Timeout, parse_url
 
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, error_from_exception, make_error
 
 # Seconds for connecting and the TLS handshake; a host that is there takes few.
 MAX_CONNECT_SECONDS = 30
-# A Retry-After beyond this many seconds is not obeyed in full.
+# A longer Retry-After, in seconds, is cut to this.
 MAX_RETRY_AFTER = 300.0
 # The largest replies known, a year's messages of a busy list, stay below a tenth of this.
 MAX_REPLY_BYTES = 64 * 2**20
+# What sockets, TLS, addresses and gzip raise below requests.
+UNDERLYING = (OSError, ValueError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -45,24 +52,40 @@ class HttpReply:
     date: str
 
 
+def parse_date(text: str) -> datetime | None:
+    """Return the time that an HTTP header holds, or None where it holds none."""
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
 class Transport:
     """Sends requests to the host of `wsdl_url`; safe to use from several threads at once."""
 
     def __init__(self, config: Config, clock: Callable[[], datetime]) -> None:
         self._timeout = config.request_timeout
         self._clock = clock
-        session = requests.Session()
+        adapter = _Adapter(config.concurrency)
         # Plain http is for this machine alone (see config), so no proxy may come between.
-        session.trust_env = urlsplit(config.wsdl_url).scheme == "https"
-        session.headers["User-Agent"] = config.user_agent
-        # A session's own send would follow redirects, or read them whole to be able to.
-        self._send = functools.partial(
-            _Adapter(config.concurrency).send,
-            **session.merge_environment_settings(  # type: ignore[arg-type] # None becomes True
-                config.wsdl_url, {}, stream=True, verify=None, cert=None
-            ),
+        is_secure = urlsplit(config.wsdl_url).scheme == "https"
+        session = requests.Session()
+        session.trust_env = is_secure
+        settings = session.merge_environment_settings(
+            config.wsdl_url,
+            {},
+            stream=True,
+            verify=None,  # type: ignore[arg-type] # None becomes True
+            cert=None,
         )
-        self._prepared = session.prepare_request(requests.Request("GET", config.wsdl_url))
+        if is_secure:
+            _check_environment(config.wsdl_url, settings, adapter)
+        # A session's own send would follow redirects, or read them whole to be able to.
+        self._send = functools.partial(adapter.send, **settings)
+        # Nor does a session prepare the request: it would add the credentials of a .netrc.
+        headers = {"User-Agent": config.user_agent, "Accept-Encoding": "gzip"}
+        self._prepared = requests.Request("GET", config.wsdl_url, headers).prepare()
 
     def exchange(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
@@ -82,17 +105,13 @@ class Transport:
             connect = min(self._timeout, MAX_CONNECT_SECONDS)
             timeout = Timeout(total=self._timeout, connect=connect)
             with self._send(request, timeout=timeout) as answer:  # type: ignore[arg-type] # requests takes it, its types do not know
-                chunks = io.BytesIO()
-                for chunk in answer.iter_content(2**20):
-                    if chunks.write(chunk) and chunks.tell() > MAX_REPLY_BYTES:
-                        raise make_error(Condition.TOO_LARGE, f"over {MAX_REPLY_BYTES} bytes")
                 return HttpReply(
                     answer.status_code,
-                    chunks.getvalue(),
+                    _read_body(answer),
                     self._retry_after(answer),
                     answer.headers.get("Date", ""),
                 )
-        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as exc:
+        except (requests.exceptions.RequestException, HTTPError, *UNDERLYING) as exc:
             # requests lets some of urllib3's and Python's through, such as LocationParseError.
             raise error_from_exception(exc) from exc
 
@@ -103,18 +122,62 @@ class Transport:
             return 0.0
         try:
             seconds = float(text) if text.isdecimal() else self._seconds_until(text)
-        except (ValueError, TypeError, OverflowError, IndexError):
+        except (ValueError, OverflowError):
             return 0.0
         return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
-    def _seconds_until(self, date: str) -> float:
-        return (email.utils.parsedate_to_datetime(date) - self._clock()).total_seconds()
+    def _seconds_until(self, text: str) -> float:
+        date = parse_date(text)
+        return (date - self._clock()).total_seconds() if date else 0.0
+
+
+def _check_environment(url: str, settings: Mapping[str, Any], adapter: HTTPAdapter) -> None:
+    """Raise ListrakError where the environment names a CA bundle or proxy that cannot be used.
+
+    The error shows no part of a proxy's address, which may hold a password.
+    """
+    bundle = settings["verify"]
+    if isinstance(bundle, str):
+        try:
+            is_folder = os.path.isdir(bundle)
+            ssl.create_default_context(**{"capath" if is_folder else "cafile": bundle})
+        except OSError as exc:
+            raise make_error(Condition.CA_BUNDLE, exc.strerror or "") from exc
+    proxy = select_proxy(url, settings["proxies"])
+    if not proxy:
+        return
+    try:
+        proxy = prepend_scheme_if_needed(proxy, "http")
+        parsed = parse_url(proxy)
+        if not parsed.host or parsed.port == 0:
+            raise ValueError("no host or port")
+        adapter.proxy_manager_for(proxy)
+    except (requests.exceptions.RequestException, HTTPError, ValueError) as exc:
+        raise make_error(Condition.PROXY_SETTING, type(exc).__name__) from None
+
+
+def _read_body(answer: requests.Response) -> bytes:
+    """Return the body, unpacked by Python: urllib3 keeps gzip of several members many times over.
+
+    Raises ListrakError beyond MAX_REPLY_BYTES.
+    """
+    source = answer.raw
+    packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if packing in ("gzip", "x-gzip"):
+        source = gzip.GzipFile(fileobj=source)
+    elif packing not in ("", "identity"):
+        raise make_error(Condition.CUT_SHORT, "packed in a way that was not requested")
+    body = io.BytesIO()
+    while chunk := source.read(2**20):
+        if body.write(chunk) and body.tell() > MAX_REPLY_BYTES:
+            raise make_error(Condition.TOO_LARGE, f"over {MAX_REPLY_BYTES} bytes")
+    return body.getvalue()
 
 
 class _DeadlineReader(io.RawIOBase):
     """Reads a socket until a deadline that holds for the reply as a whole.
 
-    A socket's own timeout starts anew with every byte, so that a server that sends one byte a
+    A socket's own timeout starts again with every byte, so that a server that sends one byte a
     second would never meet it.
     """
 

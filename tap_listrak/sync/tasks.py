@@ -105,7 +105,7 @@ class FetchTask:
             f"{self}, page {page}" if self.stream.is_paged else str(self),
             self.list_id if self.parent_id is None else self.parent_id,
             # What failed in an earlier run gets one try, so that it holds up nothing else.
-            retry=not self.is_owed,
+            tries=1 if self.is_owed else 5,
         )
 
     def split(self, interval_days: int) -> Iterator[FetchTask]:

@@ -14,11 +14,11 @@ from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERAT
 from fake_listrak.further import PASSALONGS
 from tap_listrak.config import parse_config
 from tap_listrak.listrak.client import ListrakClient
-from tap_listrak.listrak.errors import TransientError as TransientError
-from tap_listrak.listrak.faults import CODES, CONDITIONS, Fault
+from tap_listrak.listrak.faults import CODES, Condition, Fault
+from tap_listrak.listrak.faults import TransientError as TransientError
 from tap_listrak.streams import LISTS, resolve_tables
 from tap_listrak.sync.readers import build_readers
-from tap_listrak.sync.report import CallMetrics
+from tap_listrak.metrics import CallMetrics
 from tap_listrak.sync.tasks import FetchTask
 from tests.support.replies import rows_of
 from tests.support.tap import PASSWORD, USERNAME
@@ -101,23 +101,23 @@ def wrong_value(ask: Ask) -> Reply:
     return changed(ask, f"<{column}>.*?</{column}>", odd)
 
 
-# Both tables of faults: Listrak's codes, and conditions by their values.
+# Both tables of faults: Listrak's codes, and conditions by their names.
 FAULTS: dict[str, Fault] = {
     **CODES,
-    **{condition.value: fault for condition, fault in CONDITIONS.items()},
+    **{each.name.lower().replace("_", " "): each.value for each in Condition},
 }
 
 # What a call can be answered with, and the row of FAULTS that it is.
 ANSWERS: dict[str, tuple[str, Answer]] = {
-    "404 HTML": ("404", lambda ask: html(404)),
-    "408": ("429", lambda ask: html(408)),
-    "429": ("429", lambda ask: html(429)),
-    "500 HTML": ("5xx", lambda ask: html(500)),
-    "502 HTML": ("5xx", lambda ask: html(502)),
-    "503": ("5xx", lambda ask: raw(b"", 503)),
-    "401": ("401", lambda ask: html(401)),
-    "403": ("401", lambda ask: html(403)),
-    "400": ("4xx", lambda ask: html(400)),
+    "404 HTML": ("not found", lambda ask: html(404)),
+    "408": ("throttled", lambda ask: html(408)),
+    "429": ("throttled", lambda ask: html(429)),
+    "500 HTML": ("server error", lambda ask: html(500)),
+    "502 HTML": ("server error", lambda ask: html(502)),
+    "503": ("server error", lambda ask: raw(b"", 503)),
+    "401": ("forbidden", lambda ask: html(401)),
+    "403": ("forbidden", lambda ask: html(403)),
+    "400": ("rejected", lambda ask: html(400)),
     "redirect": ("redirect", lambda ask: redirect("http://127.0.0.1:9/")),
     "reset": ("connection", lambda ask: Reply(reset=True)),
     "cut body": ("cut short", cut_body),
@@ -131,16 +131,16 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
         "code",
         lambda ask: replace(with_exception(ask, "[User] [Denied] No."), status=500),
     ),
-    "fault at 500": ("5xx", lambda ask: fault("It broke.")),
+    "fault at 500": ("server error", lambda ask: fault("It broke.")),
     "fault at 200": ("fault", lambda ask: fault("It broke.", 200)),
     "fault with code": ("code", lambda ask: fault(f"{ask.operation}(): [User] [Denied] No.")),
     "fault with code at 200": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 200)),
     "fault with code at 404": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 404)),
     "unreadable request": ("unreadable request", lambda ask: fault(UNREADABLE)),
     "wrong gzip": ("cut short", wrong_gzip),
-    "cut gzip": ("not xml", cut_gzip),
+    "cut gzip": ("cut short", cut_gzip),
     "other operation": ("not soap", of_another_operation),
-    "unreadable value": ("value", wrong_value),
+    "unreadable value": ("invalid value", wrong_value),
 }
 
 

@@ -1,0 +1,87 @@
+"""JSON files, and the config from files and the environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tap_listrak.config import (
+    ENVIRONMENT,
+    FORMAT_VARIABLE,
+    LEVEL_VARIABLE,
+    OPTIONS,
+    PREFIX,
+    variable_of,
+)
+from tap_listrak.errors import UsageError
+
+LOGGER = logging.getLogger(__name__)
+
+
+def load(path: str, what: str) -> object:
+    """Read a JSON file. Raises UsageError that names it, never its content."""
+    name = f"the {what} file {path}"
+    if not os.path.exists(path) and not re.fullmatch(r"[\w./~-]+\.json", path):
+        # A config or a password may have been given in place of a file.
+        name = f"the {what} file (its name is not shown, since it does not end in .json)"
+    try:
+        text = Path(path).read_text("utf-8-sig")
+        if what == "state" and not text.strip():
+            LOGGER.warning("The state file %s is empty: the sync starts at start_date.", path)
+            return {}
+        return json.loads(text)
+    except OSError as exc:
+        raise UsageError(f"Cannot read {name}: {exc.strerror}.") from None  # it has the name
+    except UnicodeDecodeError:
+        raise UsageError(f"Cannot read {name}: it is not text in UTF-8.") from None
+    except RecursionError as exc:
+        raise UsageError(f"Cannot read {name}: it is nested too deeply.") from exc
+    except json.JSONDecodeError as exc:
+        raise UsageError(
+            f"Cannot read {name}: it is not JSON: {exc.msg} (line {exc.lineno}, column "
+            f"{exc.colno})."
+        ) from None  # its text is the file, secrets and all
+    except ValueError:
+        raise UsageError(f"Cannot read {name}: it has a number that is too long.") from None
+
+
+def read_configs(
+    names: Sequence[str], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge the configs of these files, or ENV for `environ`; later ones override, key by key.
+
+    Return the values, and by key where each is from. Raises UsageError that names the file.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name in names:
+        config = _read_environment(environ) if name == ENVIRONMENT else load(name, "config")
+        if not isinstance(config, Mapping):
+            raise UsageError(f"Invalid config file {name}: must be a JSON object; see --help.")
+        values.update(config)
+        for key in config:
+            from_variable = name == ENVIRONMENT and key in OPTIONS
+            sources[key] = variable_of(key) if from_variable else name
+    return values, sources
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the config that the environment holds; empty variables are ignored.
+
+    A variable that is not a key's keeps its whole name, as an unknown key. Those with a double
+    underscore are Meltano's own.
+    """
+    keys = {variable_of(key): key for key in OPTIONS}
+    return {
+        keys.get(name, name): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+        and not name.startswith(f"{PREFIX}_")
+        and value
+        and name not in (LEVEL_VARIABLE, FORMAT_VARIABLE)
+    }

@@ -1,0 +1,55 @@
+"""SIGTERM and SIGINT end a run soon, and in time even if nobody reads stdout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from tap_listrak.errors import Interrupted
+
+# A target that does not read is waited for up to this long, for whole lines and a last STATE ...
+SECONDS_FOR_TARGET = 20.0
+# ... and after a second signal this long, in which a target that reads still gets them.
+SECONDS_AFTER_SECOND_SIGNAL = 1.0
+
+
+def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
+    """Call `interrupt` at the first signal; end the process if stdout stays blocked after it.
+
+    Off the main thread, and where there is no SIGALRM, signals keep the effect that they have.
+    """
+    if not _can_handle_signals():
+        return
+    code: int | None = None
+
+    def give_up(signum: int, frame: FrameType | None) -> NoReturn:
+        os._exit(code or 1)
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        nonlocal code
+        if code is not None:
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_AFTER_SECOND_SIGNAL)
+            return
+        reason = Interrupted(signum, signal.Signals(signum).name)
+        code = reason.exit_code
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_FOR_TARGET)
+        interrupt(reason)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, end)
+
+
+def cancel_alarm() -> None:
+    """Let no alarm go off once the run has ended: the interpreter has no handler left for it."""
+    if _can_handle_signals():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _can_handle_signals() -> bool:
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and hasattr(signal, "SIGALRM")
