@@ -205,7 +205,9 @@ class Wire:
         for counter in (self._attempts, self.struck, self.calls):
             counter.clear()
         self.clock = clock
-        self._faults, self._outage, self._after_calls = list(faults), outage, after_calls
+        # The first that strikes decides, and a dead stream answers nothing.
+        self._faults = sorted(faults, key=lambda each: not each.is_dead_stream)
+        self._outage, self._after_calls = outage, after_calls
 
     def end_run(self) -> None:
         """End an outage that has lasted longer than the run."""
