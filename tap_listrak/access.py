@@ -10,19 +10,19 @@ from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operations
 from tap_listrak.listrak.faults import AuthenticationError, ListrakError, PermissionDeniedError
 from tap_listrak.streams import LISTS, PARENTS, Stream, with_parents
+from tap_listrak.sync.parts import Part
 from tap_listrak.sync.readers import COUNT_COLUMNS
-from tap_listrak.sync.tasks import FetchTask
 
 
 class Answer(NamedTuple):
     """What Listrak said when a stream was asked for: a page, or an error.
 
-    Without a `task` it was not asked: no row of its parent is there to ask by, or the service lacks
+    Without a `part` it was not asked: no row of its parent is there to ask by, or the service lacks
     its operation, which is an error.
     """
 
     stream: Stream
-    task: FetchTask | None = None
+    part: Part | None = None
     page: Page | None = None
     error: ListrakError | None = None
 
@@ -45,33 +45,35 @@ def ask_each_stream(
         if stream.parent and stream.parent not in parents:
             yield Answer(stream)
             continue
-        task = _task(stream, parents, config, end)
+        part = _part(stream, parents, config, end)
         try:
             tries = 5 if stream is LISTS else 1
-            page = client.fetch(task.request(config, 1)._replace(tries=tries))
+            page = client.fetch(part.request(config, 1)._replace(tries=tries))
         except AuthenticationError:
             raise
         except ListrakError as exc:
             if stream is LISTS and not isinstance(exc, PermissionDeniedError):
                 raise
-            yield Answer(stream, task, error=exc)
+            yield Answer(stream, part, error=exc)
             continue
         if stream in PARENTS and page.parents:
             parents[stream] = _choose(stream, page.parents, config)
-        yield Answer(stream, task, page)
+        yield Answer(stream, part, page)
 
 
-def _task(
+def _part(
     stream: Stream, parents: Mapping[Stream, ParentRow], config: Config, end: datetime
-) -> FetchTask:
+) -> Part:
     newest = max(config.start_date, end - timedelta(days=config.interval_days))
     parent = parents[stream.parent].record if stream.parent and stream.parent is not LISTS else None
-    return FetchTask(
+    return Part(
         stream,
         parents[LISTS].record.ListID if stream.parent else None,
-        config.start_date if stream.is_paged else newest,
+        config.start_date if stream.paged else newest,
         end,
-        parent_id=getattr(parent, stream.parent_key or "", None),
+        parent_id=getattr(parent, stream.parent.key_properties[0])
+        if stream.parent and parent
+        else None,
         expected_rows=getattr(parent, stream.count_column or "", None),
     )
 

@@ -25,15 +25,16 @@ from tap_listrak.errors import OutputError, TapError
 from tap_listrak.files import load, read_configs
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.metrics import CallMetrics
 from tap_listrak.probe import Probe, observing_readers
 from tap_listrak.signals import cancel_alarm, end_on_signals
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import PUBLISHED, resolve_tables
 from tap_listrak.sync.readers import build_readers
-from tap_listrak.sync.report import CallMetrics, Report
-from tap_listrak.sync.runner import Runner
-from tap_listrak.sync.state_file import parse_state
-from tap_listrak.sync.workers import Workers
+from tap_listrak.sync.report import Report
+from tap_listrak.sync.run import Runner
+from tap_listrak.sync.state_file import read_state
+from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")
 
@@ -80,7 +81,7 @@ def _run(
 def _discover(given: _Invocation) -> None:
     config, tables = given.config, given.tables
     keys = {stream: table.key_properties for stream, table in tables.items()}
-    readers = build_readers(tables, keys, config.timezone)
+    readers = build_readers(tables, keys, config)
     client = ListrakClient(config, readers, CallMetrics(), given.sleep, given.clock)
     workers = Workers(1)
     end_on_signals(workers.interrupt)
@@ -95,7 +96,7 @@ def _test(given: _Invocation) -> None:
     if not selection:
         return
     config, calls = given.config, CallMetrics()
-    readers = observing_readers(tables, selection, config.timezone)
+    readers = observing_readers(tables, selection, config)
     client = ListrakClient(config, readers, calls, given.sleep, given.clock)
     probe = Probe(config, client, readers, calls)
     workers = Workers(1)
@@ -107,17 +108,17 @@ def _sync(given: _Invocation) -> None:
     arguments, config, now = given.arguments, given.config, given.now
     selection, tables = _select(given, default=[stream.name for stream in PUBLISHED])
     raw_state = load(arguments.state, "state") if arguments.state else {}
-    state = parse_state(raw_state, now, timedelta(days=config.lookback_days))
+    state = read_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
         return
     workers = Workers(config.concurrency)
     end_on_signals(workers.interrupt)
     calls = CallMetrics()
-    readers = build_readers(tables, selection, config.timezone)
+    readers = build_readers(tables, selection, config)
     # Those selected first: what the service lacks is named by what the user can deselect.
     required = (*selection, *readers)
     client = ListrakClient(config, readers, calls, given.sleep, given.clock, required=required)
-    report = Report(calls, selection, config.start_date, now, time.monotonic())
+    report = Report(calls, selection, config.start_date, time.monotonic())
     output = _output(workers.raise_if_interrupted)
     Runner(config, tables, selection, state, client, output, workers, report, now).run()
 

@@ -296,6 +296,6 @@ def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
         or any(name in text or text in name for text in texts)
     )
     shown = "an unknown key" if may_be_secret else f"the unknown key `{key}`"
-    near = difflib.get_close_matches(name, OPTIONS, 1)
+    near = difflib.get_close_matches(name, OPTIONS, 1, cutoff=0.7)
     hint = f" The nearest key is `{near[0]}`." if near else ""
     LOGGER.warning("Ignored %s in %s.%s", shown, source, hint)

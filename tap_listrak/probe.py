@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 import pytz
 from lxml import etree
-from pytz import BaseTzInfo
 
 from tap_listrak.access import Answer, ask_each_stream
 from tap_listrak.catalog import Selection, Tables
@@ -24,10 +23,10 @@ from tap_listrak.listrak.client import ListrakClient, Page, PageReader
 from tap_listrak.listrak.faults import PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
+from tap_listrak.metrics import CallMetrics
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
-from tap_listrak.sync.lists import choose_lists
+from tap_listrak.sync.plan import choose_lists
 from tap_listrak.sync.readers import build_readers
-from tap_listrak.sync.report import CallMetrics
 
 LOGGER = logging.getLogger(__name__)
 
@@ -71,10 +70,10 @@ class ObservingReader(PageReader):
 
 
 def observing_readers(
-    tables: Tables, selection: Selection, zone: BaseTzInfo
+    tables: Tables, selection: Selection, config: Config
 ) -> dict[Stream, ObservingReader]:
     """Return the readers of what is selected and of the parents that are needed."""
-    readers = build_readers(tables, selection, zone)
+    readers = build_readers(tables, selection, config)
     return {stream: ObservingReader(reader, tables[stream]) for stream, reader in readers.items()}
 
 
@@ -143,14 +142,14 @@ class Probe:
         self._conclude()
 
     def _tell_answer(self, answer: Answer) -> None:
-        stream, task, page, error = answer
+        stream, part, page, error = answer
         if isinstance(error, PermissionDeniedError):
             LOGGER.warning("%s was refused. %s", stream.name, error)
         elif error:
             LOGGER.warning("%s failed. %s", stream.name, error)
         elif page:
             rows = f"{page.row_count:,} rows" if page.row_count else "no rows"
-            LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, task, self._seconds(stream))
+            LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, part, self._seconds(stream))
             if page.issues.rows_without_key:
                 lost = page.issues.rows_without_key
                 LOGGER.warning("%s: %d rows without their key are left out.", stream.name, lost)
@@ -188,9 +187,9 @@ class Probe:
     def _tell_page_size(self) -> None:
         """Tell how many rows the largest page has, and whether its message has more than those."""
         pages = [
-            (page.row_count, task.expected_rows or 0, stream.name)
-            for stream, task, page, _ in self._answers
-            if task and page and page.row_count and stream.is_paged
+            (page.row_count, part.expected_rows or 0, stream.name)
+            for stream, part, page, _ in self._answers
+            if part and page and page.row_count and stream.paged
         ]
         if not pages:
             return

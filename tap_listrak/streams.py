@@ -9,135 +9,120 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from importlib.resources import files
 from typing import Any
 
-from tap_listrak.config import MIRRORABLE, Config
+from tap_listrak.config import Config
 
-# What stands in a key column for a date that is absent: a key is never null.
+# The value of an absent date in a key, which is never null.
 _NO_DATE = "1970-01-01T00:00:00Z"
+
+
+class Per(Enum):
+    """What one call of an operation is about. The value is the argument that names it."""
+
+    ACCOUNT = ""
+    LIST = "ListID"
+    MESSAGE = "MsgID"
+    BATCH = "MsgIDs"  # up to 2,500 messages
+    CONVERSATION = "ConversationID"
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One table: where its rows come from, and what tells one row from another.
+    """One table: where its rows come from, and which columns identify a row.
 
-    `arguments` are those of the operation, by Listrak's names: they tell what it is asked by (the
-    account, a list, a message, a conversation, or many messages at once), and whether in pages and
-    for a range of dates. `replication_key` names the bookmark in the state; streams without one are
-    given whole in each run. `count_column` is the column of the parent that holds about how many
-    rows it has here.
+    The operation is called `per` account, list, message, batch or conversation. A `paged` one takes
+    Page, a `dated` one StartDate and EndDate; `options` are its further arguments. `kept_days` is
+    how far back Listrak keeps the rows.
+    `replication_key` names the bookmark in the state; streams without one are given whole in each
+    run. With `by_send_date` the rows have no date of their own: messages sent within the range are
+    requested. `late_days` are added to the lookback. `count_column` is the parent's column that
+    holds about how many rows it has here.
     `event_dates` are the columns that are text unless `typed_event_dates` is set; as text they are
-    as sent, but those of `utc_text` hold RFC 3339 in UTC. `event_key` is what tells one event of a
-    contact from another, and joins the key with `keep_every_event`.
-    A stream that `is_published` is one of the nine of the published integration, which are synced
-    without a catalog, and which every service has.
+    as sent, but those of `utc_text` hold RFC 3339 in UTC. `event_key` identifies one event of a
+    contact, and joins the key with `keep_every_event`.
+    A stream that `is_published` is one of the nine of the published integration: a run without a
+    catalog syncs them, and every service has them.
     """
 
     name: str
     operation: str
     row: str
-    arguments: tuple[str, ...]
+    per: Per
     key_properties: tuple[str, ...]
-    parent: Stream | None = None
+    paged: bool = False
+    dated: bool = False
+    options: tuple[str, ...] = ()
+    kept_days: int | None = None
     replication_key: str | None = None
+    by_send_date: bool = False
+    late_days: int = 0
     count_column: str | None = None
     event_dates: tuple[str, ...] = ()
     utc_text: tuple[str, ...] = ()
     event_key: tuple[str, ...] = ()
     is_published: bool = False
+    can_be_mirrored: bool = False
 
     def __repr__(self) -> str:
         return self.name
 
     @property
-    def parent_key(self) -> str | None:
-        """The parent's key column: ListID, MsgID or ConversationID."""
-        return self.parent.key_properties[0] if self.parent else None
+    def parent(self) -> Stream | None:
+        """The stream whose rows name what this one is requested for."""
+        return _PARENT_PER.get(self.per)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of the operation, by Listrak's names."""
+        per = (self.per.value,) if self.per.value else ()
+        dates = ("StartDate", "EndDate") if self.dated else ()
+        return (*per, *dates, *(("Page",) if self.paged else ()), *self.options)
 
     @property
     def supplied_key(self) -> str | None:
-        """The parent's key where it is what is asked by: every row carries it from the request."""
-        return self.parent_key if self.parent_key in self.arguments else None
-
-    @property
-    def is_by_message(self) -> bool:
-        """Whether rows are asked for message by message."""
-        return "MsgID" in self.arguments
-
-    @property
-    def is_by_batch(self) -> bool:
-        """Whether rows are asked for of many messages at once."""
-        return "MsgIDs" in self.arguments
-
-    @property
-    def is_by_conversation(self) -> bool:
-        """Whether rows are asked for conversation by conversation."""
-        return "ConversationID" in self.arguments
-
-    @property
-    def is_by_list(self) -> bool:
-        """Whether rows are asked for list by list, and no other stream is asked by them."""
-        return "ListID" in self.arguments and self not in PARENTS
-
-    @property
-    def is_by_account(self) -> bool:
-        """Whether rows are asked for of the whole account, and no other stream is asked by them."""
-        return self.parent is None and self not in PARENTS
-
-    @property
-    def is_paged(self) -> bool:
-        """Whether the operation gives its rows page by page."""
-        return "Page" in self.arguments
-
-    @property
-    def has_date_range(self) -> bool:
-        """Whether the operation takes the range of dates that is asked for."""
-        return "StartDate" in self.arguments
-
-    @property
-    def is_of_new_messages(self) -> bool:
-        """Whether only messages sent within the range are asked: their rows have no other date."""
-        return self.is_by_message and self.replication_key == "SendDate"
+        """The key column that every row carries from the request, not from the reply."""
+        return None if self.per in (Per.ACCOUNT, Per.BATCH) else self.per.value
 
     @property
     def takes_turns(self) -> bool:
-        """Whether old messages may be asked in turns for these rows, not in every run."""
-        return self.is_by_message and not self.is_of_new_messages
+        """Whether old messages may be requested in rotation for these rows, not in every run."""
+        return self.per is Per.MESSAGE and not self.by_send_date
 
-    @property
-    def can_be_mirrored(self) -> bool:
-        """Whether `mirror` may name it."""
-        return self.name in MIRRORABLE
-
-
-_MSG_RANGE = ("MsgID", "StartDate", "EndDate", "Page")
 
 LISTS = Stream(
     name="lists",
     operation="GetContactListCollection",
     row="WSContactList",
-    arguments=(),
+    per=Per.ACCOUNT,
     key_properties=("ListID",),
     is_published=True,
+    can_be_mirrored=True,
 )
 MESSAGES = Stream(
     name="messages",
     operation="ReportListMessageActivity",
     row="WSMessageActivity",
-    arguments=("ListID", "StartDate", "EndDate", "IncludeTestMessages"),
+    per=Per.LIST,
+    dated=True,
+    options=("IncludeTestMessages",),
     key_properties=("MsgID",),
-    parent=LISTS,
     is_published=True,
+    can_be_mirrored=True,
 )
 MESSAGE_SENDS = Stream(
     name="message_sends",
     operation="ReportMessageContactSent",
     row="WSMessageRecipient",
-    arguments=("MsgID", "Page"),
+    per=Per.MESSAGE,
+    paged=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="SendDate",
+    by_send_date=True,
+    # Send time optimization sends over the day after SendDate, whose zone may be hours off.
+    late_days=2,
     count_column="DeliverCount",
     is_published=True,
 )
@@ -145,9 +130,10 @@ MESSAGE_OPENS = Stream(
     name="message_opens",
     operation="ReportRangeMessageContactOpen",
     row="WSContactOpen",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="OpenDate",
     count_column="OpenCount",
     event_dates=("OpenDate",),
@@ -158,9 +144,10 @@ MESSAGE_CLICKS = Stream(
     name="message_clicks",
     operation="ReportRangeMessageContactClick",
     row="WSContactClick",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="ClickDate",
     count_column="ClickCount",
     event_dates=("ClickDate",),
@@ -171,9 +158,10 @@ MESSAGE_READS = Stream(
     name="message_reads",
     operation="ReportRangeMessageContactRead",
     row="WSContactRead",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="ReadDate",
     count_column="ReadCount",
     event_dates=("ReadDate",),
@@ -184,9 +172,10 @@ MESSAGE_BOUNCES = Stream(
     name="message_bounces",
     operation="ReportRangeMessageContactBounces",
     row="WSContactBounce",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="BounceDate",
     event_dates=("BounceDate",),
     event_key=("BounceDate",),
@@ -196,9 +185,10 @@ MESSAGE_UNSUBS = Stream(
     name="message_unsubs",
     operation="ReportRangeMessageContactRemoval",
     row="WSContactRemovalInfo",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "EmailAddress"),
-    parent=MESSAGES,
     replication_key="RemovalDate",
     count_column="RemoveCount",
     event_dates=("AdditionDate", "RemovalDate"),
@@ -209,127 +199,130 @@ SUBSCRIBED_CONTACTS = Stream(
     name="subscribed_contacts",
     operation="ReportRangeSubscribedContacts",
     row="WSContactSubscriptionInfo",
-    arguments=("ListID", "StartDate", "EndDate", "Page"),
+    per=Per.LIST,
+    paged=True,
+    dated=True,
     key_properties=("ContactID", "ListID"),
-    parent=LISTS,
     replication_key="AdditionDate",
     is_published=True,
+    can_be_mirrored=True,
 )
 
 # Beyond the published nine. Their event streams keep every event: the date is part of the key.
-
-_LIST_RANGE = ("ListID", "StartDate", "EndDate", "Page")
-_CONVERSATION_RANGE = ("ConversationID", "Page", "StartDate", "EndDate")
 
 MESSAGE_LINKS = Stream(
     name="message_links",
     operation="ReportMessageLinkClick",
     row="WSMessageLink",
-    arguments=("MsgID", "Page"),
+    per=Per.MESSAGE,
+    paged=True,
     key_properties=("MsgID", "LinkID"),
-    parent=MESSAGES,
-    # No column: its rows are totals to date, and have no date of their own.
+    # Not a column: the rows are totals to date, without a date of their own.
     replication_key="AskedUntil",
 )
 MESSAGE_PASSALONGS = Stream(
     name="message_passalongs",
     operation="ReportRangeMessageContactPassalong",
     row="WSContactPassalong",
-    arguments=_MSG_RANGE,
+    per=Per.MESSAGE,
+    paged=True,
+    dated=True,
     key_properties=("MsgID", "FromEmailAddress", "ToEmailAddress", "PassAlongDate"),
-    parent=MESSAGES,
     replication_key="PassAlongDate",
 )
 MESSAGE_ANALYTICS = Stream(
     name="message_analytics",
     operation="GetMessageAnalyticsInformation",
     row="WSMessageAnalyticsInformation",
-    arguments=("MsgIDs",),
+    per=Per.BATCH,
     key_properties=("MsgID",),
-    parent=MESSAGES,
 )
 MESSAGE_DELIVERIES = Stream(
     name="message_deliveries",
     operation="ReportListMessageDelivery",
     row="WSMessageDelivery",
-    arguments=("ListID", "StartDate", "EndDate", "IncludeTestMessages"),
+    per=Per.LIST,
+    dated=True,
+    options=("IncludeTestMessages",),
     key_properties=("MsgID",),
-    parent=LISTS,
 )
 LIST_UNSUBS = Stream(
     name="list_unsubs",
     operation="ReportRangeListContactRemoval",
     row="WSContactRemovalInfo",
-    arguments=_LIST_RANGE,
+    per=Per.LIST,
+    paged=True,
+    dated=True,
     key_properties=("ContactID", "ListID", "RemovalDate"),
-    parent=LISTS,
     replication_key="RemovalDate",
 )
 LIST_HYGIENE = Stream(
     name="list_hygiene",
     operation="ReportRangeListContactHygiene",
     row="WSContactHygieneInfo",
-    arguments=_LIST_RANGE,
+    per=Per.LIST,
+    paged=True,
+    dated=True,
     key_properties=("ContactID", "ListID", "HygieneDate"),
-    parent=LISTS,
     replication_key="HygieneDate",
 )
 IMPORTS = Stream(
     name="imports",
     operation="ReportListImportHistory",
     row="WSImportHistory",
-    arguments=("ListID", "Page", "StartDate", "EndDate"),
+    per=Per.LIST,
+    paged=True,
+    dated=True,
+    kept_days=31,
     key_properties=("ImportFileID",),
-    parent=LISTS,
     replication_key="StartDate",
 )
 CAMPAIGNS = Stream(
     name="campaigns",
     operation="GetCampaignCollection",
     row="WSCampaign",
-    arguments=("ListID",),
+    per=Per.LIST,
     key_properties=("CampaignID",),
-    parent=LISTS,
 )
 TRANSACTIONAL_MESSAGES = Stream(
     name="transactional_messages",
     operation="GetTransactionalMessageCollection",
     row="WSTransactionalMessage",
-    arguments=("ListID",),
+    per=Per.LIST,
     key_properties=("ListID", "TransactionalMsgID"),
-    parent=LISTS,
 )
 CONVERSATIONS = Stream(
     name="conversations",
     operation="ReportListConversationActivity",
     row="WSConversationActivity",
-    arguments=("ListID", "IncludeTerminated"),
+    per=Per.LIST,
+    options=("IncludeTerminated",),
     key_properties=("ConversationID",),
-    parent=LISTS,
 )
 CONVERSATION_DELIVERIES = Stream(
     name="conversation_deliveries",
     operation="ReportListConversationDelivery",
     row="WSConversationDelivery",
-    arguments=("ListID", "IncludeTerminated"),
+    per=Per.LIST,
+    options=("IncludeTerminated",),
     key_properties=("ConversationID",),
-    parent=LISTS,
 )
 CONVERSATION_LINKS = Stream(
     name="conversation_links",
     operation="ReportConversationLinkClick",
     row="WSConversationLinkClick",
-    arguments=("ConversationID", "Page"),
+    per=Per.CONVERSATION,
+    paged=True,
     key_properties=("ConversationID", "MsgID", "LinkID"),
-    parent=CONVERSATIONS,
 )
 CONVERSATION_SENDS = Stream(
     name="conversation_sends",
     operation="ReportConversationContactDelivery",
     row="WSConversationContactDelivery",
-    arguments=_CONVERSATION_RANGE,
+    per=Per.CONVERSATION,
+    paged=True,
+    dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "SendDate"),
-    parent=CONVERSATIONS,
     replication_key="SendDate",
     count_column="DeliverCount",
 )
@@ -337,9 +330,10 @@ CONVERSATION_OPENS = Stream(
     name="conversation_opens",
     operation="ReportConversationContactOpen",
     row="WSConversationContactOpen",
-    arguments=_CONVERSATION_RANGE,
+    per=Per.CONVERSATION,
+    paged=True,
+    dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "OpenDate"),
-    parent=CONVERSATIONS,
     replication_key="OpenDate",
     count_column="OpenCount",
 )
@@ -347,9 +341,10 @@ CONVERSATION_READS = Stream(
     name="conversation_reads",
     operation="ReportConversationContactRead",
     row="WSConversationContactRead",
-    arguments=_CONVERSATION_RANGE,
+    per=Per.CONVERSATION,
+    paged=True,
+    dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "ReadDate"),
-    parent=CONVERSATIONS,
     replication_key="ReadDate",
     count_column="ReadCount",
 )
@@ -357,18 +352,20 @@ CONVERSATION_BOUNCES = Stream(
     name="conversation_bounces",
     operation="ReportConversationContactBounce",
     row="WSConversationContactBounce",
-    arguments=_CONVERSATION_RANGE,
+    per=Per.CONVERSATION,
+    paged=True,
+    dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "BounceDate"),
-    parent=CONVERSATIONS,
     replication_key="BounceDate",
 )
 CONVERSATION_UNSUBS = Stream(
     name="conversation_unsubs",
     operation="ReportConversationContactRemoval",
     row="WSConversationContactRemoval",
-    arguments=_CONVERSATION_RANGE,
+    per=Per.CONVERSATION,
+    paged=True,
+    dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "RemoveDate"),
-    parent=CONVERSATIONS,
     replication_key="RemoveDate",
     count_column="RemoveCount",
 )
@@ -376,7 +373,9 @@ COMPLAINTS = Stream(
     name="complaints",
     operation="ReportAdminContactFeedbackLoop",
     row="WSFeedbackLoopListing",
-    arguments=("StartDate", "EndDate", "Page"),
+    per=Per.ACCOUNT,
+    paged=True,
+    dated=True,
     key_properties=("ListID", "MessageID", "EmailAddress", "AbuseDate"),
     replication_key="AbuseDate",
 )
@@ -415,12 +414,18 @@ BY_NAME = {stream.name: stream for stream in STREAMS}
 
 # Those that are synced without a catalog.
 PUBLISHED = tuple(stream for stream in STREAMS if stream.is_published)
-# What other streams are asked by: without its rows, theirs cannot be had.
-PARENTS = frozenset(stream.parent for stream in STREAMS if stream.parent)
+_PARENT_PER = {
+    Per.LIST: LISTS,
+    Per.MESSAGE: MESSAGES,
+    Per.BATCH: MESSAGES,
+    Per.CONVERSATION: CONVERSATIONS,
+}
+# The streams whose rows name what others are requested for.
+PARENTS = frozenset(_PARENT_PER.values())
 
 
 def with_parents(streams: Iterable[Stream]) -> tuple[Stream, ...]:
-    """Return these streams and all that they are asked by, in the order of STREAMS."""
+    """Return these streams and all their parents, in the order of STREAMS."""
     found = set(streams)
     while parents := {stream.parent for stream in found if stream.parent} - found:
         found |= parents

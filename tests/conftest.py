@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fake_listrak import Account, ListrakService
-from tap_listrak.sync import runner
+from tap_listrak.sync import run as runner
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 # How long an example takes says nothing here: it depends on what else the machine does.

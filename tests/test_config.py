@@ -1,8 +1,11 @@
-"""The config takes what its options say, and refuses the rest before any request."""
+"""The config takes what its options say, from files and the environment, and refuses the rest."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,10 +16,9 @@ import pytz
 
 from fake_listrak import Ask, Reply
 from tap_listrak import __version__
-from tap_listrak.config import LISTRAK_WSDL, Config, merge_configs, parse_config
-from tap_listrak.errors import UsageError
+from tap_listrak.config import LISTRAK_WSDL, OPTIONS, Config, parse_config
 from tests.support.accounts import NOW, now, serving, small
-from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
 
 SECRET = "hunter2"
 REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}
@@ -63,7 +65,7 @@ WRONG: dict[str, list[Any]] = {
     **{
         key: [
             *(least - 1, -1, most + 1, 10**30, 1.5, True, [1], {}),
-            *(str(least - 1), "-1", str(most + 1), "1.5", "1e1", "x", "0x10", "\u0661", " "),
+            *(str(least - 1), "-1", str(most + 1), "1.5", "x", "0x10", "\u0661", " "),
             TOO_MANY_DIGITS,
         ]
         for key, (least, most) in NUMBERS.items()
@@ -75,6 +77,7 @@ WRONG: dict[str, list[Any]] = {
         *(",", " ", "x", "1,x", "1;2", "0", "1,-2", "1.5", TOO_MANY_DIGITS),
     ],
     "mirror": [5, True, {}, "message_opens", "lists;messages", ["campaigns"], [5], [[]]],
+    "select": [5, True, {}, [], [5], [""], ",", "[]"],
     **{key: [2, -1, 1.0, [], {}, "yes", "on", "2", " "] for key in BOOLEANS},
     "user_agent": [5, True, [], {}, "two\nlines", "a\rb", "é", "\x00"],
 }
@@ -84,6 +87,8 @@ WRONG["start_date"] += [
     "2026-07-01T12:00:01Z",
     "2026-07-01T14:00:01+02:00",
     "2999-01-01",
+    "1989-12-31T23:59:59Z",
+    "0225-01-01",
     "01/02/2025",
     "yesterday",
     "2025-13-01",
@@ -116,26 +121,18 @@ def test_a_mistake_is_refused_in_one_line_that_names_its_key_before_any_request(
     (line,) = run.err.splitlines()
     assert line.startswith("CRITICAL ")
     assert f"`{key}`" in line
-    assert "takes" in line
+    assert "must be" in line
     assert SECRET not in run.err
     assert silent_tap.service.connections == 0
 
 
-@pytest.mark.parametrize("key", REQUIRED)
-def test_a_required_key_that_is_missing_is_named(key: str, tap: Tap) -> None:
-    del tap.config[key]
-    run = tap.run()
-    assert run.code == 2
-    (line,) = run.lines("CRITICAL")
-    assert f"`{key}`" in line
-    assert tap.service.connections == 0
-
-
-@pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_mistake_is_refused_by_sync_and_discovery_alike(flags: tuple[str, ...], tap: Tap) -> None:
-    run = tap.run(*flags, config={"concurrency": "many"})
+def test_discovery_refuses_a_mistake_in_the_same_way(tap: Tap) -> None:
+    run = tap.run("--discover", config={"concurrency": "many"})
     assert run.code == 2
     assert tap.service.connections == 0
+    assert run.err == (
+        f"CRITICAL Invalid `concurrency` in {tap.folder}/config.json: must be 1 to 32.\n"
+    )
 
 
 def read(**given: Any) -> Config:
@@ -161,14 +158,13 @@ def test_the_defaults_are_as_documented() -> None:
         mirror=frozenset(),
         keep_every_event=False,
         typed_event_dates=False,
+        select=None,
         user_agent=f"tap-listrak/{__version__}",
     )
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-@pytest.mark.parametrize(
-    "key", [*NUMBERS, *BOOLEANS, "wsdl_url", "timezone", "list_ids", "mirror", "user_agent"]
-)
+@pytest.mark.parametrize("key", sorted(OPTIONS.keys() - REQUIRED.keys()))
 def test_an_optional_key_that_is_null_or_empty_takes_its_default(key: str, nothing: Any) -> None:
     assert read(**{key: nothing}) == read()
 
@@ -177,32 +173,21 @@ def test_values_may_come_as_strings() -> None:
     assert read(
         interval_days="30",
         request_timeout=" 60 ",
-        concurrency="8",
-        lookback_days="007",
         timezone=" America/New_York ",
-        list_ids="1, 2",
-        include_test_messages="false",
         start_date=" 2025-06-01 ",
     ) == read(
         interval_days=30,
         request_timeout=60,
-        concurrency=8,
-        lookback_days=7,
         timezone="America/New_York",
-        list_ids=[1, 2],
-        include_test_messages=False,
         start_date="2025-06-01",
     )
 
 
-@pytest.mark.parametrize("word", [True, "true", "True", "TRUE", " true ", "1", 1])
-def test_true_has_many_spellings(word: Any) -> None:
-    assert read(include_test_messages=word).include_test_messages is True
-
-
-@pytest.mark.parametrize("word", [False, "false", "False", "FALSE", " false ", "0", 0])
-def test_false_has_many_spellings(word: Any) -> None:
-    assert read(include_test_messages=word).include_test_messages is False
+@pytest.mark.parametrize("meant", [True, False])
+def test_true_and_false_have_several_spellings(meant: bool) -> None:
+    word = str(meant)
+    for given in (meant, int(meant), str(int(meant)), word, word.lower(), f" {word.upper()} "):
+        assert read(include_test_messages=given).include_test_messages is meant
 
 
 @pytest.mark.parametrize("ids", [[1, 2], ["1", "2"], [2, 1, 1], "1,2", " 1 , 2 ", "1,2,", "[1, 2]"])
@@ -211,17 +196,11 @@ def test_list_ids_come_as_an_array_or_separated_by_commas(ids: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ["lists", "messages"],
-        "lists,messages",
-        " messages, lists ",
-        '["lists", "messages"]',
-        ["lists", "messages", "lists"],
-    ],
+    "names", [["a.*", "!a.b"], "a.*,!a.b", " a.* , !a.b ", '["a.*", "!a.b"]', "[a.*, !a.b]"]
 )
-def test_mirrored_streams_come_as_an_array_or_separated_by_commas(names: Any) -> None:
-    assert read(mirror=names).mirror == frozenset(("lists", "messages"))
+def test_names_come_as_an_array_or_separated_by_commas(names: Any) -> None:
+    assert read(select=names).select == ("a.*", "!a.b")
+    assert read(mirror="messages, lists,lists").mirror == {"lists", "messages"}
 
 
 def test_a_mirror_of_some_lists_alone_is_refused(tap: Tap) -> None:
@@ -248,7 +227,7 @@ def test_numbers_reach_from_their_least_to_their_most(key: str, bounds: tuple[in
         ("2025-03-04T05:06:07+02:00", datetime(2025, 3, 4, 3, 6, 7)),
         ("2025-03-04 05:06:07-0500", datetime(2025, 3, 4, 10, 6, 7)),
         ("2026-07-01T12:00:00Z", datetime(2026, 7, 1, 12)),
-        ("0001-01-01T00:00:00+14:00", datetime(1, 1, 1)),
+        ("1990-01-01T00:00:00Z", datetime(1990, 1, 1)),
     ],
 )
 def test_start_date_is_a_date_or_date_time_in_utc_unless_it_says_otherwise(
@@ -274,20 +253,31 @@ def test_https_goes_anywhere_and_http_to_this_machine_alone(url: str) -> None:
     assert read(wsdl_url=url).wsdl_url.lower() == url.lower()
 
 
-def test_unknown_keys_are_ignored() -> None:
-    assert read(colour="green", anchor_time=None, disable_collection=True) == read()
-
-
-def test_unknown_keys_are_named_in_the_log_without_their_values(tap: Tap) -> None:
-    run = tap.run("--discover", config={"list_id": SECRET})
-    assert "not this tap's, ignored: list_id" in run.err
-    assert SECRET not in run.err
-
-
-@pytest.mark.parametrize("raw", [None, [], "text", 5, True])
-def test_a_config_that_is_no_object_is_refused(raw: object) -> None:
-    with pytest.raises(UsageError, match=r"file\.json must hold a JSON object"):
-        merge_configs([("file.json", raw)])
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("list_id", "5", "Ignored the unknown key `list_id` in {}. The nearest key is `list_ids`."),
+        ("colour", None, "Ignored the unknown key `colour` in {}."),
+        (
+            "passwort",
+            "other",
+            "Ignored the unknown key `passwort` in {}. The nearest key is `password`.",
+        ),
+        # What may be a secret in the wrong place is not repeated.
+        (PASSWORD, "password", "Ignored an unknown key in {}."),
+        ("hunter", "password", "Ignored an unknown key in {}."),
+        ("Pas5word", "", "Ignored an unknown key in {}. The nearest key is `password`."),
+        (PASSWORD.split()[0], "5", "Ignored an unknown key in {}."),
+        ("two\nlines", 5, "Ignored an unknown key in {}."),
+    ],
+)
+def test_an_unknown_key_is_warned_of_with_the_nearest_key_but_no_secret(
+    key: str, value: object, said: str, tap: Tap
+) -> None:
+    run = tap.run("--discover", config={key: value})
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert warning == "WARNING " + said.format(tap.folder / "config.json")
 
 
 def test_no_secret_is_in_the_words_for_a_config() -> None:
@@ -299,7 +289,7 @@ def test_the_sample_config_is_a_sound_one() -> None:
     sample = json.loads(Path(__file__).parents[1].joinpath("sample_config.json").read_text("utf-8"))
     config = parse_config(sample, NOW)
     assert config.wsdl_url == LISTRAK_WSDL
-    assert set(sample) <= set(Config.__dataclass_fields__)
+    assert set(sample) <= set(OPTIONS)
 
 
 def test_the_service_is_called_at_the_address_of_the_wsdl_without_its_query(tap: Tap) -> None:
@@ -354,11 +344,13 @@ def test_a_list_that_is_not_there_is_warned_of(make_tap: MakeTap) -> None:
     known = int(str(account.lists()[0]["ListID"]))
     tap = make_tap(account, {"start_date": "2026-04-01", "list_ids": [known, 4711, 4712]})
     run = tap.run(clock=now)
-    assert run.code == 0
     (warning,) = run.lines("WARNING")
     assert "4711" in warning
     assert "4712" in warning
     assert [record["ListID"] for record in run.records("lists")] == [known]
+    found = tap.run("--discover", config={"list_ids": [4711, 4712]})
+    assert (run.code, found.code) == (0, 0)
+    assert found.lines("WARNING") == [warning]
 
 
 def test_a_choice_of_lists_none_of_which_is_there_is_an_error(tap: Tap) -> None:
@@ -394,3 +386,142 @@ def test_concurrency_is_the_most_connections_there_are(count: str, make_tap: Mak
     tap = make_tap(small(), {"start_date": "2026-04-01", "concurrency": count}, latency=0.002)
     assert tap.run(clock=now).code == 0
     assert 1 <= tap.service.connections <= int(count)
+
+
+# In parts, from files and the environment.
+
+SECRETS = {"TAP_LISTRAK_USERNAME": USERNAME, "TAP_LISTRAK_PASSWORD": PASSWORD}
+
+
+@pytest.fixture
+def agents(tap: Tap) -> list[str]:
+    """The user agents that the service has seen: an option that tells where it came from."""
+    seen: list[str] = []
+
+    def note(ask: Ask) -> Reply | None:
+        seen.append(ask.headers["user-agent"])
+        return None
+
+    tap.service.rules.append(note)
+    return seen
+
+
+def write(tap: Tap, name: str, content: dict[str, Any]) -> str:
+    path = tap.folder / name
+    path.write_text(json.dumps(content), "utf-8")
+    return str(path)
+
+
+def settings(tap: Tap, *left_out: str, **others: Any) -> dict[str, Any]:
+    return {key: value for key, value in tap.config.items() if key not in left_out} | others
+
+
+def discover(*configs: str, **variables: str) -> Run:
+    """Discover in a process, with just these configs and these variables of the tap's."""
+    given = {name: value for name, value in os.environ.items() if "LISTRAK" not in name}
+    command = [sys.executable, "-m", "tap_listrak", "--discover"]
+    for config in configs:
+        command += ["--config", config]
+    ended = subprocess.run(
+        command, env={**given, **variables}, capture_output=True, text=True, check=False
+    )
+    return Run(ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_later_configs_win_key_by_key(tap: Tap, agents: list[str]) -> None:
+    first = write(tap, "1.json", {**tap.config, "user_agent": "first", "concurrency": "many"})
+    second = write(tap, "2.json", {"user_agent": "second", "concurrency": 2})
+    assert discover(first, second).code == 0
+    assert set(agents) == {"second"}
+    assert discover(second, first).code == 2
+
+
+def test_the_secrets_may_be_in_the_environment_alone(tap: Tap) -> None:
+    path = write(tap, "config.json", settings(tap, "username", "password"))
+    run = discover(path, "ENV", **SECRETS)
+    assert run.code == 0
+    assert {(ask.username, ask.password) for ask in tap.service.asked} == {(USERNAME, PASSWORD)}
+    assert PASSWORD not in run.err
+    # Without being asked to, the tap does not look there.
+    assert discover(path, **SECRETS).code == 2
+
+
+def test_the_environment_may_be_all_there_is(tap: Tap, agents: list[str]) -> None:
+    first, *_ = sorted(int(str(row["ListID"])) for row in tap.service.account.lists())
+    given = settings(tap, list_ids=f"[{first}]", concurrency="2", user_agent="from a variable")
+    run = discover("ENV", **{f"TAP_LISTRAK_{key.upper()}": value for key, value in given.items()})
+    assert run.code == 0
+    assert set(agents) == {"from a variable"}
+
+
+@pytest.mark.parametrize(
+    ("order", "agent"), [(("file", "ENV"), "from ENV"), (("ENV", "file"), "from a file")]
+)
+def test_the_environment_has_its_place_among_the_configs(
+    tap: Tap, agents: list[str], order: tuple[str, ...], agent: str
+) -> None:
+    path = write(tap, "config.json", settings(tap, user_agent="from a file"))
+    configs = [path if each == "file" else each for each in order]
+    assert discover(*configs, TAP_LISTRAK_USER_AGENT="from ENV").code == 0
+    assert set(agents) == {agent}
+
+
+def test_an_empty_variable_is_no_value(tap: Tap, agents: list[str]) -> None:
+    path = write(tap, "config.json", settings(tap, user_agent="from a file"))
+    assert discover(path, "ENV", TAP_LISTRAK_USER_AGENT="", TAP_LISTRAK_PASSWORD="").code == 0
+    assert set(agents) == {"from a file"}
+
+
+def test_unknown_variables_are_named_without_their_values(tap: Tap) -> None:
+    path = write(tap, "config.json", tap.config)
+    run = discover(
+        path,
+        "ENV",
+        TAP_LISTRAK_LIST_ID="a secret",
+        TAP_LISTRAK_Password="a secret",
+        TAP_LISTRAK__SELECT='["*.*"]',  # of Meltano
+        TAP_LISTRAK_LOGLEVEL="INFO",
+        TAP_LISTRAK_LOG_FORMAT="text",
+    )
+    assert run.code == 0
+    assert run.lines("WARNING") == [
+        "WARNING Ignored the unknown key `TAP_LISTRAK_LIST_ID` in ENV. The nearest key is "
+        "`list_ids`.",
+        "WARNING Ignored an unknown key in ENV. The nearest key is `password`.",
+    ]
+
+
+@pytest.mark.parametrize("key", ["password", "concurrency"])
+def test_a_wrong_value_is_refused_with_its_key_and_its_variable(tap: Tap, key: str) -> None:
+    path = write(tap, "config.json", tap.config)
+    variable = f"TAP_LISTRAK_{key.upper()}"
+    run = discover(path, "ENV", **{variable: "hunter2\n"})
+    assert run.code == 2
+    assert run.err.startswith(f"CRITICAL Invalid `{key}` in {variable}: must be ")
+    assert "hunter2" not in run.err
+    assert tap.service.connections == 0
+
+
+def test_a_wrong_value_is_refused_with_the_file_that_overrides(tap: Tap) -> None:
+    sound = write(tap, "sound.json", tap.config)
+    wrong = write(tap, "wrong.json", {"concurrency": 0})
+    run = discover(sound, wrong)
+    assert run.err == f"CRITICAL Invalid `concurrency` in {wrong}: must be 1 to 32.\n"
+
+
+def test_a_key_that_is_nowhere_is_named_with_its_variable(tap: Tap) -> None:
+    for key in REQUIRED:
+        run = discover(write(tap, "config.json", settings(tap, key)), "ENV")
+        assert run.code == 2
+        (line,) = run.err.splitlines()
+        assert line.startswith(f"CRITICAL Missing `{key}`: ")
+        assert f"set TAP_LISTRAK_{key.upper()}" in line
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", '"text"'])
+def test_of_several_files_the_one_without_an_object_is_named(tap: Tap, text: str) -> None:
+    sound, other = write(tap, "config.json", tap.config), tap.folder / "other.json"
+    other.write_text(text, "utf-8")
+    run = discover(sound, str(other))
+    assert run.code == 2
+    assert run.err == f"CRITICAL Invalid config file {other}: must be a JSON object; see --help.\n"

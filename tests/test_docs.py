@@ -145,15 +145,15 @@ def test_the_config_table_holds_every_option_with_its_default() -> None:
 
 def test_the_readme_shows_a_config_of_the_required_keys() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", section("## Configure", README), re.DOTALL)
-    required = [key for key, option in config.OPTIONS.items() if option.default is config.REQUIRED]
+    required = [key for key, option in config.OPTIONS.items() if option.is_required]
     assert list(json.loads(shown)) == required
     config.parse_config(json.loads(shown), datetime.now(timezone.utc))
 
 
 def test_the_sample_config_holds_options_at_their_defaults() -> None:
     for key, value in SAMPLE.items():
-        default = config.OPTIONS[key].default
-        assert default is config.REQUIRED or value == default
+        option = config.OPTIONS[key]
+        assert option.is_required or option.read(value) == option.default
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

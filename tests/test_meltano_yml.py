@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tap_listrak.about import CAPABILITIES, label
-from tap_listrak.config import OPTIONS, REQUIRED, Option
+from tap_listrak.config import OPTIONS, Option
 from tap_listrak.streams import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ MOVING_DEFAULTS = {"user_agent"}
 
 def kind(option: Option) -> str:
     """Meltano's word for what an option takes."""
-    schema = option.kind.schema
+    schema = option.schema
     if schema.get("format") == "date-time":
         return "date_iso8601"
     types = schema["type"]
@@ -42,15 +42,16 @@ def test_a_setting_says_what_its_option_says(name: str) -> None:
         "kind": kind(option),
         "description": option.description,
     }
-    if option.kind.schema.get("secret"):
+    if option.schema.get("secret"):
         expected["sensitive"] = True
-    if option.default not in (None, REQUIRED) and name not in MOVING_DEFAULTS:
-        expected["value"] = option.default
+    has_default = not option.is_required and option.default not in (None, frozenset())
+    if has_default and name not in MOVING_DEFAULTS:
+        expected["value"] = "UTC" if name == "timezone" else option.default
     assert SETTINGS[name] == expected
 
 
 def test_the_settings_to_be_given_are_the_required_options() -> None:
-    required = [name for name, option in OPTIONS.items() if option.default is REQUIRED]
+    required = [name for name, option in OPTIONS.items() if option.is_required]
     assert EXTRACTOR["settings_group_validation"] == [required]
 
 

@@ -21,7 +21,7 @@ from fake_listrak import FURTHER_OPERATIONS, OPERATIONS, Account, Ask
 from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak.cli import main
 from tap_listrak.streams import BY_NAME, PUBLISHED
-from tap_listrak.sync import runner
+from tap_listrak.sync import run as runner
 from tests.support.published import ALL_KEYS
 from tests.support.records import KINDS
 from tests.support.runs import (

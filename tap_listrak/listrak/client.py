@@ -16,6 +16,7 @@ import backoff
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import (
     Condition,
+    InvalidValueError,
     ListrakError,
     MissingOperationError,
     PermissionDeniedError,
@@ -52,7 +53,8 @@ class Page:
     `row_count` is the number of rows; 0 means that there are no more. `lines` are the records made
     of them, as JSON, each with a line end, and `record_count` is their number. `digest` is that of
     the rows, `key_digest` that of their keys in any order, where the reader was made to compute it.
-    `parents` are the records of a stream that has children.
+    `parents` are the records of a stream that has children. `own_error` says that these can be
+    walked, but a value that would be emitted of them cannot be read.
     """
 
     row_count: int
@@ -63,6 +65,7 @@ class Page:
     issues: RowIssues
     parents: tuple[ParentRow, ...] = ()
     key_digest: str = ""
+    own_error: ListrakError | None = None
 
     def with_parents(self, parents: tuple[ParentRow, ...]) -> Page:
         """Return the page with just these of its parents, in this order."""
@@ -99,7 +102,9 @@ class CallObserver(Protocol):
 class PageReader:
     """Reads the pages of one stream.
 
-    The records of parents have more columns than the `selected`, which alone are emitted.
+    The records of parents have more columns than the `selected`, which alone are emitted. Where a
+    value of theirs cannot be read, `walked` reads the columns that the walk needs. Of a stream of
+    the account, rows of `only_lists` are kept.
     """
 
     def __init__(
@@ -107,24 +112,37 @@ class PageReader:
         records: RecordReader,
         selected: tuple[str, ...],
         *,
+        walked: RecordReader | None = None,
         with_key_digest: bool = False,
+        only_lists: frozenset[int] | None = None,
     ) -> None:
         self._records = records
         self._selected = selected
+        self._walked = walked
         self._with_key_digest = with_key_digest
+        self._only_lists = only_lists
 
     def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
         """Return the page that a reply holds. Raises ListrakError."""
         stream = self._records.stream
         rows = parse_rows(reply, stream.operation, stream.row)
-        issues = RowIssues()
-        records = self._records.read(rows, parent_id, issues)
+        issues, own_error = RowIssues(), None
+        try:
+            records = self._records.read(rows, parent_id, issues)
+        except InvalidValueError as exc:
+            if self._walked is None:
+                raise
+            own_error = exc
+            records = self._walked.read(rows, parent_id, RowIssues())
+        if self._only_lists is not None:
+            records = [each for each in records if each.ListID in self._only_lists]
         digest = digest_rows(reply.body, stream.operation)
         keys = self._records.digest_keys(records) if self._with_key_digest else ""
         page = Page(len(rows), b"", len(records), received_at, digest, issues, key_digest=keys)
         if stream not in PARENTS:
             return replace(page, lines=encode_lines(records))
-        return page.with_parents(tuple(ParentRow(each, self._line(each)) for each in records))
+        parents = tuple(ParentRow(each, b"" if own_error else self._line(each)) for each in records)
+        return replace(page.with_parents(parents), own_error=own_error)
 
     def _line(self, record: Record) -> bytes:
         if not self._selected:

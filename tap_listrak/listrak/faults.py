@@ -256,6 +256,12 @@ class Condition(Enum):
         RejectedRequestError,
         "Listrak returned the same page again and again, so the pages cannot be trusted.",
     )
+    SHIFTED_PAGES = Fault(
+        "pages of a mirrored window that hold other rows when they are read again",
+        RejectedRequestError,
+        "Rows moved from page to page each time the pages were read, as they do when contacts "
+        "leave meanwhile. Run at a quieter time.",
+    )
     INVALID_VALUE = Fault(
         "a value that is not of its column's type",
         InvalidValueError,

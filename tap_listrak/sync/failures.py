@@ -1,91 +1,52 @@
-"""What is done about a failure: set its part aside and go on, or end the run.
+"""What a run does about a part that fails: hold it, set it aside, or stop its stream. Pure.
 
-An error says by itself whether it may be retried or deferred (listrak/faults.py); the client
-retries. What is decided here tells a bad message from a broken service.
+An error says by itself what fails with it and whether it may be retried (listrak/faults); the
+client retries. A part that fails is held until another of its stream is answered, which shows that
+the service works and the part does not. Then it is set aside. A stream of which too much fails is
+stopped, so that the next run resumes it before the first part that is held.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TypeGuard
-
+from tap_listrak.errors import TapError
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
-from tap_listrak.sync.tasks import FetchTask, Part
 
-# So many parts of one stream in a row, none of which succeeds, show a broken service.
-MAX_FAILED_IN_A_ROW = 5
-# More parts set aside in one run, or in all, are not a few bad messages.
-MAX_DEFERRED_IN_A_RUN = 100
-MAX_DEFERRED = 1000
-
-
-def ends_every_task(error: BaseException) -> bool:
-    """Tell whether all that is asked would fail with this error, so that the run ends at once."""
-    return not (isinstance(error, ListrakError) and error.scope is Scope.PART)
+# More parts that fail in one run, or are set aside in all, are not a few bad messages.
+MAX_FAILED_IN_A_RUN = 100
+MAX_SET_ASIDE = 1000
+# As many, at the end of a range, may be bad messages; more may be a service that fails.
+MAX_HELD_AT_THE_END = 5
 
 
-def can_defer(error: BaseException, task: FetchTask) -> TypeGuard[ListrakError]:
-    """Tell whether the run can set this task aside for this error, and go on."""
-    return task.can_be_deferred and not ends_every_task(error)
+def can_set_aside_at_the_end(held: int, *, was_answered: bool) -> bool:
+    """Return whether the parts held at the end of a range are set aside."""
+    return was_answered and held <= MAX_HELD_AT_THE_END
 
 
-class FailurePolicy:
-    """Counts what a run sets aside, and tells when that ends it.
+def reason_to_stop(error: ListrakError, failed: int, set_aside: int) -> ListrakError | None:
+    """Return the error that stops a stream after a failure, if it is to stop.
 
-    What an earlier run set aside says nothing new about the service when it fails again.
+    `failed` counts the parts of its walk that failed in this run.
     """
+    if error.scope is not Scope.PART:
+        return error
+    if failed > MAX_FAILED_IN_A_RUN:
+        return error.prefixed(f"more than {MAX_FAILED_IN_A_RUN} parts failed, the last with: ")
+    if set_aside > MAX_SET_ASIDE:
+        return error.prefixed(f"more than {MAX_SET_ASIDE:,} parts are set aside, the last with: ")
+    return None
 
-    def __init__(self) -> None:
-        self._failed_in_a_row: Counter[Stream] = Counter()
-        self._deferred: set[Part] = set()
-        self._succeeded: set[Stream] = set()
-        self._last_errors: dict[Stream, ListrakError] = {}
-        self._last_error: ListrakError | None = None
 
-    def succeeded(self, task: FetchTask) -> None:
-        """Count a task of which all pages came, if with it its part is whole."""
-        if task.ends_part and not task.is_owed:
-            self._succeeded.add(task.stream)
-            self._failed_in_a_row[task.stream] = 0
-
-    def failed(self, task: FetchTask, error: ListrakError, deferred: int) -> ListrakError | None:
-        """Count a task that was set aside; return the error that ends the run, if it is to end.
-
-        `deferred` is how many parts are set aside now, in all streams.
-        """
-        stream = task.stream
-        self._last_error = error
-        if task.is_owed:
-            return None
-        self._deferred.add(task.part)
-        self._failed_in_a_row[stream] += 1
-        self._last_errors[stream] = error
-        if self._failed_in_a_row[stream] >= MAX_FAILED_IN_A_ROW:
-            return error.prefixed(
-                f"{MAX_FAILED_IN_A_ROW} of {stream.name} in a row failed, the last with: "
-            )
-        if len(self._deferred) > MAX_DEFERRED_IN_A_RUN:
-            return error.prefixed(
-                f"More than {MAX_DEFERRED_IN_A_RUN} were set aside in this run, the last with: "
-            )
-        return self.error_of_too_many(deferred)
-
-    def error_of_too_many(self, deferred: int) -> ListrakError | None:
-        """Return the error that ends the run if too many parts are set aside in all.
-
-        What earlier runs set aside is asked for as a whole before it counts, so that what Listrak
-        answers again is had.
-        """
-        if deferred > MAX_DEFERRED and self._last_error:
-            return self._last_error.prefixed(
-                f"More than {MAX_DEFERRED:,} are set aside, the last with: "
-            )
+def error_of_stopped(stopped: dict[Stream, ListrakError]) -> TapError | None:
+    """Return the error that ends a run of which these streams were stopped."""
+    if not stopped:
         return None
-
-    def error_at_the_end(self) -> ListrakError | None:
-        """Return the error that ends a complete run: of a stream of which nothing succeeded."""
-        for stream, error in self._last_errors.items():
-            if stream not in self._succeeded:
-                return error.prefixed(f"Nothing of {stream.name} came whole, the last with: ")
-        return None
+    reasons = " ".join(f"{stream.name}: {error}" for stream, error in stopped.items())
+    error = TapError(
+        f"Stopped {len(stopped)} of the streams; everything else was synced. The next run resumes "
+        "them where they stopped. If the oldest messages are the cause, a later start_date leaves "
+        f"them out. {reasons}"
+    )
+    error.exit_code = 3 if all(each.is_refusal for each in stopped.values()) else 1
+    return error

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytz import BaseTzInfo
-
+from tap_listrak.config import Config
 from tap_listrak.listrak.client import PageReader
 from tap_listrak.listrak.records import RecordReader
-from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, STREAMS, Stream, Table, with_parents
+from tap_listrak.streams import (
+    CONVERSATIONS,
+    LISTS,
+    MESSAGES,
+    STREAMS,
+    Per,
+    Stream,
+    Table,
+    with_parents,
+)
 
-# What the walk needs to know of what others are asked by, whatever columns are selected.
+# What the walk needs of parents, whatever columns are selected.
 WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
     LISTS: ("ListID",),
     MESSAGES: ("MsgID", "SendDate"),
@@ -26,15 +34,26 @@ COUNT_COLUMNS = {
 
 
 def build_readers(
-    tables: Mapping[Stream, Table], selection: Mapping[Stream, tuple[str, ...]], zone: BaseTzInfo
+    tables: Mapping[Stream, Table], selection: Mapping[Stream, tuple[str, ...]], config: Config
 ) -> dict[Stream, PageReader]:
-    """Return the readers of what is selected, and of the parents that it is asked by."""
+    """Return the readers of what is selected, and of its parents."""
     readers = {}
     for stream in with_parents((LISTS, *selection)):
-        selected = selection.get(stream, ())
-        counts = COUNT_COLUMNS.get(stream, ())
-        columns = dict.fromkeys((*selected, *WALK_COLUMNS.get(stream, ()), *counts))
+        table, selected = tables[stream], selection.get(stream, ())
+        needed, counts = WALK_COLUMNS.get(stream, ()), COUNT_COLUMNS.get(stream, ())
+        columns = dict.fromkeys((*selected, *needed, *counts))
         hints = frozenset(counts) - frozenset(selected)
-        records = RecordReader(tables[stream], columns, zone, hints=hints)
-        readers[stream] = PageReader(records, selected)
+        walked = None
+        if stream in WALK_COLUMNS and selected:
+            own = (*needed, *counts)
+            optional = frozenset(own) - frozenset(table.key_properties)
+            walked = RecordReader(table, own, config.timezone, hints=optional)
+        is_of_account = stream.per is Per.ACCOUNT and stream is not LISTS
+        readers[stream] = PageReader(
+            RecordReader(table, columns, config.timezone, hints=hints),
+            selected,
+            walked=walked,
+            with_key_digest=stream.paged and stream.name in config.mirror,
+            only_lists=config.list_ids if is_of_account else None,
+        )
     return readers

@@ -1,83 +1,73 @@
-"""The value of STATE messages, in and out; the forms of older versions are understood.
+"""The value of STATE messages, in and out; the forms of the published tap are understood.
 
-All that speaks for a stream stands in its entry under `bookmarks`, and every key of an entry is
-always written, so that what a target makes of several STATEs (one stream's entry from each, or a
-deep merge) still claims for no stream more than was emitted of it. See docs/state.md.
+All that is said of a stream is in its entry under `bookmarks`, which always has the same keys. So
+whatever a target makes of several STATEs (one stream's entry from each, or a deep merge) claims of
+no stream more than was emitted.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
+from tap_listrak.dates import format_instant, parse_instant
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, PARENTS, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, STREAMS, Stream
+from tap_listrak.sync.entry import Entry, Range, SetAside
 from tap_listrak.sync.state import StreamState
-from tap_listrak.sync.state_json import read_entry, read_object, read_scope, write_entry
 
 LOGGER = logging.getLogger(__name__)
 
-
-class SyncState:
-    """The state of all streams; unknown streams and keys are kept as they came."""
-
-    def __init__(self, given: dict[str, Any], streams: dict[Stream, StreamState]) -> None:
-        """Keep of the `given` state what is not of a stream's progress."""
-        self._given = msgspec.json.encode(given)
-        self.streams = streams
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is anything that a STATE would say."""
-        return any(self.as_dict().values())
-
-    def drop_outdated_ranges(self, start_date: datetime) -> None:
-        """Drop unfinished ranges that bookmarks have passed, or that end before `start_date`.
-
-        A merge of states keeps the former.
-        """
-        all_progress = [state.progress for state in self.streams.values()]
-        bookmarks = [progress.last_end for progress in all_progress if progress.last_end]
-        for state in self.streams.values():
-            progress = state.progress
-            passed = progress.last_end
-            if not progress.stream.replication_key:
-                passed = max(bookmarks, default=None)
-            passed = max(passed, start_date) if passed else start_date
-            if progress.range and progress.range.end <= passed:
-                state.range_dropped()
-
-    def unfinished_end(self, selected: Iterable[Stream]) -> datetime | None:
-        """Return the end of the range that an earlier run left unfinished, if one did."""
-        ranges = [self.streams[stream].progress.range for stream in selected]
-        return max((progress.end for progress in ranges if progress), default=None)
-
-    def deferred_counts(self) -> dict[Stream, int]:
-        """Return how many parts of each stream are set aside."""
-        return {stream: len(state.progress.deferred) for stream, state in self.streams.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the value of a STATE message."""
-        value: dict[str, Any] = msgspec.json.decode(self._given)
-        for state in self.streams.values():
-            if state.is_known:
-                entry = value["bookmarks"].setdefault(state.progress.stream.name, {})
-                entry.update(write_entry(state.progress))
-        return value
+_ARRAYS: dict[str, Any] = {
+    "covers": Annotated[tuple[Range, ...], Meta(max_length=1)],
+    "unfinished": Annotated[tuple[Range, ...], Meta(max_length=1)],
+    "set_aside": tuple[SetAside, ...],
+}
 
 
-def parse_state(raw: object, now: datetime, lookback: timedelta) -> SyncState:
-    """Read a state file's JSON. Raises UsageError that names what is wrong in it.
+def write_state(given: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
+    """Return the value of a STATE: the `given` one, with the entries of these streams."""
+    value: dict[str, Any] = msgspec.json.decode(given)
+    for stream, state in states.items():
+        if state.is_known and (stream.replication_key or _is_mirror(state.snapshot)):
+            entry = value["bookmarks"].setdefault(stream.name, {})
+            entry.update(_write_entry(stream, state.snapshot))
+    return value
 
-    Understands a whole STATE message, what version 1.0.0 wrote (`covers` and `set_aside` at the
-    top, for all streams) and what the published tap wrote.
+
+def _is_mirror(entry: Entry) -> bool:
+    return entry.version is not None or bool(entry.unfinished and entry.unfinished.version)
+
+
+def _write_entry(stream: Stream, entry: Entry) -> dict[str, Any]:
+    bookmark = format_instant(entry.bookmark) if entry.bookmark else None
+    return {
+        **({stream.replication_key: bookmark} if stream.replication_key else {}),
+        "covers": msgspec.to_builtins([entry.covers] if entry.covers else []),
+        "unfinished": msgspec.to_builtins([entry.unfinished] if entry.unfinished else []),
+        "set_aside": msgspec.to_builtins(entry.set_aside),
+        "turns": [],
+        "version": entry.version,
+    }
+
+
+def read_state(
+    raw: object, now: datetime, lookback: timedelta
+) -> tuple[bytes, dict[Stream, StreamState]]:
+    """Read a state file's JSON; return it as it came, and what it says of each stream.
+
+    Understands a whole STATE message, Meltano's `singer_state`, and what the published tap wrote.
+    Raises UsageError that names what is wrong in it.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "STATE":
         raw = raw.get("value")
+    if isinstance(raw, Mapping) and "singer_state" in raw:
+        raw = raw["singer_state"]
     if not isinstance(raw, Mapping):
         raise UsageError("The state must be a JSON object, such as the value of a STATE message.")
     try:
@@ -86,48 +76,81 @@ def parse_state(raw: object, now: datetime, lookback: timedelta) -> SyncState:
         raise UsageError(f"The state could not be written back: {exc}.") from exc
     if value and "bookmarks" not in value:
         LOGGER.warning("The state holds no bookmarks, so the sync starts at start_date.")
-    bookmarks = read_object(value.setdefault("bookmarks", {}), "bookmarks")
+    bookmarks = _object(value.setdefault("bookmarks", {}), "bookmarks")
     for name in bookmarks:
-        read_object(bookmarks[name], f"bookmarks.{name}")
+        _object(bookmarks[name], f"bookmarks.{name}")
         if name not in BY_NAME:
             LOGGER.warning("The state's stream %s is not one of this tap's: kept as it is.", name)
-    _migrate_bounce_bookmark(bookmarks)
-    _migrate_shared_keys(value, bookmarks)
-    streams = {}
-    for stream in STREAMS:
-        entry = bookmarks.get(stream.name)
-        progress = read_entry(stream, entry or {}, now, lookback)
-        streams[stream] = StreamState(progress, is_known=entry is not None)
-    return SyncState(value, streams)
+    _move_bounce_bookmark(bookmarks)
+    states = {
+        stream: StreamState(
+            stream,
+            _read_entry(stream, bookmarks.get(stream.name, {}), now, lookback),
+            is_known=stream.name in bookmarks,
+        )
+        for stream in STREAMS
+    }
+    return msgspec.json.encode(value), states
 
 
-def _migrate_bounce_bookmark(bookmarks: dict[str, Any]) -> None:
+def _move_bounce_bookmark(bookmarks: dict[str, Any]) -> None:
     """Move the bookmark that the published tap, until 2026, left under message_unsubs."""
     stray = bookmarks.get("message_unsubs", {}).pop("BounceDate", None)
     if stray is not None:
         bookmarks.setdefault("message_bounces", {}).setdefault("BounceDate", stray)
 
 
-def _migrate_shared_keys(value: dict[str, Any], bookmarks: dict[str, Any]) -> None:
-    """Move what version 1.0.0 wrote at the top into the entries, whose own keys win.
+def _read_entry(stream: Stream, entry: dict[str, Any], now: datetime, lookback: timedelta) -> Entry:
+    where, key = f"bookmarks.{stream.name}", stream.replication_key
+    bookmark = _bookmark(entry.get(key), f"{where}.{key}", now, lookback) if key else None
+    arrays = {
+        name: _convert(entry.get(name) or [], kind, f"{where}.{name}")
+        for name, kind in _ARRAYS.items()
+    }
+    covers, unfinished = arrays["covers"], arrays["unfinished"]
+    if key and entry and key not in entry and not unfinished:
+        LOGGER.warning("In the state, %s holds no %s.", where, key)
+    for each in (*covers, *unfinished):
+        _check_not_ahead(each.end, now, lookback, f"{where}, in `end`,")
+    return Entry(
+        bookmark=bookmark,
+        covers=covers[0] if covers and (bookmark or not key) else None,
+        unfinished=unfinished[0] if unfinished else None,
+        set_aside=arrays["set_aside"],
+        version=_convert(entry.get("version"), int | None, f"{where}.version"),
+    )
 
-    The keys at the top stay, empty, so that a merge with an older state cannot bring them back.
-    """
-    covers, set_aside = value.get("covers"), value.get("set_aside")
-    read_scope(covers, "covers")
-    for name, entry in bookmarks.items():
-        if covers and name in BY_NAME and BY_NAME[name].replication_key:
-            entry.setdefault("covers", covers)
-    if not isinstance(set_aside, (list, type(None))):
-        raise UsageError("In the state, set_aside must be an array.")
-    own = {name for name, entry in bookmarks.items() if "set_aside" in entry}
-    for owed in set_aside or []:
-        stream = BY_NAME.get(str(read_object(owed, "set_aside").get("stream")))
-        if stream is None or stream in PARENTS:
-            raise UsageError("In the state, set_aside names a stream that cannot be set aside.")
-        if stream.name not in own:
-            bookmarks.setdefault(stream.name, {}).setdefault("set_aside", []).append(owed)
-    if "covers" in value:
-        value["covers"] = None
-    if "set_aside" in value:
-        value["set_aside"] = []
+
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        reason, _, path = str(exc).partition(" - at `$")
+        raise UsageError(f"In the state, {where}{path.rstrip('`')}: {reason}.") from exc
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"In the state, {where} must be an object.")
+    return value
+
+
+def _bookmark(value: Any, where: str, now: datetime, lookback: timedelta) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        bookmark = parse_instant(value)
+    except (ValueError, TypeError) as exc:
+        raise UsageError(f"In the state, {where} must be a date-time in RFC 3339.") from exc
+    _check_not_ahead(bookmark, now, lookback, where)
+    return bookmark
+
+
+def _check_not_ahead(instant: datetime, now: datetime, lookback: timedelta, where: str) -> None:
+    if instant > now + lookback:
+        raise UsageError(
+            f"In the state, {where} is in the future. Set it back to the last moment that was "
+            "synced, or check this machine's clock."
+        )
+    if instant > now:
+        LOGGER.warning("In the state, %s is ahead of this machine's clock.", where)

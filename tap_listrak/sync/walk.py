@@ -1,424 +1,370 @@
-"""The walk over the account: what is asked, and in which order.
+"""The walk over the account: what a pass requests, and in which order.
 
-Lists by ListID; of each list its messages, window by window, each window's by SendDate and MsgID;
-of each message its streams; then what is asked of many of its messages at once, what is asked by
-list, and its conversations by ConversationID, of each its streams. At last what is asked of the
-account. The order depends on the account alone, so that a checkpoint means the same in every run.
-
-A message whose SendDate lies outside the window that it came in (or that has none) stands outside
-this order: it is asked where it is found, moves no checkpoint, and is asked again on resuming.
+Lists by ListID; of each list its messages, window by window, and within one by MsgID, of each
+message its streams; then what is requested for many messages at once; what is requested by list;
+and its conversations by ConversationID, of each its streams. At last what is requested for the
+account. The order depends on the account alone, so that a place means the same in every run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from tap_listrak.config import Config
-from tap_listrak.dates import FIRST_INSTANT, parse_instant, windows
-from tap_listrak.listrak.client import ParentRow
-from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Stream
-from tap_listrak.sync.ranges import start_behind
-from tap_listrak.sync.state import Checkpoint, OwedPart, StreamProgress
-from tap_listrak.sync.tasks import (
-    FetchTask,
+from tap_listrak.dates import parse_instant, windows
+from tap_listrak.listrak.client import Page, ParentRow
+from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Per, Stream
+from tap_listrak.sync.entry import Entry, Place
+from tap_listrak.sync.parts import (
     ListFinished,
-    Need,
+    Outcome,
     PageFetched,
-    ParentsListed,
-    Step,
-    Steps,
-    TaskFinished,
-    TaskSkipped,
-    WindowStarted,
+    Part,
+    PartFinished,
+    Section,
 )
+from tap_listrak.sync.plan import is_in_turns, is_left_out, start_of, start_of_message
 
-# What one call of message_analytics may ask, as Listrak says.
+# What Listrak takes in one call of message_analytics.
 MAX_BATCH = 2500
+# Rows that go while pages are read shift the rest: short windows keep that rare.
+PAGED_WINDOW_DAYS = 30
+
+Pieces = list[tuple[Part, Page | ListrakError]]
+Steps = Iterator[Part | Outcome]
+# The ids of the parents of a list that were seen, by stream; None among them: not all were.
+Seen = dict[Stream, set[int | None]]
 
 
-@dataclass(frozen=True)
-class Parent:
-    """A message or conversation as the walk sees it.
+def set_aside_parts(
+    entries: Mapping[Stream, Entry], config: Config, end: datetime
+) -> Iterator[Part]:
+    """Yield what earlier runs set aside, up to now. Windows of messages are left to the walk."""
+    for stream, entry in entries.items():
+        if stream.name in config.mirror and not entry.unfinished:
+            continue  # all of it is requested
+        has_parents = stream.per in (Per.MESSAGE, Per.CONVERSATION)
+        is_same_zone = entry.covers is None or entry.covers.timezone == str(config.timezone.zone)
+        for owed in entry.set_aside:
+            last_date = owed.sent_to if has_parents else owed.end
+            if is_left_out(owed.list_id, last_date, config):
+                continue
+            if has_parents and owed.parent_id is None:
+                continue
+            yield Part(
+                stream,
+                owed.list_id,
+                owed.start,
+                max(owed.end, end) if has_parents else owed.end,
+                parent_id=owed.parent_id,
+                page=owed.page if is_same_zone else None,
+                digest=owed.digest if is_same_zone else None,
+                is_retry=True,
+                is_verified=_is_verified(stream, config),
+            )
 
-    A conversation has no date that orders it; a message `is_in_order` unless its SendDate lies
-    outside its window.
-    """
 
-    id: int
-    send_date: datetime | None
-    is_in_order: bool
-    row: ParentRow
-
-    @property
-    def order(self) -> tuple[datetime, int]:
-        """Where it stands among the messages of its window, or the conversations of its list."""
-        return self.send_date or FIRST_INSTANT, self.id
-
-
-def owed_tasks(
-    progress_by_stream: Mapping[Stream, StreamProgress],
-    list_ids: frozenset[int] | None,
-    interval_days: int,
-) -> Iterator[FetchTask]:
-    """Return the tasks that earlier runs set aside, of these lists (None: of all)."""
-    for stream, progress in progress_by_stream.items():
-        for owed in progress.deferred:
-            if list_ids is None or owed.list_id is None or owed.list_id in list_ids:
-                task = FetchTask(
-                    stream,
-                    owed.list_id,
-                    owed.start,
-                    owed.end,
-                    parent_id=owed.parent_id,
-                    resume_at=owed.written,
-                    is_owed=True,
-                )
-                yield from task.split(interval_days)
+def _is_verified(stream: Stream, config: Config) -> bool:
+    return stream.paged and stream.name in config.mirror
 
 
 class Walk:
-    """One run's walk over these lists, for streams whose range has begun.
+    """One pass over these lists, for streams whose ranges have the same windows.
 
-    It runs ahead of what is emitted, so it goes by snapshots: what stood where as it began.
+    It runs ahead of what is emitted, so it goes by the entries as they were when it began. It
+    leaves out streams that are `stopped`, also those that are added while it goes on.
     """
 
     def __init__(
         self,
         config: Config,
-        progress_by_stream: Mapping[Stream, StreamProgress],
-        progress_before: Mapping[Stream, StreamProgress],
-        list_ids: tuple[int, ...],
-        end: datetime,
+        entries: Mapping[Stream, Entry],
+        list_ids: Iterable[int],
+        stopped: Collection[Stream],
     ) -> None:
-        """Plan the walk; `progress_before` is what stood before what is owed was asked for."""
         self._config = config
-        self._progress = progress_by_stream
-        self._progress_before = progress_before
-        self._end = end
+        self._entries = dict(entries)
+        self._stopped = stopped
+        self._owed = {
+            stream: {(owed.list_id, owed.parent_id) for owed in entry.set_aside}
+            for stream, entry in entries.items()
+        }
         self.list_ids = [list_id for list_id in list_ids if self._pending(list_id)]
+        # Messages that wait in at least one stream.
+        self.waiting = 0
 
-    def upcoming(self) -> Iterator[FetchTask]:
-        """Return the tasks of messages and conversations in the walk's order, to fetch ahead."""
+    def sections(self) -> Iterator[Section]:
+        """Yield all that is requested and handed on, in order."""
         for list_id in self.list_ids:
-            yield from self._windows(list_id)
-            yield from self._conversations_task(list_id)
+            seen: Seen = {MESSAGES: set(), CONVERSATIONS: set()}
+            yield from self._messages(list_id, seen)
+            yield Section(None, partial(self._by_list, list_id, seen))
+            yield from self._conversations(list_id, seen)
+            yield Section(None, partial(self._list_finished, list_id, seen))
+        yield Section(None, self._by_account)
 
-    def steps(self) -> Steps:
-        """Yield all that is to be asked and handed on, in order."""
-        for list_id in self.list_ids:
-            yield from self._messages(list_id)
-            for progress in self._pending(list_id):
-                if progress.stream.is_by_list:
-                    yield from self._in_windows(progress, list_id)
-            yield from self._conversations(list_id)
-            yield ListFinished(list_id)
-        for progress in self._progress.values():
-            if progress.stream.is_by_account:
-                yield from self._in_windows(progress, None)
-
-    def _pending(self, list_id: int) -> list[StreamProgress]:
-        """Return the streams that have yet to walk a list."""
+    def _pending(self, list_id: int, *per: Per) -> list[Stream]:
+        """Return the streams that have yet to walk a list, of these kinds (none: all by list)."""
         return [
-            progress
-            for stream, progress in self._progress.items()
-            if stream is not LISTS
-            and not stream.is_by_account
-            and list_id not in progress.active_range.finished_lists
+            stream
+            for stream, entry in self._entries.items()
+            if stream.per is not Per.ACCOUNT and (not per or stream.per in per)
+            if stream not in self._stopped and list_id not in entry.active.list_ids
         ]
 
-    def _checkpoint(self, progress: StreamProgress, list_id: int | None) -> Checkpoint | None:
-        """Return where the last run stopped, if that is in this list."""
-        checkpoint = progress.active_range.checkpoint
-        return checkpoint if checkpoint and checkpoint.list_id == list_id else None
-
-    def _start(self, progress: StreamProgress, bookmark: datetime | None) -> datetime:
-        """Return where the range starts of what was asked up to `bookmark`; None: never."""
-        active = progress.active_range
-        if bookmark is None:
-            return active.start_date
-        lookback = timedelta(days=self._config.lookback_days)
-        return active.start or start_behind(bookmark, active.start_date, active.end, lookback)
+    def _place(self, stream: Stream, list_id: int | None) -> Place:
+        """Return where an earlier run was cut off, if that is in this list."""
+        place = self._entries[stream].active.place
+        return place if place and place.list_id == list_id else Place()
 
     # Messages, by windows of `interval_days`.
 
-    def _windows(self, list_id: int) -> Iterator[FetchTask]:
-        """Return the windows in which a stream has yet to be asked something."""
-        pending = [
-            progress
-            for progress in self._pending(list_id)
-            if MESSAGES in (progress.stream, progress.stream.parent)
-        ]
-        for start, end in windows(self._config.start_date, self._end, self._config.interval_days):
-            window = FetchTask(MESSAGES, list_id, start, end)
-            if not all(self._is_done(window, progress) for progress in pending):
-                yield window
+    def _messages(self, list_id: int, seen: Seen) -> Iterator[Section]:
+        streams = self._pending(list_id, Per.MESSAGE, Per.BATCH)
+        if MESSAGES in self._pending(list_id):
+            streams.append(MESSAGES)
+        if not streams:
+            seen[MESSAGES].add(None)
+            return
+        active = self._entries[streams[0]].active
+        days = active.interval_days or self._config.interval_days
+        before: set[int] = set()
+        for start, end in windows(active.start_date, active.end, days):
+            owing = [each for each in streams if not self._has_passed(each, list_id, start)]
+            if end < self._config.start_date or all(each in self._stopped for each in owing):
+                continue
+            if len(owing) < len(streams):
+                seen[MESSAGES].add(None)
+            first = max(start, self._config.start_date)
+            part = Part(MESSAGES, list_id, first, end, window=start)
+            yield Section(part, partial(self._of_window, owing, seen, before, start))
 
-    def _is_done(self, window: FetchTask, progress: StreamProgress) -> bool:
-        """Tell whether all that a stream has of a window was emitted before."""
-        checkpoint = self._checkpoint(progress, window.list_id)
-        if checkpoint is None or checkpoint.date is None:
-            return False
-        if progress.stream is MESSAGES:
-            return window.end <= checkpoint.date
-        return window.end < checkpoint.date
+    def _has_passed(self, stream: Stream, list_id: int, window: datetime) -> bool:
+        place = self._place(stream, list_id)
+        return place.window is not None and window < place.window
 
-    def _messages(self, list_id: int) -> Steps:
-        pending = self._pending(list_id)
-        batched = [each for each in pending if each.stream.is_by_batch]
-        in_turns = [each for each in pending if each.active_turns]
-        owed, seen = self._owed(MESSAGES, list_id), set[int]()
-        last: frozenset[int] = frozenset()
-        first_start = None
-        for window in self._windows(list_id):
-            first_start = first_start or window.start
-            fetched = yield Need.NEXT_PARENT
-            messages = _in_order(fetched, last)
-            last = frozenset(row.record.MsgID for row in fetched.page.parents)
-            seen |= last if batched else last & owed
-            asked = [each for each in messages if not self._waits(in_turns, list_id, each)]
-            msg_ids = tuple(message.id for message in asked)
-            yield WindowStarted(window, msg_ids, len(messages) - len(asked))
-            owing = [
-                progress
-                for progress in pending
-                if progress.stream is not MESSAGES or not self._is_done(window, progress)
-            ]
-            yield from self._of_parents(fetched, list_id, messages, owing)
-        for progress in batched:
-            yield from self._batches(progress, list_id, seen)
-        is_whole = first_start == self._config.start_date
-        yield from self._owed_and_unseen(MESSAGES, list_id, owed, owed & seen, is_whole=is_whole)
-
-    def _waits(self, in_turns: list[StreamProgress], list_id: int, message: Parent) -> bool:
-        """Tell whether one of these streams leaves a message for a later run, in its turn."""
-        return any(
-            each.waits(list_id, message.id, message.send_date)
-            and not self._is_too_old(message.send_date, each.bookmark_of(list_id))
-            for each in in_turns
-        )
+    def _of_window(
+        self,
+        streams: list[Stream],
+        seen: Seen,
+        before: set[int],
+        window: datetime,
+        pieces: Pieces,
+    ) -> Steps:
+        """Yield a window of messages, and what these streams have of each."""
+        list_id = pieces[0][0].list_id
+        children = [each for each in streams if each is not MESSAGES]
+        rows: dict[int, ParentRow] = {}
+        for part, page in pieces:
+            yield from self._of_parents(part, page, MESSAGES in streams, children, seen)
+            if isinstance(page, Page):
+                # Windows overlap; a message seen in two is taken once.
+                rows |= {row.record.MsgID: row for row in page.parents}
+        new = {msg_id: row for msg_id, row in rows.items() if msg_id not in before}
+        before.clear()
+        before.update(rows)
+        seen[MESSAGES].update(rows)
+        self._count_waiting(list_id, new, children)
+        resumed = {
+            stream: place.parent_id
+            for stream in children
+            if (place := self._place(stream, list_id)).page and place.window == window
+        }
+        ids = sorted(new.keys() | {each for each in resumed.values() if each is not None})
+        for number, msg_id in enumerate(ids, 1):
+            row = new.get(msg_id)
+            for stream in children:
+                if stream.per is Per.MESSAGE and (row or resumed.get(stream) == msg_id):
+                    yield from self._of_parent(
+                        stream, list_id, msg_id, row, window, number=number, count=len(ids)
+                    )
 
     def _of_parents(
         self,
-        fetched: PageFetched,
-        list_id: int,
-        parents: list[Parent],
-        pending: list[StreamProgress],
-    ) -> Iterator[Step]:
-        """Yield a page of messages or conversations, and what streams have of each."""
-        stream = fetched.task.stream
-        children = []
-        for progress in pending:
-            if progress.stream is stream:
-                page = fetched.page.with_parents(tuple(parent.row for parent in parents))
-                yield fetched._replace(page=page)
-                yield TaskFinished(fetched.task)
-            elif progress.stream.supplied_key and progress.stream.parent is stream:
-                children.append(progress)
-        shown = {getattr(row.record, stream.key_properties[0]) for row in fetched.page.parents}
-        for progress in children:
-            yield from self._cut_off(progress, fetched.task, list_id, shown)
-        for parent in parents:
-            for progress in children:
-                yield from self._of_parent(progress, list_id, parent)
+        part: Part,
+        page: Page | ListrakError,
+        is_emitted: bool,
+        children: list[Stream],
+        seen: Seen,
+    ) -> Steps:
+        """Yield what came of a request for messages or conversations."""
+        error = page.own_error if isinstance(page, Page) else page
+        if is_emitted:
+            if isinstance(page, Page) and not error:
+                yield PageFetched(part, 1, page)
+            yield PartFinished(part, error)
+        if isinstance(page, Page):
+            return
+        seen[part.stream].add(None)
+        sent = (part.start, part.end) if part.stream is MESSAGES else None
+        for stream in children:
+            entry = self._entries[stream]
+            start = start_of(stream, entry, part.list_id, self._config)
+            lost = Part(
+                stream, part.list_id, start, entry.active.end, window=part.window, sent=sent
+            )
+            yield PartFinished(lost, page)
 
-    def _cut_off(
-        self, progress: StreamProgress, window: FetchTask, list_id: int, shown: set[int]
-    ) -> Iterator[Step]:
-        """Yield the rest of what the last run stopped within, where it is not shown any more."""
-        checkpoint = self._checkpoint(progress, list_id)
-        if checkpoint is None or checkpoint.parent_id is None or checkpoint.written is None:
-            return
-        date = checkpoint.date
-        if (
-            checkpoint.parent_id in shown
-            or not window.start <= (date or window.start) <= window.end
-        ):
-            return
-        start = self._start_of(progress, list_id, checkpoint.parent_id, date)
-        if start is not None:
-            yield FetchTask(
-                progress.stream,
-                list_id,
-                start,
-                progress.active_range.end,
-                parent_id=checkpoint.parent_id,
-                send_date=date,
-                resume_at=checkpoint.written,
+    def _count_waiting(
+        self, list_id: int | None, rows: Mapping[int, ParentRow], streams: list[Stream]
+    ) -> None:
+        in_turns = [
+            each
+            for each in streams
+            if each.per is Per.MESSAGE
+            and list_id is not None
+            and is_in_turns(self._entries[each], list_id)
+        ]
+        for msg_id, row in rows.items():
+            self.waiting += any(
+                self._start(each, list_id, msg_id, _sent(row)) is None for each in in_turns
             )
 
-    def _of_parent(self, progress: StreamProgress, list_id: int, parent: Parent) -> Iterator[Step]:
-        """Yield the task that a stream owes of a parent, unless it was emitted before or waits."""
-        stream, active = progress.stream, progress.active_range
-        checkpoint = self._checkpoint(progress, list_id)
-        resume_at = None
-        if checkpoint and parent.is_in_order:
-            reached = checkpoint.date or FIRST_INSTANT, checkpoint.parent_id or 0
-            if parent.order < reached or (parent.order == reached and not checkpoint.written):
+    def _start(
+        self, stream: Stream, list_id: int | None, parent_id: int, sent: datetime | None
+    ) -> datetime | None:
+        if list_id is None:
+            raise ValueError("messages are of a list")
+        entry = self._entries[stream]
+        return start_of_message(stream, entry, list_id, self._config, parent_id, sent)
+
+    def _of_parent(
+        self,
+        stream: Stream,
+        list_id: int | None,
+        parent_id: int,
+        row: ParentRow | None,
+        window: datetime | None,
+        *,
+        number: int = 0,
+        count: int = 0,
+    ) -> Iterator[Part]:
+        """Yield the part of a message or conversation, unless it is done, set aside, or waits."""
+        active = self._entries[stream].active
+        place = self._place(stream, list_id)
+        is_resumed = False
+        if place.parent_id is not None and place.window == window:
+            is_resumed = parent_id == place.parent_id and place.page is not None
+            if parent_id <= place.parent_id and not is_resumed:
                 return
-            if parent.order == reached:
-                resume_at = checkpoint.written
-        start = self._start_of(progress, list_id, parent.id, parent.send_date)
+        if (list_id, parent_id) in self._owed[stream]:
+            return
+        sent = _sent(row) if row else None
+        start = self._start(stream, list_id, parent_id, sent)
         if start is None:
             return
-        # The counts are to date, so they say little about a range that starts later.
-        since = parent.send_date or active.start_date
-        is_whole = not stream.has_date_range or start <= since
-        task = FetchTask(
+        # The counts are to date, so they say little of a range that starts later.
+        is_whole = not stream.dated or start <= (sent or active.start_date)
+        yield Part(
             stream,
             list_id,
             start,
             active.end,
-            parent_id=parent.id,
-            send_date=parent.send_date,
-            expected_rows=getattr(parent.row.record, stream.count_column)
-            if stream.count_column and is_whole
+            parent_id=parent_id,
+            window=window,
+            sent=(sent, sent) if sent else None,
+            number=number,
+            count=count,
+            expected_rows=getattr(row.record, stream.count_column)
+            if row and stream.count_column and is_whole
             else None,
-            resume_at=resume_at,
-            moves_checkpoint=parent.is_in_order,
+            page=place.page if is_resumed else None,
+            digest=place.digest if is_resumed else None,
         )
-        is_owed = OwedPart(list_id, parent.id) in progress.deferred_parts
-        yield TaskSkipped(task) if is_owed else task
-
-    def _start_of(
-        self, progress: StreamProgress, list_id: int, parent_id: int, send_date: datetime | None
-    ) -> datetime | None:
-        """Return where the range of a message or conversation starts; None: it is not asked.
-
-        That is a message that waits for its turn, or was sent too long ago.
-        """
-        bookmark, turns = progress.bookmark_of(list_id), progress.active_turns
-        if bookmark and turns:
-            bookmark = turns.bookmark_of(parent_id, send_date, progress.active_range.end)
-            if bookmark is None:
-                return None
-        start = self._start(progress, bookmark)
-        if progress.stream.is_of_new_messages:
-            return start if send_date is None or start <= send_date else None
-        return None if self._is_too_old(send_date, bookmark) else start
-
-    def _is_too_old(self, send_date: datetime | None, bookmark: datetime | None) -> bool:
-        """Tell whether `activity_window_days` leaves out a message asked from a bookmark."""
-        days = self._config.activity_window_days
-        if days and bookmark and send_date:
-            return bookmark - send_date > timedelta(days=days)
-        return False
-
-    # Messages, many at once.
-
-    def _batches(
-        self, progress: StreamProgress, list_id: int, msg_ids: Iterable[int]
-    ) -> Iterator[Step]:
-        """Yield the tasks of a stream that is asked of many messages in one call."""
-        start, end = progress.active_range.start_date, progress.active_range.end
-        asked = []
-        for msg_id in sorted(msg_ids):
-            if OwedPart(list_id, msg_id) in progress.deferred_parts:
-                yield TaskSkipped(_outside(progress.stream, list_id, start, end, msg_id))
-            else:
-                asked.append(msg_id)
-        task = FetchTask(progress.stream, list_id, start, end, moves_checkpoint=False)
-        for first in range(0, len(asked), MAX_BATCH):
-            yield task.of_messages(tuple(asked[first : first + MAX_BATCH]))
 
     # Conversations, which come at once.
 
-    def _conversations_task(self, list_id: int) -> Iterator[FetchTask]:
-        """Return the task of a list's conversations, if a stream has yet to be asked by them."""
-        for progress in self._pending(list_id):
-            if CONVERSATIONS in (progress.stream, progress.stream.parent):
-                start, end = self._config.start_date, self._end
-                yield FetchTask(CONVERSATIONS, list_id, start, end, moves_checkpoint=False)
-                return
+    def _conversations(self, list_id: int, seen: Seen) -> Iterator[Section]:
+        children = self._pending(list_id, Per.CONVERSATION)
+        is_emitted = CONVERSATIONS in self._pending(list_id)
+        if not children and not is_emitted:
+            seen[CONVERSATIONS].add(None)
+            return
+        active = self._entries[children[0] if children else CONVERSATIONS].active
+        part = Part(CONVERSATIONS, list_id, active.start_date, active.end)
+        yield Section(part, partial(self._of_conversations, children, is_emitted, seen))
 
-    def _conversations(self, list_id: int) -> Steps:
-        for _ in self._conversations_task(list_id):
-            fetched = yield Need.NEXT_PARENT
-            rows = {row.record.ConversationID: row for row in fetched.page.parents}
-            parents = [Parent(key, None, is_in_order=True, row=rows[key]) for key in sorted(rows)]
-            yield from self._of_parents(fetched, list_id, parents, self._pending(list_id))
-            owed = self._owed(CONVERSATIONS, list_id)
-            shown = owed & rows.keys()
-            yield from self._owed_and_unseen(CONVERSATIONS, list_id, owed, shown, is_whole=True)
-
-    # What was set aside of messages or conversations.
-
-    def _owed(self, stream: Stream, list_id: int) -> set[int]:
-        """Return the messages or conversations of which an earlier run set something aside."""
-        return {
-            owed.parent_id
-            for progress in self._progress_before.values()
-            for owed in progress.deferred
-            if progress.stream.parent is stream and owed.list_id == list_id
-            if owed.parent_id is not None
-        }
-
-    def _owed_and_unseen(
-        self, stream: Stream, list_id: int, owed: set[int], shown: set[int], *, is_whole: bool
-    ) -> Iterator[Step]:
-        """Yield what those that were owed, and are not shown now, owe of this range.
-
-        Where all of the list's were seen, yield also which of the owed are shown and which not.
-        """
-        for progress in self._pending(list_id):
-            if progress.stream.parent is stream:
-                yield from self._unseen(progress, list_id, shown)
-        if is_whole:
-            yield ParentsListed(stream, list_id, frozenset(shown), frozenset(owed - shown))
-
-    def _unseen(
-        self, progress: StreamProgress, list_id: int, shown: set[int]
-    ) -> Iterator[TaskSkipped]:
-        end = progress.active_range.end
-        for owed in self._progress_before[progress.stream].deferred:
-            if owed.list_id != list_id or owed.parent_id is None or owed.parent_id in shown:
+    def _of_conversations(
+        self,
+        children: list[Stream],
+        is_emitted: bool,
+        seen: Seen,
+        pieces: Pieces,
+    ) -> Steps:
+        for part, page in pieces:
+            yield from self._of_parents(part, page, is_emitted, children, seen)
+            if not isinstance(page, Page):
                 continue
-            start = self._start_of(progress, list_id, owed.parent_id, None)
-            if start is not None and owed.end < end:
-                yield TaskSkipped(_outside(progress.stream, list_id, start, end, owed.parent_id))
+            rows = {row.record.ConversationID: row for row in page.parents}
+            seen[CONVERSATIONS].update(rows)
+            for parent_id in sorted(rows):
+                for stream in children:
+                    yield from self._of_parent(
+                        stream, part.list_id, parent_id, rows[parent_id], None
+                    )
 
-    # What is asked by list, or of the account, in windows or at once.
+    # What is requested by list, or for the account.
 
-    def _in_windows(self, progress: StreamProgress, list_id: int | None) -> Iterator[Step]:
-        start, end = self._start(progress, progress.bookmark_of(list_id)), progress.active_range.end
-        checkpoint = self._checkpoint(progress, list_id)
-        resume_at = None
-        if checkpoint and checkpoint.date:
-            if checkpoint.written is None and checkpoint.date >= end:
+    def _by_list(self, list_id: int, seen: Seen, _: Pieces) -> Steps:
+        for stream in self._pending(list_id, Per.BATCH):
+            active = self._entries[stream].active
+            part = Part(stream, list_id, active.start_date, active.end)
+            msg_ids = sorted(each for each in seen[MESSAGES] if each is not None)
+            for first in range(0, len(msg_ids), MAX_BATCH):
+                yield part.of_messages(tuple(msg_ids[first : first + MAX_BATCH]))
+        for stream in self._pending(list_id, Per.LIST):
+            if stream not in (MESSAGES, CONVERSATIONS):
+                yield from self._windows(stream, list_id)
+
+    def _by_account(self, _: Pieces) -> Steps:
+        for stream in self._entries:
+            if stream.per is Per.ACCOUNT and stream is not LISTS and stream not in self._stopped:
+                yield from self._windows(stream, None)
+
+    def _windows(self, stream: Stream, list_id: int | None) -> Iterator[Part]:
+        """Yield the windows of a list or of the account; one part where there are no dates."""
+        entry, active = self._entries[stream], self._entries[stream].active
+        end = active.end
+        start = min(start_of(stream, entry, list_id, self._config), end)
+        if not stream.dated:
+            yield Part(stream, list_id, start, end)
+            return
+        days = PAGED_WINDOW_DAYS if stream.paged else self._config.interval_days
+        if stream.kept_days:
+            days = stream.kept_days
+            start = max(start, end - timedelta(days=days))
+        place = self._place(stream, list_id)
+        if place.window:
+            if place.window >= end and not place.page:
                 return
-            start, resume_at = checkpoint.date, checkpoint.written
-        task = FetchTask(
-            progress.stream,
-            list_id,
-            start,
-            end,
-            resume_at=resume_at,
-            moves_checkpoint=progress.stream.has_date_range,
-        )
-        if OwedPart(list_id, None) in progress.deferred_parts:
-            yield TaskSkipped(task)
-        else:
-            yield from task.split(self._config.interval_days)
+            start = max(place.window, self._config.start_date)
+        for first, last in windows(start, end, days):
+            is_owed = any(
+                owed.list_id == list_id and owed.start <= first and last <= owed.end
+                for owed in entry.set_aside
+            )
+            if is_owed:
+                continue
+            is_place = first == place.window
+            yield Part(
+                stream,
+                list_id,
+                first,
+                last,
+                window=first,
+                page=place.page if is_place else None,
+                digest=place.digest if is_place else None,
+                is_verified=_is_verified(stream, self._config),
+            )
+
+    def _list_finished(self, list_id: int, seen: Seen, _: Pieces) -> Steps:
+        known = {stream: ids for stream, ids in seen.items() if None not in ids}
+        yield ListFinished(list_id, known)
 
 
-def _outside(
-    stream: Stream, list_id: int, start: datetime, end: datetime, parent_id: int
-) -> FetchTask:
-    """Return a task that stands outside the walk's order."""
-    return FetchTask(stream, list_id, start, end, parent_id=parent_id, moves_checkpoint=False)
-
-
-def _in_order(fetched: PageFetched, known: frozenset[int]) -> list[Parent]:
-    """Return a window's messages in the walk's order, without those of the window before.
-
-    Windows share their bounds; a message seen in two is taken once.
-    """
-    window, messages = fetched.task, {}
-    for row in fetched.page.parents:
-        msg_id, text = row.record.MsgID, row.record.SendDate
-        send_date = parse_instant(text) if text else None
-        is_in_order = send_date is not None and window.start <= send_date <= window.end
-        if msg_id not in known:
-            messages[msg_id] = Parent(msg_id, send_date, is_in_order, row)
-    return sorted(messages.values(), key=lambda message: message.order)
+def _sent(row: ParentRow) -> datetime | None:
+    text = row.record.SendDate if hasattr(row.record, "SendDate") else None
+    return parse_instant(text) if text else None

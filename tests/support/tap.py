@@ -28,7 +28,7 @@ from tap_listrak.cli import main
 from tap_listrak.config import Config
 from tap_listrak.listrak.soap import Contract
 from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
-from tap_listrak.sync.workers import Workers
+from tap_listrak.workers import Workers
 from tests.support.published import ALL_KEYS
 from tests.support.records import all_rows, due
 

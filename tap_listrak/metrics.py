@@ -1,0 +1,44 @@
+"""Singer's metrics of calls, counted by stream from any thread."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import Counter, defaultdict
+
+from singer import metrics
+
+from tap_listrak.streams import Stream
+
+LOGGER = logging.getLogger(__name__)
+
+
+class CallMetrics:
+    """Counts calls by stream, and logs how long each took as singer's http_request_duration."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.calls: Counter[Stream] = Counter()
+        self.retries: Counter[Stream] = Counter()
+        self.seconds: defaultdict[Stream, float] = defaultdict(float)
+
+    def call_finished(self, stream: Stream, seconds: float, *, succeeded: bool) -> None:
+        """Count a call, and log how long it took."""
+        with self._lock:
+            self.calls[stream] += 1
+            self.seconds[stream] += seconds
+        status = metrics.Status.succeeded if succeeded else metrics.Status.failed
+        tags = {"endpoint": stream.name, "status": status}
+        log_metric(logging.DEBUG, "timer", metrics.Metric.http_request_duration, seconds, tags)
+
+    def call_retried(self, stream: Stream) -> None:
+        """Count a retry."""
+        with self._lock:
+            self.retries[stream] += 1
+
+
+def log_metric(level: int, kind: str, metric: str, value: float, tags: dict[str, str]) -> None:
+    """Log a metric in singer's form, which singer.metrics.log writes at INFO alone."""
+    point = {"type": kind, "metric": metric, "value": value, "tags": tags}
+    LOGGER.log(level, "METRIC: %s", json.dumps(point))
