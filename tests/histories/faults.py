@@ -179,11 +179,13 @@ class Outage:
 class Wire:
     """The faults of a run, as a rule of the service; and the made-up clock that a run sleeps by.
 
-    calls, struck: how many calls of each stream there were, and how many were struck, in this run.
+    calls, answered: how many calls of each stream there were in this run, and how many no fault
+    struck. struck: how many each fault did.
     """
 
     def __init__(self, service: ListrakService) -> None:
         self.calls: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
         self.clock = datetime(2026, 1, 1)
         self._service = service
@@ -202,7 +204,7 @@ class Wire:
         after_calls: tuple[int, Callable[[], None]] | None,
     ) -> None:
         """Set what happens in a run; `after_calls` is what happens after a number of calls."""
-        for counter in (self._attempts, self.struck, self.calls):
+        for counter in (self._attempts, self.struck, self.answered, self.calls):
             counter.clear()
         self.clock = clock
         # The first that strikes decides, and a dead stream answers nothing.
@@ -228,8 +230,9 @@ class Wire:
         """Answer a call as the faults have it; None where they let it be."""
         if ask.operation == "WSDL":
             return None
+        stream = OPERATIONS[ask.operation].table
         with self._lock:
-            self.calls[OPERATIONS[ask.operation].table] += 1
+            self.calls[stream] += 1
             total = self.calls.total()
             call = f"{ask.operation} {sorted(ask.arguments.items())}"
             self._attempts[call] += 1
@@ -245,4 +248,6 @@ class Wire:
                 with self._lock:
                     self.struck[f"{each.kind}: {each.how}"] += 1
                 return REPLIES[each.how](ask)
+        with self._lock:
+            self.answered[stream] += 1
         return None

@@ -18,9 +18,8 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from tap_listrak.sync import plan, walk
+from tap_listrak.sync import plan, run, walk
 from tap_listrak.sync.parts import Part
-from tap_listrak.sync.run import Runner
 from tap_listrak.sync.state import StreamState
 from tests.histories.play import Outcome, player
 
@@ -76,7 +75,7 @@ def _lookback_of_an_hour(original: Method) -> Method:
 
 
 def _without_second_pass(original: Method) -> Method:
-    def begin_ranges(self: Runner, end: Any) -> None:
+    def begin_ranges(self: run.Runner, end: Any) -> None:
         if not any(state.entry.covers for state in self._active()):
             original(self, end)
 
@@ -119,7 +118,7 @@ def _forgetting_what_is_set_aside(original: Method) -> Method:
 
 
 def _stopping_all(original: Method) -> Method:
-    def stop_if_due(self: Runner, state: StreamState) -> None:
+    def stop_if_due(self: run.Runner, state: StreamState) -> None:
         original(self, state)
         if state.stopped_by:
             for other in self._selection:
@@ -172,16 +171,16 @@ MUTANTS: Final = (
     Mutant("the end of a run stops nothing", STATE, "run_ends", _returning(None)),
     Mutant("a failed window of messages is passed over", STATE, "part_failed",
            _without_windows_of_messages),
-    Mutant("one stream stops all", (Runner,), "_stop_if_due", _stopping_all),
+    Mutant("one stream stops all", (run.Runner,), "_stop_if_due", _stopping_all),
     Mutant("a page passes for its part", STATE, "page_written", _passing_pages),
     Mutant("a range is claimed as it begins", STATE, "begin", _ending_later),
     Mutant("the lookback is an hour", (plan, walk), "start_of", _lookback_of_an_hour),
-    Mutant("a resumed run ends with its first pass", (Runner,), "_begin_ranges",
+    Mutant("a resumed run ends with its first pass", (run.Runner,), "_begin_ranges",
            _without_second_pass),
     Mutant("every list is covered", COVERS, "covers_list", _covering_every_list),
     Mutant("every start_date is covered", COVERS, "covers_list", _covering_any_start),
     Mutant("test messages are covered", COVERS, "covers_list", _covering_tests),
-    Mutant("the service's clock is not looked at", COVERS, "end_of_run",
+    Mutant("the service's clock is not looked at", (run,), "end_of_run",
            lambda _: lambda now, _offset: now),
     Mutant("windows are not halved", (Part,), "can_halve", lambda _: property(lambda _: False)),
     Mutant("old messages are never due", COVERS, "requested_from", _returning(None), "turns"),

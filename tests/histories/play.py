@@ -147,8 +147,8 @@ class History:
         kept, text = self._keep(messages, is_last=is_last)
         self._tell_end(run, text)
         self._count(run, facts, text)
-        is_kept_whole = kept.has_all
-        ended = Ended(messages, run.code, run.err, dict(self._wire.calls), is_kept_whole)
+        calls, answered = dict(self._wire.calls), dict(self._wire.answered)
+        ended = Ended(messages, run.code, run.err, calls, answered, kept.has_all)
         try:
             self._oracle.end_run(facts, ended)
         except Failed as failed:
@@ -203,7 +203,7 @@ class History:
         """Choose a contact who leaves during a run, and after how many calls."""
         world, rng = self.world, self.world.rng
         is_mirrored = "subscribed_contacts" in (world.config.get("mirror") or ())
-        if not is_mirrored or rng.random() < 0.6:
+        if not is_mirrored or rng.random() < 0.3:
             return None
         rows = [row for row in world.account.rows_of["subscribed_contacts"]
                 if world.account.shows(row)]  # fmt: skip

@@ -27,14 +27,15 @@ PAGED: Final = ("subscribed_contacts", *MESSAGE_STREAMS)
 class Scene:
     """A kind of history.
 
-    nights: least and most runs. messages: least and most of a list at first. faults: how many
-    lasting faults a night may have. kills: how many runs in a hundred are cut off. dead: a stream
-    is dead in all nights, and nothing changes but rows of the others.
+    nights: least and most runs. messages, contacts: least and most of a list at first. kills: how
+    many runs in a hundred are cut off. dead: a stream is dead in all nights, and nothing changes
+    but rows of the others.
     """
 
     share: int
     nights: tuple[int, int] = (3, 7)
     messages: tuple[int, int] = (0, 3)
+    contacts: tuple[int, int] = (0, 5)
     lists: tuple[int, int] = (1, 3)
     streams: tuple[int, int] = (1, 9)
     kills: int = 40
@@ -48,9 +49,9 @@ class Scene:
 SCENES: Final[Mapping[str, Scene]] = {
     "general": Scene(70),
     "turns": Scene(15, nights=(8, 16), lists=(1, 2), streams=(1, 3), kills=20, has_turns=True),
-    "mirror": Scene(15, lists=(1, 2), has_mirror=True),
-    "bad row": Scene(4, (2, 4), (0, 0), (1, 2), (1, 1), 15, has_bad_row=True),
-    "dead": Scene(3, (10, 10), (1, 120), (1, 1), (1, 2), 0, dead=True),
+    "mirror": Scene(15, contacts=(2, 10), lists=(1, 2), has_mirror=True),
+    "bad row": Scene(4, (2, 4), (0, 0), lists=(1, 2), streams=(1, 1), kills=15, has_bad_row=True),
+    "dead": Scene(3, (10, 10), (1, 120), lists=(1, 1), streams=(1, 2), kills=0, dead=True),
 }
 
 
@@ -118,7 +119,7 @@ class World:
     def _add_list(self) -> None:
         list_id = self.rng.choice(sorted(set(range(100, 130)) - self.account.lists_by_id.keys()))
         self._add("lists", list_id, None, FIRST_ROWS)
-        for _ in range(self.rng.randint(0, 5)):
+        for _ in range(self.rng.randint(*self.scene.contacts)):
             self._add("subscribed_contacts", list_id, None, self._moment(FIRST_ROWS, self.clock))
         for _ in range(self.rng.randint(*self.scene.messages)):
             self._add_message(list_id, self._moment(FIRST_ROWS, self.clock), most=3)
