@@ -281,7 +281,9 @@ class Oracle:
             not self._can_be_set_aside(each, run, ended) for each in run.faults
         )
         if ended.code and not may_fail:
-            raise Failed("exit", f"exit code {ended.code} where nothing stops a stream: {criticals}")
+            raise Failed(
+                "exit", f"exit code {ended.code} where nothing stops a stream: {criticals}"
+            )
         for each in run.faults:
             # What cannot be had must not pass for done.
             is_struck = each.is_dead_stream and ended.calls.get(each.stream or "", 0)
