@@ -31,7 +31,7 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 
 # What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
 LONG := $(addprefix tests/test_,$(addsuffix .py,endings resume set_aside fault_matrix histories \
-	histories_mutants turns_promise incremental rows_that_were_lost))
+	incremental rows_that_were_lost))
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
 IN_PARALLEL := -n 3
 
@@ -58,11 +58,11 @@ least: $(LEAST) ## Run the tests with the least versions that setup.py allows
 	.venv-least/bin/pytest -n 2
 
 histories: $(DEV) ## Play random histories of runs, kills and faults, for an hour
-	.venv/bin/python -m tests.support.histories --processes 2 \
+	.venv/bin/python -m tests.histories --processes 2 \
 		--first $(HISTORIES_SEED) --seconds $(HISTORIES_SECONDS)
 
-mutants: $(DEV) ## See whether the histories notice defects in copies of the tap (half an hour)
-	.venv/bin/python -m tests.support.mutants
+mutants: $(DEV) ## Break the tap in every way that the histories must notice (ten minutes)
+	.venv/bin/python -m tests.histories.mutants
 
 # Each file is one worker's, since its tests share what they load; the longest goes first.
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)

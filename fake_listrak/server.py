@@ -103,6 +103,9 @@ class ListrakService:
     `handshakes` holds what the next connections are sent in place of a handshake, before they are
     closed; None is an honest one.
 
+    `date` gives the text of the Date header, None leaving it out. While `refuse_connections` holds,
+    up to `accept_again`, there is no listener and every connection is gone.
+
     `rules` are asked in order for each call and for the WSDL (operation "WSDL"); the first that
     returns a Reply decides, and without one the answer is honest. A rule that raises is answered
     with status 500 and its traceback goes to stderr.
@@ -127,6 +130,7 @@ class ListrakService:
         self.latency = latency
         self.rules: list[Rule] = []
         self.handshakes: list[bytes | None] = []
+        self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
         self.asked: list[Ask] = []
         self.calls: Counter[str] = Counter()
         self.wsdl_requests = 0
@@ -144,15 +148,19 @@ class ListrakService:
         self._cache_free = cache_bytes
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._refusing = threading.Event()
         self._open: dict[socket.socket, threading.Thread] = {}
 
     def __enter__(self) -> ListrakService:
-        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
-        self._address = self._listener.getsockname()
+        self._listen(self._port)
         self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._address[1]}{PATH}?wsdl"
+        return self
+
+    def _listen(self, port: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._address = self._listener.getsockname()
         self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
         self._accepting.start()
-        return self
 
     def __exit__(
         self,
@@ -167,19 +175,33 @@ class ListrakService:
         if self._closing.is_set():
             return
         self._closing.set()
+        threads = self._hang_up()
+        deadline = time.monotonic() + 1
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def refuse_connections(self) -> None:
+        """Close the port and end every connection, up to `accept_again`."""
+        self._refusing.set()
+        self._hang_up()
+
+    def accept_again(self) -> None:
+        """Listen again at the same address."""
+        self._refusing.clear()
+        self._listen(self._address[1])
+
+    def _hang_up(self) -> list[threading.Thread]:
+        """Close the port and end every connection; return the threads that served them."""
         # Closing a listener does not wake its accept everywhere; a connection does.
         with suppress(OSError):
             socket.create_connection(self._address, timeout=1).close()
         self._accepting.join(1)
         self._listener.close()
         with self._lock:
-            threads = list(self._open.values())
             for connection in self._open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + 1
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            return list(self._open.values())
 
     # Answers
 
@@ -310,13 +332,13 @@ class ListrakService:
     # HTTP
 
     def _accept(self) -> None:
-        while not self._closing.is_set():
+        while not (self._closing.is_set() or self._refusing.is_set()):
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 continue
             with self._lock:
-                if self._closing.is_set():
+                if self._closing.is_set() or self._refusing.is_set():
                     connection.close()
                     return
                 self.connections += 1
@@ -376,7 +398,7 @@ class ListrakService:
             "content-type": "text/xml; charset=utf-8",
             "server": "Microsoft-IIS/8.5",
             "x-aspnet-version": "4.0.30319",
-            "date": formatdate(usegmt=True),
+            "date": self.date(),
             "content-length": str(len(reply.body)),
         }
         headers.update((name.lower(), value) for name, value in reply.headers.items())

@@ -20,7 +20,7 @@ from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
 from tap_listrak.listrak.client import ListrakClient, Page, PageReader
-from tap_listrak.listrak.faults import PermissionDeniedError
+from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics

@@ -1,7 +1,7 @@
 """No history of runs, kills, faults and changes loses a row, however a target keeps the state.
 
-HISTORIES says how many are played, HISTORIES_SEED with which seed they begin. See histories.py for
-how one that fails is played again; `make histories` plays them for an hour.
+HISTORIES multiplies how many are played, HISTORIES_SEED is the first seed. `make histories` plays
+them for an hour, and `make mutants` breaks the tap in every way that they must notice.
 """
 
 from __future__ import annotations
@@ -11,24 +11,42 @@ from collections import Counter
 
 import pytest
 
-from tests.support.histories import describe, play_many, summary
+from tests.histories.mutants import MUTANTS, Mutant, first_failure
+from tests.histories.play import player
 
-COUNT = int(os.environ.get("HISTORIES", "40"))
+COUNT = int(os.environ.get("HISTORIES", "1"))
 FIRST = int(os.environ.get("HISTORIES_SEED", "1"))
-SHARES = 4
 
 
-@pytest.mark.parametrize("share", range(SHARES))
-def test_no_history_loses_a_row(share: int) -> None:
+@pytest.mark.parametrize(
+    ("scene", "histories"),
+    [("general", 40), ("turns", 8), ("mirror", 12), ("bad row", 3), ("dead", 1)],
+)
+def test_no_history_loses_a_row(scene: str, histories: int) -> None:
     counts, failures = Counter[str](), []
-    for told in play_many(range(FIRST + share, FIRST + COUNT, SHARES)):
-        counts.update(told.counts)
-        if told.failure:
-            failures.append(describe(told))
-    print(summary(counts))
+    with player(scene=scene) as playing:
+        for seed in range(FIRST, FIRST + histories * COUNT):
+            outcome = playing.play(seed)
+            counts.update(outcome.counts)
+            if outcome.failure:
+                failures.append(outcome.describe(f" --scene '{scene}'"))
     assert not failures, "\n\n".join(failures)
-    if COUNT >= 40:
-        # The oracle asks for rows, and what it is to tell apart has happened.
-        assert counts["rows owed"] > counts["rows"] / 2
-        assert counts["runs given an offset"]
-        assert counts["runs given something set aside"]
+    assert scene != "general" or counts["runs cut off"] > counts["runs"] / 10
+    assert any(name.startswith("fault: ") for name in counts)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.title)
+def test_each_mutant_breaks_the_tap_as_it_is_now(mutant: Mutant) -> None:
+    with mutant.applied():
+        pass
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["what fails is not set aside", "a resumed run ends with its first pass", "held parts are claimed"],
+)  # fmt: skip
+def test_a_defect_is_noticed(title: str) -> None:
+    (mutant,) = (each for each in MUTANTS if each.title == title)
+    found = first_failure(mutant, 40)
+    assert found
+    assert found.kind in ("loss", "exit")

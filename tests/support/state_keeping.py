@@ -22,7 +22,7 @@ class Stored:
     """What a target made of the lines that it was given.
 
     printed: the states that it printed, in order.
-    records: the RECORDs that are stored.
+    records: the RECORDs that are stored, and the ACTIVATE_VERSIONs obeyed, in order.
     has_all: whether the last printed state is the last STATE of the lines, and all rows are stored.
     """
 
@@ -35,7 +35,7 @@ Target = Callable[[list[Message], random.Random], Stored]
 
 
 def _records(messages: list[Message]) -> list[Message]:
-    return [each for each in messages if each["type"] == "RECORD"]
+    return [each for each in messages if each["type"] in ("RECORD", "ACTIVATE_VERSION")]
 
 
 def _places_of_states(messages: list[Message]) -> list[int]:
@@ -65,7 +65,10 @@ def keep_earlier(messages: list[Message], rng: random.Random) -> Stored:
 
 
 def keep_by_stream(messages: list[Message], rng: random.Random) -> Stored:
-    """Flush a stream when its batch is full; print the first STATE with the entries flushed."""
+    """Flush a stream when its batch is full; print the first STATE with the entries flushed.
+
+    These targets do not obey ACTIVATE_VERSION.
+    """
     batch_size = rng.choice((1, 2, 3, 5, 8, 1000))
     dies_at = rng.randint(0, len(messages)) if rng.random() < 0.6 else None
     stored = Stored()

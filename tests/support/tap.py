@@ -112,9 +112,16 @@ class Tap:
                 arguments += [f"--{name}", str(path)]
         return arguments
 
-    def run(self, *flags: str, clock: Callable[[], datetime] | None = None, **files: Any) -> Run:
+    def run(
+        self,
+        *flags: str,
+        clock: Callable[[], datetime] | None = None,
+        sleep: Callable[[float], None] | None = None,
+        **files: Any,
+    ) -> Run:
         """Run the tap through its entry point, in this process; waits are noted, not waited."""
         given: dict[str, Any] = {"clock": clock} if clock else {}
+        given["sleep"] = sleep or self.waits.append
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         with (
             _signals_kept(),
@@ -126,7 +133,7 @@ class Tap:
             contextlib.redirect_stderr(err),
         ):
             try:
-                code = main(self.arguments(*flags, **files), sleep=self.waits.append, **given)
+                code = main(self.arguments(*flags, **files), **given)
             except SystemExit as ended:
                 code = int(ended.code or 0)
             finally:
