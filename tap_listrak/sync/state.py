@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -129,8 +130,11 @@ class StreamState:
     def page_written(self, part: Part, number: int, digest: str) -> None:
         """Note that the rows of a page were emitted."""
         if part.is_retry:
+            # Half a window has other pages.
+            written = (None, None) if part.is_half else (number, digest)
             self._replace(
-                part, lambda owed: replace(owed, page=number, digest=digest, failed_since=None)
+                part,
+                lambda owed: replace(owed, page=written[0], digest=written[1], failed_since=None),
             )
         elif _has_place(part):
             self._update_range(place=_place(part, number, digest))
@@ -138,8 +142,9 @@ class StreamState:
     def part_finished(self, part: Part) -> None:
         """Note that all rows of a part were emitted."""
         if part.is_retry:
-            kept = (each for each in self.entry.set_aside if not each.is_part(part))
-            self._update(set_aside=tuple(kept))
+            owed = self.entry.set_aside
+            kept = ([each] if not each.holds(part) else each.without(part) for each in owed)
+            self._update(set_aside=tuple(itertools.chain.from_iterable(kept)))
         else:
             self._pass(part)
 
@@ -148,7 +153,11 @@ class StreamState:
         if part.is_retry:
             self._replace(
                 part,
-                lambda owed: replace(owed, end=part.end, failed_since=owed.failed_since or now),
+                lambda owed: replace(
+                    owed,
+                    end=max(owed.end, part.end),
+                    failed_since=owed.failed_since or now,
+                ),
             )
             self._stop_if(reason_to_stop(error, 0, 0))
             return
@@ -222,7 +231,7 @@ class StreamState:
         self._update(set_aside=(*others, new))
 
     def _replace(self, part: Part, change: Callable[[SetAside], SetAside]) -> None:
-        changed = (change(each) if each.is_part(part) else each for each in self.entry.set_aside)
+        changed = (change(each) if each.holds(part) else each for each in self.entry.set_aside)
         self._update(set_aside=tuple(changed))
 
     def _pass(self, part: Part) -> None:
