@@ -27,10 +27,10 @@ from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.logs import SecretsHidden, set_up_logging
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.probe import Probe, observing_readers
+from tap_listrak.readers import build_readers
 from tap_listrak.signals import cancel_alarm, end_on_signals
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import PUBLISHED, resolve_tables
-from tap_listrak.sync.readers import build_readers
 from tap_listrak.sync.report import Report
 from tap_listrak.sync.run import Runner
 from tap_listrak.sync.state_file import read_state

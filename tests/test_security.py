@@ -21,7 +21,7 @@ from tap_listrak.listrak import transport
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.streams import resolve_tables
-from tap_listrak.sync.readers import build_readers
+from tap_listrak.readers import build_readers
 from tests.support.faults import ANSWERS, FAULTS, LOGON, NOW, START, Answer, tiny_account
 from tests.support.listener import Listener
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, workers_ended

@@ -134,10 +134,12 @@ class ListFinished(NamedTuple):
     """Everything of a list has been handed on.
 
     `parents` are the ids of all of its messages and conversations, by stream, where all are known.
+    `waiting` messages wait for their turn in at least one stream.
     """
 
     list_id: int
-    parents: Mapping[Stream, Collection[int | None]]
+    parents: Mapping[Stream, Collection[int]]
+    waiting: int
 
 
 Outcome = PageFetched | PartFinished | ListFinished

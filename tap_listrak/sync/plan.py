@@ -244,7 +244,7 @@ def bookmark_of(entry: Entry, list_id: int | None) -> datetime | None:
 def start_of_message(
     stream: Stream,
     entry: Entry,
-    list_id: int,
+    list_id: int | None,
     config: Config,
     parent_id: int,
     sent: datetime | None = None,
@@ -276,7 +276,7 @@ def start_of_message(
     return start
 
 
-def is_in_turns(entry: Entry, list_id: int) -> bool:
+def is_in_turns(entry: Entry, list_id: int | None) -> bool:
     """Return whether the messages of a list may wait in this pass."""
     active, covers = entry.active, entry.covers
     return (

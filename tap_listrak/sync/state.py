@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.entry import Entry, Place, Range, SetAside, holds_parents
 from tap_listrak.sync.failures import can_set_aside_at_the_end, reason_to_stop
 from tap_listrak.sync.parts import Part
+from tap_listrak.sync.plan import is_left_out
 from tap_listrak.sync.turns import everything_requested_until
 
 
@@ -241,11 +242,30 @@ class StreamState:
 
     # What Listrak shows.
 
-    def seen(self, is_absent: Callable[[SetAside], bool | None], now: datetime) -> list[SetAside]:
-        """Note of what is set aside whether Listrak lacks it (None: not known).
+    def lists_shown(self, shown: Collection[int], config: Config, now: datetime) -> list[SetAside]:
+        """Note the lists that Listrak shows; drop and return what is gone for good."""
 
-        What is gone for good is dropped, and returned.
-        """
+        def is_absent(owed: SetAside) -> bool | None:
+            if owed.list_id is None or is_left_out(owed.list_id, None, config):
+                return None
+            if owed.list_id not in shown:
+                return True
+            return None if owed.parent_id is not None else False
+
+        return self._note_absent(is_absent, now)
+
+    def parents_shown(self, list_id: int, shown: Collection[int], now: datetime) -> list[SetAside]:
+        """Note all messages or conversations of a list; drop and return what is gone for good."""
+
+        def is_absent(owed: SetAside) -> bool | None:
+            is_known = owed.list_id == list_id and owed.parent_id is not None
+            return owed.parent_id not in shown if is_known else None
+
+        return self._note_absent(is_absent, now)
+
+    def _note_absent(
+        self, is_absent: Callable[[SetAside], bool | None], now: datetime
+    ) -> list[SetAside]:
         kept: list[SetAside] = []
         gone: list[SetAside] = []
         for owed in self.entry.set_aside:
