@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fake_listrak import Reply, raw
+from fake_listrak import OPERATIONS, Reply, raw
 from tap_listrak.streams import BY_NAME
 
 EMAIL = "<EmailAddress>ana@example.com</EmailAddress>"
@@ -25,4 +25,5 @@ def rows_of(stream: str, *rows: str) -> Reply:
     each = BY_NAME[stream]
     xml = "".join(f"<{each.row}>{row}</{each.row}>" for row in rows)
     result = f"{each.operation}Result"
-    return raw(body(each.operation, f"<{result}>{xml}</{result}>"))
+    exception = f"<WSException {NIL} />" if OPERATIONS[each.operation].takes_exception else ""
+    return raw(body(each.operation, f"<{result}>{xml}</{result}>{exception}"))
