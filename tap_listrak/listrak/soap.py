@@ -1,4 +1,4 @@
-"""Listrak's WSDL, as zeep understands it: an operation and its arguments become a request.
+"""Listrak's WSDL, read by zeep: an operation and its arguments become a request.
 
 The only user of zeep.
 """
