@@ -20,8 +20,8 @@ from tap_listrak.config import parse_config
 from tap_listrak.listrak import transport
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.metrics import CallMetrics
-from tap_listrak.streams import resolve_tables
 from tap_listrak.readers import build_readers
+from tap_listrak.streams import resolve_tables
 from tests.support.faults import ANSWERS, FAULTS, LOGON, NOW, START, Answer, tiny_account
 from tests.support.listener import Listener
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, workers_ended
@@ -258,8 +258,6 @@ def test_a_proxy_in_the_environment_gets_nothing_meant_for_this_machine(
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert run(tiny).code == 0
     assert other.connections == 0
-
-
 
 
 def test_a_certificate_that_nobody_trusts_gets_no_request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fake_listrak import Ask, Reply, raw
+from fake_listrak import OPERATIONS, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
 from tests.support.tap import Tap
 
@@ -28,7 +28,8 @@ def rows_of(stream: str, *rows: str) -> Reply:
     each = BY_NAME[stream]
     xml = "".join(f"<{each.row}>{row}</{each.row}>" for row in rows)
     result = f"{each.operation}Result"
-    return raw(body(each.operation, f"<{result}>{xml}</{result}>"))
+    exception = f"<WSException {NIL} />" if OPERATIONS[each.operation].takes_exception else ""
+    return raw(body(each.operation, f"<{result}>{xml}</{result}>{exception}"))
 
 
 def add_message_without_date(tap: Tap, MsgID: int) -> None:
