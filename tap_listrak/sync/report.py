@@ -139,6 +139,6 @@ class Report:
             for stream in STREAMS
             if self._calls.calls[stream] or stream in self._records
         }
-        LOGGER.info("Totals", extra={"totals": totals})
         rows, minutes = sum(self._records.values()), (now - self._started) / 60
         LOGGER.info("%s rows in %.1f min.", f"{rows:,}", minutes)
+        LOGGER.info("Totals", extra={"totals": totals})

@@ -30,6 +30,7 @@ from tap_listrak.sync.parts import (
     Section,
 )
 from tap_listrak.sync.plan import (
+    changes_since,
     choose_lists,
     continued_range,
     end_of_run,
@@ -125,10 +126,15 @@ class Runner:
 
     def _begin(self, list_ids: tuple[int, ...], end: datetime) -> None:
         """Fit the entries to this run, and write what comes before the first RECORD."""
+        changes: dict[str, list[str]] = {}
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
             state = self._states[stream]
+            for change in changes_since(stream, state.entry, self._config):
+                changes.setdefault(change, []).append(stream.name)
             state.entry = fit_entry(stream, state.entry, self._config, list_ids, end)
+        for change, names in changes.items():
+            LOGGER.warning("%s. Of: %s.", change, ", ".join(names))
         self._write_state()
         self._has_begun = True
         self._last_state_at = float("-inf")  # the first page is worth a STATE at once

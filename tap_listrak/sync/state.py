@@ -92,15 +92,18 @@ class StreamState:
     def range_finished(self, config: Config) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
         active, entry = self.entry.active, self.entry
-        covers = Range(
+        covers = replace(
+            active,
             start_date=max(active.start_date, config.start_date),
             end=max(active.end, entry.last_end or active.end),
-            list_ids=active.list_ids,
             include_test_messages=active.include_test_messages and config.include_test_messages,
-            timezone=active.timezone,
-            keep_every_event=active.keep_every_event,
-            typed_event_dates=active.typed_event_dates,
-            older_every_days=active.older_every_days,
+            interval_days=None,
+            recent_days=None,
+            bookmark=None,
+            whole=False,
+            version=None,
+            left_out=False,
+            place=None,
         )
         bookmark = entry.bookmark
         if self.stream.replication_key:
