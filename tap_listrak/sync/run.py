@@ -76,7 +76,7 @@ class Runner:
         self._monotonic = monotonic
         self._stopped: dict[Stream, ListrakError] = {}
         self._waiting = 0
-        self._has_begun = bool(self._states) and any(s.is_known for s in self._states.values())
+        self._has_begun = any(each.is_known for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False
 
@@ -154,6 +154,8 @@ class Runner:
         self._handle_all(iter([Section(None, lambda _: parts)]))
         for state in self._active():
             self._warn_gone(state, state.lists_shown(shown, self._config, self._now))
+            state.retries_ended()
+            self._stop_if_due(state)
 
     # The passes.
 
