@@ -24,8 +24,9 @@ from zoneinfo import ZoneInfo
 from fake_listrak import Account, ListrakService
 from tap_listrak.listrak import transport
 from tests.histories.account import REPLICATION_KEYS
+from tests.histories.facts import Ended, Failed, RunFacts, set_aside_count
 from tests.histories.faults import MAX_REPLY_BYTES, Wire
-from tests.histories.oracle import Ended, Failed, Oracle, RunFacts, set_aside_count
+from tests.histories.oracle import Oracle
 from tests.histories.scenes import DEFAULT_OLDER_EVERY_DAYS, World
 from tests.support.state_keeping import TARGETS, MergeFailed, StateBackend, Stored
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
@@ -96,7 +97,7 @@ class History:
         player = self.player
         self.world = World(self.seed, player.scene, has_faults=player.has_faults)
         self.world.tell(f"Scene: {self.world.name}")
-        self._oracle = Oracle(self.world.account, is_frozen=self.world.scene.dead)
+        self._oracle = Oracle(self.world.account, [] if self.world.scene.dead else None)
         self._wire = Wire(player.service)
         self._backend = StateBackend()
         self._tap = Tap(player.service, player.folder)
@@ -213,7 +214,7 @@ class History:
 
         def leave() -> None:
             world.account.leave(row)
-            self._oracle.leaves_now(row)
+            self._oracle.mirror.left_now.add(row)
 
         return rng.randint(2, 12), leave
 

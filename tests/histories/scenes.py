@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import NOT_RETRIED, REFUSED, RETRIED, Fault, Outage
+from tests.histories.faults import (
+    NOT_RETRIED,
+    RETRIED,
+    Fault,
+    Outage,
+    draw_blip,
+    draw_lasting,
+)
 from tests.histories.oracle import LATE
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
@@ -303,51 +310,11 @@ class World:
             if rng.random() < 0.3:
                 self.outage = Outage(rng.randint(2, 30), rng.choice((60.0, 3600.0)))
             else:
-                self.faults.append(self._blip())
+                self.faults.append(draw_blip(rng))
         elif not any(not each.is_lasting for each in self.faults):
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
-                self.faults.append(self._lasting())
-
-    def _blip(self) -> Fault:
-        """A fault that retries or shorter windows get past."""
-        rng = self.rng
-        if rng.random() < 0.25:
-            stream = rng.choice(("messages", "subscribed_contacts"))
-            longest = timedelta(days=rng.choice((2, 5, 20)))
-            return Fault("window too long", "too large", stream, 1, longest=longest)
-        # Rare enough that hardly ever six calls of a stream fail in a row, which ends the retries.
-        (tries, one_in), salt = rng.choice(((1, 20), (2, 50))), rng.randrange(10**9)
-        how = rng.choice(RETRIED)
-        return Fault("blip", how, None, rng.choice((1, 3)), tries=tries, one_in=one_in, salt=salt)
-
-    def _lasting(self) -> Fault:
-        rng, account = self.rng, self.account
-        how = rng.choice((*RETRIED, *NOT_RETRIED, "unreadable", "repeated"))
-        nights = rng.choice((1, 1, 2, 4, 99))
-        kind = rng.random()
-        stream = rng.choice(self.selected)
-        lists, messages = sorted(account.lists_by_id), sorted(account.messages_by_id)
-        if kind < 0.25:
-            how = rng.choice((*RETRIED, *NOT_RETRIED))
-            if stream == "lists":
-                how, nights = rng.choice((*RETRIED, *REFUSED, "logon")), 1
-            return Fault("dead stream", how, stream, nights)
-        if kind < 0.4:
-            ids = frozenset([rng.choice(lists)])
-            poison = rng.choice((None, self._moment(FIRST_ROWS, self.clock)))
-            how = rng.choice((*RETRIED, *NOT_RETRIED, "unreadable"))
-            return Fault("bad window of messages", how, "messages", nights, ids, poison)
-        if stream in MESSAGE_STREAMS and messages:
-            ids = frozenset(rng.sample(messages, min(len(messages), rng.choice((1, 1, 2, 3)))))
-            if rng.random() < 0.2:
-                ids = frozenset([max(messages, key=lambda each: account.messages_by_id[each].wall)])
-            page = rng.choice((1, 1, 1, 2))
-            return Fault("bad part", how, stream, nights, ids, since_page=page)
-        ids = frozenset([rng.choice(lists)])
-        poison = rng.choice((None, self._moment(FIRST_ROWS, self.clock)))
-        page = rng.choice((1, 1, 2))
-        kind_of = "bad window of contacts"
-        return Fault(kind_of, how, "subscribed_contacts", nights, ids, poison, since_page=page)
+                poison = self._moment(FIRST_ROWS, self.clock)
+                self.faults.append(draw_lasting(rng, self.account, self.selected, poison))
 
     def end_night(self) -> None:
         """Let faults pass whose nights are over."""
