@@ -63,7 +63,6 @@ REPLIES: Final[dict[str, Callable[[Ask], Reply]]] = {
     "unreadable": _unreadable,
     "repeated": _repeated,
     "too large": _too_large,
-    "timeout": lambda ask: Reply(hang=True),
     "logon": lambda ask: fault(f"{ask.operation}(): [Logon] [SystemUnavailable] Not now"),
 }
 RETRIED: Final = (

@@ -26,6 +26,7 @@ FIRST_ROWS: Final = datetime(2026, 1, 4)
 FIRST_RUN: Final = datetime(2026, 2, 12, 9)
 ZONES: Final = ("UTC", "America/New_York", "Asia/Tokyo")
 ZONES_APART: Final = timedelta(hours=16)
+SEND_HOURS: Final = timedelta(hours=20)
 DEFAULT_OLDER_EVERY_DAYS: Final = 7
 PAGED: Final = ("subscribed_contacts", *MESSAGE_STREAMS)
 
@@ -140,6 +141,8 @@ class World:
         self._add("messages", list_id, msg_id, wall)
         if self.rng.random() < 0.15 and not self.scene.has_bad_row:
             self.account.tests.add(msg_id)
+        if self.rng.random() < 0.04:
+            self.account.undated.add(msg_id)
         for stream in MESSAGE_STREAMS:
             if stream in self.selected or self.rng.random() < 0.3:
                 for _ in range(self.rng.randint(0, most)):
@@ -195,8 +198,12 @@ class World:
         dead = {each.stream for each in self.faults if self.scene.dead}
         for _ in range(rng.randint(0, 8)):
             stream = rng.choice((*self.selected, *EVENT_STREAMS))
-            if stream in EVENT_STREAMS and stream not in dead and account.messages_by_id:
-                self._add_event(stream, rng.choice(sorted(account.messages_by_id)), since)
+            known = sorted(account.messages_by_id)
+            if stream == "message_sends":  # a message goes out over the day after its SendDate
+                known = [each for each in known
+                         if account.messages_by_id[each].wall > before - SEND_HOURS]  # fmt: skip
+            if stream in MESSAGE_STREAMS and stream not in dead and known:
+                self._add_event(stream, rng.choice(known), since)
         for _ in range(rng.randint(0, 2)):
             list_id = rng.choice(sorted(account.lists_by_id))
             self._add("subscribed_contacts", list_id, None, self._moment(since, self.clock))
