@@ -71,7 +71,7 @@ compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL
 		$(IN_PARALLEL) --dist loadfile --no-loadscope-reorder
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
-	.venv/bin/pytest tests/integration/test_models.py -n 2
+	.venv/bin/pytest tests/integration/test_models*.py -n 2
 
 browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
 	.venv/bin/pytest tests/integration/test_report.py

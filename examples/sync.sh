@@ -3,15 +3,19 @@
 #
 #   sync.sh CONFIGS KEPT
 #
-# CONFIGS is a folder with config.json (the tap's), target.json (the target's) and, unless
-# everything is to be synced, catalog.json. What config.json lacks is taken from the environment, so
-# that TAP_LISTRAK_USERNAME and TAP_LISTRAK_PASSWORD need not stand in a file. KEPT is a folder of this sync's own, made if need be:
-# its state.json moves with every state that the target prints, so however a run ends, the next one
-# goes on from there. TAP and TARGET name the two programs; without them they are in environments
-# beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good order.
+# CONFIGS is a folder with config.json (the tap's), target.json (the target's, for which there is
+# sample_target.json) and catalog.json; without a catalog, the nine published streams are synced.
+# What config.json lacks is taken from the environment, so that TAP_LISTRAK_USERNAME and
+# TAP_LISTRAK_PASSWORD need not be in a file. KEPT is a folder of this sync's own, made if need be:
+# its state.json is replaced by every state that the target prints, so however a run ends, the next
+# one resumes from there. TAP and TARGET name the two programs; without them they are in
+# environments beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good
+# order: the tap ends within two seconds, and what it wrote is still stored.
 #
-# Exit codes are the tap's. 4 also says that only the target failed, or that a state could not be
-# kept; 75, that another sync with the same KEPT is under way.
+# Exit codes are the tap's. 2 also says that this script could not begin; 4, that only the target
+# failed, or that a state could not be kept; 75, that another sync with the same KEPT is running.
+#
+# Needs flock and setsid, of util-linux or of busybox.
 
 here=$(dirname "$0")
 tap=${TAP:-$here/tap/bin/tap-listrak}
@@ -54,14 +58,25 @@ exit_code_of() {
 
 # Without it, target-postgres would store times in the database's zone.
 export PGTZ=UTC
+for needed in flock setsid; do
+    command -v "$needed" > /dev/null || {
+        say "$needed is not installed; it is in the package util-linux"
+        exit 2
+    }
+done
 umask 077
 mkdir -p "$kept" || exit 2
 # Tap and target hold the lock too: should this script be killed, it is theirs until they end.
 exec 9> "$kept/lock"
-flock -n -E 75 9 || {
+# A lock that is held is exit code 1 without a word, of either flock; what else fails, it says.
+trouble=$(flock -n 9 2>&1) || {
     code=$?
-    say "not begun, because another sync is under way"
-    exit "$code"
+    [ "$code:$trouble" != 1: ] || {
+        say "skipped: another sync is running"
+        exit 75
+    }
+    say "cannot lock $kept/lock: ${trouble:-flock failed with exit code $code}"
+    exit 2
 }
 
 set -- --config ENV --config "$configs/config.json"

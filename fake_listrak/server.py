@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -93,10 +94,14 @@ class ListrakService:
     cache_bytes: the most that replies kept for repeated calls may take.
     wsdl: "full" serves the contract of all operations, "nine" that of the published tables alone,
         and answers no further operation.
+    tls: with this context the service speaks https.
 
     `url` is the address of the WSDL once the service is entered. `asked` holds the SOAP calls in
     order of arrival, `calls` counts them by operation, `wsdl_requests` the requests for the WSDL
     and `connections` all TCP connections. `failed_logins` counts wrong credentials.
+
+    `handshakes` holds what the next connections are sent in place of a handshake, before they are
+    closed; None is an honest one.
 
     `date` gives the text of the Date header, None leaving it out. While `refuse_connections` holds,
     up to `accept_again`, there is no listener and every connection is gone.
@@ -117,12 +122,14 @@ class ListrakService:
         record: bool = True,
         cache_bytes: int = 128 * 1024 * 1024,
         wsdl: Literal["full", "nine"] = "full",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.account = account
         self.username = username
         self.password = password
         self.latency = latency
         self.rules: list[Rule] = []
+        self.handshakes: list[bytes | None] = []
         self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
         self.asked: list[Ask] = []
         self.calls: Counter[str] = Counter()
@@ -131,6 +138,7 @@ class ListrakService:
         self.connections = 0
         self.url = ""
         self._port = port
+        self._tls = tls
         self._record = record
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._failed_in_a_row = 0
@@ -145,7 +153,7 @@ class ListrakService:
 
     def __enter__(self) -> ListrakService:
         self._listen(self._port)
-        self.url = f"http://127.0.0.1:{self._address[1]}{PATH}?wsdl"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._address[1]}{PATH}?wsdl"
         return self
 
     def _listen(self, port: int) -> None:
@@ -342,6 +350,8 @@ class ListrakService:
         """Answer the requests of one connection, one after the other."""
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                connection = self._secure(connection, self._tls)
             rest = b""
             alive = True
             while alive:
@@ -353,6 +363,19 @@ class ListrakService:
             with self._lock:
                 del self._open[connection]
             connection.close()
+
+    def _secure(self, plain: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """The connection, which its first read secures; OSError where `handshakes` breaks it."""
+        with self._lock:
+            broken = self.handshakes.pop(0) if self.handshakes else None
+        if broken is not None:
+            plain.recv(65536)
+            plain.sendall(broken)
+            raise OSError("no handshake")
+        secure = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open[secure] = self._open.pop(plain)
+        return secure
 
     def _respond(self, connection: socket.socket, request: _Request) -> bool:
         """Answer one request; whether the connection goes on."""
@@ -386,6 +409,8 @@ class ListrakService:
         body = reply.body if reply.cut is None else reply.body[: reply.cut]
         if reply.pace is None:
             connection.sendall(head + body)
+            if reply.below_tls:
+                socket.socket.sendall(connection, reply.below_tls)
             return alive
         if reply.pace_headers:
             body = head + body
@@ -470,7 +495,8 @@ class ListrakService:
         connection.settimeout(seconds)
         try:
             # Nothing is due from the client: to hear from it, or from close(), ends the wait.
-            if not connection.recv(1, socket.MSG_PEEK):
+            # A TLS socket does not peek by itself.
+            if not socket.socket.recv(connection, 1, socket.MSG_PEEK):
                 return False
         except TimeoutError:
             return True

@@ -30,6 +30,7 @@ class Reply:
     delay: seconds before the reply starts.
     pace: bytes per second of the body, and of the header too with pace_headers; None: at once.
     cut: the connection is closed after so many bytes of the body, whatever Content-Length says.
+    below_tls: with cut, bytes written after those past TLS: a record that is corrupt.
     reset: the connection is reset, without an answer.
     hang: no answer until the service closes or the client goes.
     """
@@ -41,6 +42,7 @@ class Reply:
     pace: float | None = None
     pace_headers: bool = False
     cut: int | None = None
+    below_tls: bytes = b""
     reset: bool = False
     hang: bool = False
 

@@ -195,6 +195,8 @@ def _narrow(
         for name, part in schema["properties"].items()
         if (narrowed := _narrow(part, (*path, name), is_selected)) is not None
     }
+    if not parts:
+        LOGGER.info("%s is left out, since none of its parts is selected.", ".".join(path))
     return {**schema, "properties": parts} if parts else None
 
 

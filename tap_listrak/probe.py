@@ -20,13 +20,13 @@ from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
 from tap_listrak.listrak.client import ListrakClient, Page, PageReader
-from tap_listrak.listrak.faults import PermissionDeniedError
+from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics
+from tap_listrak.readers import build_readers
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
 from tap_listrak.sync.plan import choose_lists
-from tap_listrak.sync.readers import build_readers
 
 LOGGER = logging.getLogger(__name__)
 
@@ -110,6 +110,10 @@ def _read_wall_clock(text: str) -> datetime | None:
     return wall if wall and 1900 < wall.year < 9000 else None
 
 
+def _is_missing(answer: Answer) -> bool:
+    return isinstance(answer.error, MissingOperationError)
+
+
 class Probe:
     """Asks for each stream once, and logs what came."""
 
@@ -119,8 +123,12 @@ class Probe:
         client: ListrakClient,
         readers: Mapping[Stream, ObservingReader],
         calls: CallMetrics,
+        *,
+        skips_missing: bool,
     ) -> None:
+        """Prepare; with `skips_missing` a further stream may lack its operation."""
         self._config = config
+        self._skips_missing = skips_missing
         self._client = client
         self._readers = readers
         self._calls = calls
@@ -130,6 +138,10 @@ class Probe:
         """Ask, and log. Raises TapError at the end where a stream was refused or failed."""
         end = now + BEYOND_NOW
         for answer in ask_each_stream(selection, self._config, self._client, end):
+            stream = answer.stream
+            if self._skips_missing and not stream.is_published and _is_missing(answer):
+                LOGGER.warning("%s is left out of the catalog. %s", stream.name, answer.error)
+                continue
             self._answers.append(answer)
             self._tell_answer(answer)
             if answer.stream is LISTS and answer.page and answer.page.parents:

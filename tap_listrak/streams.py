@@ -463,7 +463,10 @@ def resolve_table(stream: Stream, config: Config) -> Table:
         schema["properties"][column]["type"] = "string"
     key = (*stream.key_properties, *event_key)
     dates = [column for column in key if schema["properties"][column].get("format") == "date-time"]
-    absent = {**dict.fromkeys(event_key, ""), **dict.fromkeys(dates, _NO_DATE)}
+    texts = list(event_key)
+    if not stream.is_published:
+        texts += [column for column in key if "string" in schema["properties"][column]["type"]]
+    absent = {**dict.fromkeys(texts, ""), **dict.fromkeys(dates, _NO_DATE)}
     return Table(stream, schema, key, absent)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +30,11 @@ def make_tap(tmp_path: Path) -> Iterator[MakeTap]:
             config: dict[str, Any] | None = None,
             latency: float = 0.0,
             wsdl: Literal["full", "nine"] = "full",
+            tls: ssl.SSLContext | None = None,
             **shape: Any,
         ) -> Tap:
             account = account or Account(**shape)
-            service = ListrakService(account, USERNAME, PASSWORD, latency, wsdl=wsdl)
+            service = ListrakService(account, USERNAME, PASSWORD, latency, wsdl=wsdl, tls=tls)
             return Tap(services.enter_context(service), tmp_path, config or {})
 
         yield make

@@ -136,10 +136,9 @@ def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_all_the_same(
     assert_ended_well(end(process, signal.SIGTERM), 143)
 
 
-PATIENT = """
+SHOWING_ALARM = """
 import signal, sys
 from tap_listrak import cli
-cli.SECONDS_TO_END = 60.0
 code = cli.main(sys.argv[1:])
 print("alarm", signal.getitimer(signal.ITIMER_REAL), file=sys.stderr)
 sys.exit(code)
@@ -151,7 +150,7 @@ def test_no_alarm_goes_off_once_a_run_has_ended(make_tap: MakeTap) -> None:
     rule, hanging = from_the(20, HANGS)
     tap.service.rules.append(rule)
     process = subprocess.Popen(
-        [sys.executable, "-c", PATIENT, *tap.arguments()],
+        [sys.executable, "-c", SHOWING_ALARM, *tap.arguments()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -179,27 +178,97 @@ def test_a_signal_ends_the_run_while_a_retry_waits(
     assert_goes_on(tap, run)
 
 
-@SIGNALS
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_signal_ends_the_run_while_nobody_reads_stdout(
-    make_tap: MakeTap, number: signal.Signals, code: int, unbuffered: str
-) -> None:
-    tap = make_tap()
+def start_without_reading(tap: Tap, unbuffered: str = "") -> Process:
+    """Start the tap, and return once its pipe is full and it makes no more requests."""
     process = tap.start(env={"PYTHONUNBUFFERED": unbuffered})
     quiet = -1
     while quiet != len(tap.service.asked):
-        quiet = len(tap.service.asked)
-        time.sleep(0.5 if quiet else 0.1)
-        quiet = quiet or -1
+        quiet = len(tap.service.asked) or -1
+        time.sleep(0.5)
     assert process.poll() is None
-    sent = time.monotonic()
+    return process
+
+
+@SIGNALS
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_reads_on(
+    make_tap: MakeTap, number: signal.Signals, code: int, unbuffered: str
+) -> None:
+    tap = make_tap()
+    process = start_without_reading(tap, unbuffered)
+    process.send_signal(number)
+    time.sleep(2.5)  # of a target that is busy
+    assert process.poll() is None
+    out, err = process.communicate(timeout=2)
+    run = Run(process.returncode, out, err)
+    assert_ended_well(run, code)
+    assert_goes_on(tap, run)
+
+
+@SIGNALS
+def test_a_second_signal_ends_a_run_whose_stdout_nobody_reads(
+    make_tap: MakeTap, number: signal.Signals, code: int
+) -> None:
+    process = start_without_reading(make_tap())
+    process.send_signal(number)
+    time.sleep(0.1)
     process.send_signal(number)
     assert process.wait(timeout=2) == code
-    print(f"{number.name} while stdout is blocked: ended after {time.monotonic() - sent:.2f} s")
     out, err = process.communicate()
     whole, _, _ = out.rpartition("\n")
     assert all(json.loads(line)["type"] for line in whole.splitlines())
     assert "Traceback" not in err
+
+
+IMPATIENT = """
+import sys
+from tap_listrak import cli, signals
+signals.SECONDS_FOR_TARGET = 0.5
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_target_that_never_reads_on_is_not_waited_for_for_ever(make_tap: MakeTap) -> None:
+    tap = make_tap()
+    command = [sys.executable, "-c", IMPATIENT, *tap.arguments()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    process.communicate()
+
+
+# As a library in another program, or on a system without SIGALRM.
+ELSEWHERE_RUN = {
+    "off the main thread": """
+import sys, threading
+from tap_listrak.cli import main
+codes = []
+thread = threading.Thread(target=lambda: codes.append(main(sys.argv[1:])))
+thread.start()
+thread.join()
+sys.exit(codes[0])
+""",
+    "without SIGALRM": """
+import signal, sys
+del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL
+from tap_listrak.cli import main
+sys.exit(main(sys.argv[1:]))
+""",
+}
+
+
+@pytest.mark.parametrize("where", ELSEWHERE_RUN)
+@pytest.mark.parametrize("flags", [(), ("--discover",), ("--test",)], ids=str)
+def test_the_tap_runs_where_it_cannot_handle_signals(
+    make_tap: MakeTap, where: str, flags: tuple[str, ...]
+) -> None:
+    tap = tiny_tap(make_tap)
+    command = [sys.executable, "-c", ELSEWHERE_RUN[where], *tap.arguments(*flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert bool(done.stdout) == (flags != ("--test",))
 
 
 @pytest.mark.parametrize(
@@ -241,9 +310,9 @@ def test_a_signal_ends_discovery(
     rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
     tap.service.rules.append(rule)
     process = tap.start("--discover")
-    if not hanging.wait(3):
-        process.communicate()
-        pytest.fail(f"discovery does not ask {operation}")
+    if not hanging.wait(30):
+        process.kill()
+        pytest.fail(f"discovery does not request {operation}")
     run = end(process, number)
     assert run.code == code
     assert run.out == ""

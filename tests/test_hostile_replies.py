@@ -241,7 +241,11 @@ def of_response(pattern: str, by: str) -> Change:
 HARMLESS: dict[str, Change] = {
     "an unknown element": into_rows("<Unheard>of</Unheard>"),
     "an unknown element with elements": into_rows("<Unheard><Of>x</Of><Of/></Unheard>"),
-    "a foreign element": into_rows('<EmailAddress xmlns="urn:other">x</EmailAddress>'),
+    "a foreign element": into_rows('<Unheard xmlns="urn:other">x</Unheard>'),
+    "fields in another namespace": of_response(
+        r"<(\w+)>([^<]+)</\1>", r'<\1 xmlns="urn:other">\2</\1>'
+    ),
+    "control characters": into_rows("<Unheard>\0\x01\x1f</Unheard>"),
     "an empty double": into_rows("<EmailAddress/><ListID/><MsgID/>"),
     "comments": into_rows("<!-- <EmailAddress>x</EmailAddress> -->"),
     "instructions": into_rows("<?php echo 1; ?>"),
@@ -276,8 +280,8 @@ HARMFUL: dict[str, Change] = {
         "<EmailAddress>a</EmailAddress><ContactID>1</ContactID><ListID>1</ListID><MsgID>1</MsgID>"
         "<EmailAddress>b</EmailAddress><ContactID>2</ContactID><ListID>2</ListID><MsgID>2</MsgID>"
     ),
-    "a NUL": into_rows("<Unheard>\0</Unheard>"),
-    "a control character": into_rows("<Unheard>\x01</Unheard>"),
+    "rows without fields": of_response("<Row>.*?</Row>", "<Row/>"),
+    "renamed fields": of_response(r"<(\w+)>([^<]+)</\1>", r"<X\1>\2</X\1>"),
     "an unknown entity": into_rows("<Unheard>&nbsp;</Unheard>"),
     "an unbound prefix": into_rows("<q:a/>"),
     "foreign rows": around_rows('<Other xmlns="urn:other">x</Other>', ""),

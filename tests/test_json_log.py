@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fake_listrak import fault
 from tap_listrak.listrak import client
-from tap_listrak.logs import MAX_LINE_LENGTH
+from tap_listrak.logs import MAX_LINE_LENGTH, set_up_logging
 from tests.support.accounts import now, small
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
 
@@ -32,12 +33,13 @@ def lines_of(run: Run) -> list[dict[str, Any]]:
 
 
 def texts_in(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for each in value.values() for text in texts_in(each)]
+    values = value.values() if isinstance(value, dict) else value
+    if isinstance(value, (dict, list)):
+        return [text for each in values for text in texts_in(each)]
     return [value] if isinstance(value, str) else []
 
 
-def test_each_line_is_an_object_with_time_level_logger_and_message(
+def test_each_line_is_an_object_with_the_fields_that_meltano_reads(
     tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
@@ -46,11 +48,13 @@ def test_each_line_is_an_object_with_time_level_logger_and_message(
     assert run.code == 0
     lines = lines_of(run)
     for line in lines:
-        assert list(line)[:4] == ["time", "level", "logger", "message"]
-        assert line["time"].endswith("Z")
-        assert datetime.fromisoformat(line["time"].replace("Z", "+00:00")) > before
+        assert set(line) == {
+            *("ts", "level", "message", "logger_name", "app_name", "pid", "thread_name", "extra")
+        }
+        assert line["ts"].endswith("Z")
+        assert datetime.fromisoformat(line["ts"].replace("Z", "+00:00")) > before
     assert {line["level"] for line in lines} >= {"DEBUG", "INFO"}
-    assert "tap_listrak.sync.report" in {line["logger"] for line in lines}
+    assert "tap_listrak.sync.report" in {line["logger_name"] for line in lines}
 
 
 def test_it_says_what_the_text_says(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,24 +66,48 @@ def test_it_says_what_the_text_says(tap: Tap, monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_the_parts_of_a_metric_are_fields(tap: Tap) -> None:
+def test_the_parts_of_a_metric_are_fields(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     lines = lines_of(tap.run(clock=now))
-    of_metrics = [line for line in lines if line["message"].startswith("METRIC: ")]
-    assert {line["metric"] for line in of_metrics} == {"record_count", "http_request_duration"}
-    for line in of_metrics:
-        told = json.loads(line["message"].removeprefix("METRIC: "))
-        assert {name: line[name] for name in ("type", "metric", "value", "tags")} == told
-    assert not [line for line in lines if "metric" in line and line not in of_metrics]
+    points = {
+        line["message"].removeprefix("METRIC: "): line["extra"]["metric_info"]
+        for line in lines
+        if line["message"].startswith("METRIC: ")
+    }
+    assert {point["metric"] for point in points.values()} == {
+        *("record_count", "http_request_duration")
+    }
+    assert all(json.loads(text) == point for text, point in points.items())
 
 
-def test_a_traceback_is_a_field_at_debug(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_one_line_of_fields_and_in_text_lines(
+    tap: Tap, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    totals = {"lists": {"rows": 1234, "seconds": 0.5}, "messages": {"rows": 5}}
+    for form in ("json", "text"):
+        monkeypatch.setenv("TAP_LISTRAK_LOG_FORMAT", form)
+        set_up_logging()
+        logging.getLogger("tap_listrak").info("Totals", extra={"totals": totals})
+    logging.getLogger().handlers.clear()
+    as_json, *as_text = capsys.readouterr().err.splitlines()
+    assert json.loads(as_json)["extra"] == {"totals": totals}
+    assert [line.split() for line in as_text] == [
+        ["INFO", "stream", "rows", "seconds"],
+        ["INFO", "lists", "1,234", "0.5"],
+        ["INFO", "messages", "5", "0"],
+    ]
+
+
+def test_a_failure_has_its_exception_at_debug(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tap.run(config={"password": "hunter2"})
-    assert not [line for line in lines_of(run) if "traceback" in line]
+    assert not [line for line in lines_of(run) if "exception" in line]
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     run = tap.run(config={"password": "hunter2"})
-    (traced,) = [line for line in lines_of(run) if "traceback" in line]
+    (traced,) = [line for line in lines_of(run) if "exception" in line]
     assert traced["level"] == "DEBUG"
-    assert traced["traceback"].startswith("Traceback")
+    assert traced["exception"]["type"] == "AuthenticationError"
+    frame = traced["exception"]["traceback"][0]
+    assert set(frame) == {"filename", "function", "lineno", "line"}
     assert [line["level"] for line in lines_of(run)].count("CRITICAL") == 1
 
 
@@ -92,14 +120,13 @@ def test_secrets_are_hidden_in_every_field(
 
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     monkeypatch.setattr(client, "parse_rows", breaks)
-    run = tap.run(config={"username": "lists", "password": password})
+    run = tap.run(config={"password": password})
     assert run.code == 1
     texts = [text for line in lines_of(run) for text in texts_in(line)]
-    assert not [text for text in texts if password in text or "lists" in text.split()]
-    assert "***" in {line["tags"]["endpoint"] for line in lines_of(run) if "tags" in line}
-    (traceback,) = [line["traceback"] for line in lines_of(run) if "traceback" in line]
-    assert "ZeroDivisionError" in traceback
-    assert "***" in traceback
+    assert not [text for text in texts if password in text or USERNAME in text]
+    (exception,) = [line["exception"] for line in lines_of(run) if "exception" in line]
+    assert exception["type"] == "ZeroDivisionError"
+    assert exception["message"].startswith("*** *** ")
 
 
 def test_a_long_message_is_cut_and_stays_an_object(tap: Tap) -> None:
@@ -127,5 +154,5 @@ def test_a_format_that_there_is_not_is_warned_of_and_text_is_taken(
     run = tap.run("--discover")
     assert run.code == 0
     assert run.lines("WARNING") == [
-        "WARNING TAP_LISTRAK_LOG_FORMAT takes text or json; this run has text."
+        "WARNING Invalid TAP_LISTRAK_LOG_FORMAT: must be text or json; text is used."
     ]

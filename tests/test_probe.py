@@ -16,7 +16,7 @@ from tap_listrak.dates import form_of
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.soap import Contract
-from tap_listrak.streams import MESSAGES, PARENTS, STREAMS, Stream
+from tap_listrak.streams import MESSAGES, PARENTS, PUBLISHED, STREAMS, Stream
 from tests.support.accounts import NOW, list_ids, now, small
 from tests.support.tap import MakeTap, Run, Tap, selecting
 
@@ -30,8 +30,8 @@ def tap(make_tap: MakeTap) -> Tap:
     return make_tap(small(), {"start_date": "2026-04-01"}).selecting_all()
 
 
-def probe(tap: Tap, **files: Any) -> Run:
-    run = tap.run("--test", clock=now, **files)
+def probe(tap: Tap, flag: str = "--test", **files: Any) -> Run:
+    run = tap.run(flag, clock=now, **files)
     assert run.out == ""
     assert tap.waits == []
     return run
@@ -61,8 +61,12 @@ def told(run: Run, stream: Stream) -> str:
     return line
 
 
-def test_each_stream_is_asked_once_and_told_of(tap: Tap) -> None:
-    run = probe(tap)
+@pytest.mark.parametrize("flag", ["--test", "--test=all", "--test=records", "--test=schema"])
+def test_each_stream_is_requested_once_and_reported_with_or_without_a_catalog(
+    tap: Tap, flag: str
+) -> None:
+    tap.catalog = tap.catalog if flag == "--test" else None
+    run = probe(tap, flag)
     assert run.code == 0
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == Counter(stream.operation for stream in STREAMS)
@@ -136,6 +140,25 @@ def test_only_what_a_catalog_selects_and_its_parents_are_asked(tap: Tap) -> None
     assert [ask.operation for ask in tap.service.asked] == [
         stream.operation for stream in STREAMS if stream.name in {"lists", "messages"}
     ] + ["ReportRangeMessageContactClick"]
+
+
+def test_only_what_select_selects_and_its_parents_are_requested(tap: Tap) -> None:
+    tap.catalog = None
+    assert probe(tap, config={"select": "campaigns"}).code == 0
+    assert [ask.operation for ask in tap.service.asked] == [
+        stream.operation for stream in STREAMS if stream.name in {"lists", "campaigns"}
+    ]
+
+
+def test_without_a_catalog_a_further_stream_that_the_service_lacks_is_no_failure(
+    make_tap: MakeTap,
+) -> None:
+    tap = make_tap(small(), {"start_date": "2026-04-01"}, wsdl="nine")
+    run = probe(tap)
+    assert run.code == 0
+    assert len({ask.operation for ask in tap.service.asked}) == len(PUBLISHED)
+    refused = probe(tap.selecting_all())
+    assert refused.code == 1
 
 
 def test_a_catalog_that_selects_nothing_is_warned_of_without_a_request(tap: Tap) -> None:

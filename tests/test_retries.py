@@ -13,19 +13,20 @@ from email.utils import format_datetime
 
 import pytest
 
-from fake_listrak import Ask, Reply, Rule, fault, html
-from fake_listrak.wire import raw
+from fake_listrak import Ask, Reply, Rule, fault, html, raw, redirect
 from tap_listrak.listrak import transport
-from tap_listrak.listrak.faults import Scope
+from tap_listrak.listrak.faults import ListrakError, Scope
 from tests.support.faults import (
     ANSWERS,
     FAULTS,
+    LISTS_REQUEST,
     LOGON,
     NOW,
     START,
     Answer,
     TransientError,
     ask_for_lists,
+    make_client,
     tiny_account,
 )
 from tests.support.runs import debts
@@ -221,7 +222,130 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
         assert str(owed["MsgID"]) == asked[0].arguments["MsgID"]
 
 
+# What one request may cost.
+
+
+def test_a_request_of_one_try_is_not_tried_again(tiny: Tap) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: html(502)))
+    waits: list[float] = []
+    with pytest.raises(TransientError):
+        make_client(tiny.service.url, waits.append).fetch(LISTS_REQUEST._replace(tries=1))
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 1
+    assert not waits
+
+
+@pytest.mark.parametrize(
+    ("answer", "calls"),
+    [
+        (lambda ask: Reply(hang=True), 1),
+        (lambda ask: raw(b" " * 800_000), 1),
+        (lambda ask: html(502), 5),
+    ],
+    ids=["too slow", "too large", "broken"],
+)
+def test_a_request_that_can_be_split_gets_one_try_at_what_is_too_long(
+    tiny: Tap, answer: Answer, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 400_000)
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 9, answer))
+    client = make_client(tiny.service.url, request_timeout=1)
+    with pytest.raises(TransientError) as caught:
+        client.fetch(LISTS_REQUEST._replace(is_splittable=True))
+    assert caught.value.is_too_long is (calls == 1)
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == calls
+
+
+def test_after_six_failures_in_a_row_no_retry_begins_until_an_answer(tiny: Tap) -> None:
+    broken = True
+    tiny.service.rules.append(
+        lambda ask: html(502) if broken and ask.operation == LISTS_OF_ACCOUNT else None
+    )
+    client = make_client(tiny.service.url)
+
+    def calls_of_a_failure() -> int:
+        before = tiny.service.calls[LISTS_OF_ACCOUNT]
+        with pytest.raises(TransientError):
+            client.fetch(LISTS_REQUEST)
+        return tiny.service.calls[LISTS_OF_ACCOUNT] - before
+
+    assert [calls_of_a_failure() for _ in range(8)] == [5] * 6 + [1] * 2
+    broken = False
+    client.fetch(LISTS_REQUEST)
+    broken = True
+    assert calls_of_a_failure() == 5
+
+
+def test_the_clock_of_the_first_answer_is_compared(tiny: Tap) -> None:
+    dates = iter(["Wed, 01 Jul 2026 00:05:00 GMT", "Wed, 01 Jul 2026 09:00:00 GMT"])
+    tiny.service.rules.append(
+        lambda ask: (
+            None
+            if ask.operation == "WSDL"
+            else replace(ask.honest(), headers={"Date": next(dates)})
+        )
+    )
+    client = make_client(tiny.service.url)
+    assert client.clock_offset is None
+    for _ in range(2):
+        client.fetch(LISTS_REQUEST)
+        assert client.clock_offset == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", ""])
+def test_a_service_without_a_date_has_no_clock(tiny: Tap, date: str | None) -> None:
+    tiny.service.rules.append(lambda ask: replace(ask.honest(), headers={"Date": date}))
+    client = make_client(tiny.service.url)
+    client.fetch(LISTS_REQUEST)
+    assert client.clock_offset is None
+
+
 # Logging in.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid Credentials Provided",
+        "GetContactListCollection(): Invalid Credentials Provided",
+        f"Server was unable to process request. ---> GetContactListCollection(): {LOGON}",
+        f"A ---> B ---> {LOGON}",
+        "Server was unable to process request. ---> Invalid Credentials Provided",
+        f"System.Exception: GetContactListCollection(): {LOGON}",
+        f"Server was unable to process request. ---> System.Exception: Op(): {LOGON}\n   at A.B()",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_logon_fault_is_recognised_where_it_is_wrapped(tiny: Tap, text: str, status: int) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 9, lambda ask: fault(text, status)))
+    done = run(tiny)
+    assert done.code == 3
+    assert FAULTS["InvalidLogonAttempt"].message in done.lines("CRITICAL")[0]
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 1
+
+
+@pytest.mark.parametrize(
+    "text", [f"It quotes {LOGON}", f"{LOGON[:7]} It broke", f"A --> {LOGON}", f"A ---> B {LOGON}"]
+)
+def test_a_code_elsewhere_in_a_text_is_no_refusal(tiny: Tap, text: str) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: fault(text)))
+    assert run(tiny).code == 0
+
+
+@pytest.mark.parametrize("name", ["locked", "redirect"])
+def test_no_call_begins_after_an_error_of_the_whole_account(tiny: Tap, name: str) -> None:
+    answers = {
+        "locked": fault("Op(): [Logon] [LoginAttemptsExceeded] Login Attempts Exceeded"),
+        "redirect": redirect("http://127.0.0.1:9/"),
+    }
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: answers[name]))
+    client = make_client(tiny.service.url)
+    errors = []
+    for _ in range(3):
+        with pytest.raises(ListrakError) as caught:
+            client.fetch(LISTS_REQUEST)
+        errors.append(str(caught.value))
+    assert errors == errors[:1] * 3
+    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, raw
+from fake_listrak import OPERATIONS, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
 from tests.support.accounts import now, small
+from tests.support.faults import FAULTS
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import assert_valid, exactly
 from tests.support.replies import EMAIL, NIL, body, rows_of
@@ -132,15 +135,23 @@ def test_a_field_that_the_schema_lacks_is_left_out_with_one_warning(
     assert "bo@example.com" in {record["EmailAddress"] for record in opens}
 
 
-def test_an_unknown_element_with_children_or_of_another_namespace_is_left_out(
-    answer: Answer,
-) -> None:
-    run = answer(
-        "message_opens",
-        f'{EMAIL}<Geo><City>X</City></Geo><o:OpenDate xmlns:o="urn:other">no</o:OpenDate>',
-    )
+def test_an_unknown_element_with_children_is_left_out(answer: Answer) -> None:
+    run = answer("message_opens", f"{EMAIL}<Geo><OpenDate>no</OpenDate></Geo>")
     assert [each["OpenDate"] for each in run.records("message_opens")] == [None]
-    assert len(run.lines("WARNING")) == 2
+    assert len(run.lines("WARNING")) == 1
+
+
+@pytest.mark.parametrize("space", ['xmlns="urn:other"', 'xmlns=""'])
+def test_a_field_in_another_namespace_is_that_field(space: str, answer: Answer) -> None:
+    run = answer("message_opens", f"{EMAIL}<OpenDate {space}>then</OpenDate>", EMAIL)
+    assert [each["OpenDate"] for each in run.records("message_opens")] == ["then", None]
+    assert not run.lines("WARNING")
+
+
+def test_an_object_in_another_namespace_is_that_object(answer: Answer) -> None:
+    vmta = '<Vmta xmlns="urn:other"><VmtaID>7</VmtaID></Vmta>'
+    run = answer("lists", f"<ListID>1</ListID>{vmta}")
+    assert [each["Vmta"]["VmtaID"] for each in run.records("lists")] == [7]
 
 
 def test_an_element_that_stands_there_again_without_a_value_changes_nothing(
@@ -186,6 +197,33 @@ def test_vmta_is_an_object_or_null(
     assert_valid(run)
 
 
+def must_be_there(stream: str, column: str) -> bool:
+    return BY_NAME[stream].is_published or ALL_COLUMNS[stream][column] != "string"
+
+
+TEXTS_OF_KEYS = [
+    (stream, column)
+    for stream in ALL_COLUMNS
+    for column in ALL_KEYS[stream]
+    if ALL_COLUMNS[stream][column] == "string" and not must_be_there(stream, column)
+]
+
+
+@pytest.mark.parametrize(("stream", "column"), TEXTS_OF_KEYS)
+@pytest.mark.parametrize("absent", ["", "<{0} />", f"<{{0}} {NIL} />"])
+def test_an_absent_text_in_the_key_of_a_further_stream_is_empty(
+    stream: str, column: str, absent: str, answer: Answer
+) -> None:
+    others = "".join(
+        f"<{each}>{'2026-06-30T01:00:00' if kind == 'date-time' else '42'}</{each}>"
+        for each, kind in ALL_COLUMNS[stream].items()
+        if each in ALL_KEYS[stream] and each not in (column, BY_NAME[stream].supplied_key)
+    )
+    run = answer(stream, others + absent.format(column))
+    assert run.code == 0
+    assert [each[column] for each in run.records(stream)] == [""]
+
+
 @pytest.mark.parametrize(
     ("stream", "keyless"),
     [
@@ -203,9 +241,12 @@ def test_rows_without_their_key_are_left_out_and_counted_in_one_warning(
         for column in ALL_KEYS[stream]
         if column != BY_NAME[stream].supplied_key and ALL_COLUMNS[stream][column] != "date-time"
     ]
-    *others, keyed = (f"<{column}>42</{column}>" for column in key)
-    without = "".join(others) + keyless.format(key[-1])
-    run = answer(stream, without, "".join(others) + keyed, without)
+    needed = [column for column in key if must_be_there(stream, column)]
+    fields = {column: f"<{column}>42</{column}>" for column in key}
+    keyed = "".join(fields.values())
+    # Where no column of the key is needed, a row that lacks all of them has none.
+    without = keyed.replace(fields[needed[-1]], keyless.format(needed[-1])) if needed else ""
+    run = answer(stream, without, keyed, without)
     assert run.code == 0
     assert len(run.records(stream)) == 1
     (warning,) = run.lines("WARNING")
@@ -213,16 +254,16 @@ def test_rows_without_their_key_are_left_out_and_counted_in_one_warning(
     assert re.search(r"\b2\b", warning)
 
 
-def test_pages_behind_one_without_any_key_are_read(make_tap: MakeTap) -> None:
+def test_a_page_without_any_key_is_damaged(make_tap: MakeTap) -> None:
     account = small(lists=1, messages=0, contacts=0, page_size=2)
     ListID = int(str(account.lists()[0]["ListID"]))
     for number in range(2):
         account.add_contact(ListID, f"{number}@example.com", datetime(2026, 6, 30), ContactID=...)
     account.add_contact(ListID, "keyed@example.com", datetime(2026, 6, 30))
     run = make_tap(account, {"start_date": "2026-06-29"}).run(clock=now)
-    assert [each["EmailAddress"] for each in run.records("subscribed_contacts")] == [
-        "keyed@example.com"
-    ]
+    assert run.records("subscribed_contacts") == []
+    assert run.code == 1
+    assert FAULTS["incomplete"].message in run.lines("CRITICAL")[0]
 
 
 # Numbers.
@@ -363,6 +404,32 @@ def test_references_that_xml_forbids_are_removed_with_one_warning(answer: Answer
     assert len(run.lines("WARNING")) == 1
 
 
+def test_raw_control_characters_are_removed_with_one_warning(answer: Answer) -> None:
+    text = "a\x01b\0c\x1f\td<![CDATA[\x0be]]>"
+    run = answer("messages", f"<MsgID>42</MsgID><Subject>{text}</Subject>")
+    assert run.code == 0
+    assert [each["Subject"] for each in run.records("messages")] == ["abc\tde"]
+    assert len(run.lines("WARNING")) == 1
+
+
+@pytest.mark.parametrize("before", [b" ", b"\r\n", b"\xef\xbb\xbf\r\n", b"\n\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("after", [b"", b"\0", b"\r\n\0\0 \n"])
+@pytest.mark.parametrize("what", ["rows", "WSDL"])
+def test_what_is_around_the_xml_costs_nothing(
+    before: bytes, after: bytes, what: str, tap: Tap
+) -> None:
+    def surrounds(ask: Ask) -> Reply | None:
+        if (ask.operation == "WSDL") is (what == "WSDL"):
+            return replace(ask.honest(), body=before + ask.honest().body + after)
+        return None
+
+    tap.service.rules.append(surrounds)
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert len(run.records("messages")) == 1
+    assert not run.lines("WARNING")
+
+
 def test_a_reference_in_a_cdata_section_is_only_text(answer: Answer) -> None:
     run = answer("messages", "<MsgID>42</MsgID><Subject><![CDATA[&#x1;]]></Subject>")
     assert [each["Subject"] for each in run.records("messages")] == ["&#x1;"]
@@ -378,10 +445,53 @@ def test_an_absent_empty_or_nil_result_is_an_empty_page(
 ) -> None:
     tap.service.account.add_event("ReportMessageContactSent", 42, "ana@example.com")
     operation = BY_NAME[stream].operation
-    run = answer(stream, reply=raw(body(operation, result.format(operation))))
+    exception = f"<WSException {NIL} />" if OPERATIONS[operation].takes_exception else ""
+    run = answer(stream, reply=raw(body(operation, result.format(operation) + exception)))
     assert run.code == 0
     assert run.records(stream) == []
     assert not run.lines("WARNING")
+
+
+@pytest.mark.parametrize("exception", ["", "<WSException />", '<WSException xsi:nil="false" />'])
+@pytest.mark.parametrize("result", ["", "<{0}Result />", "<{0}Result " + NIL + " />"])
+@pytest.mark.parametrize("stream", ["messages", "message_sends", "complaints"])
+def test_an_empty_reply_without_the_nil_wsexception_of_the_wsdl_is_damaged(
+    stream: str, result: str, exception: str, answer: Answer, tap: Tap
+) -> None:
+    operation = BY_NAME[stream].operation
+    run = answer(stream, reply=raw(body(operation, result.format(operation) + exception)))
+    assert run.code == 1
+    assert FAULTS["incomplete"].message in run.err
+    assert len(tap.waits) == 4
+
+
+def in_members(body: bytes, size: int) -> bytes:
+    """A body as gzip of several members, with an empty one and padding at the end."""
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(map(gzip.compress, [*parts, b""])) + b"\0" * 8
+
+
+@pytest.mark.parametrize("size", [7, 1000, 2**20])
+@pytest.mark.parametrize("name", ["gzip", "x-gzip", "GZIP"])
+def test_gzip_of_several_members_is_read_whole(size: int, name: str, tap: Tap) -> None:
+    def packed(ask: Ask) -> Reply:
+        assert ask.headers["accept-encoding"] == "gzip"
+        honest = ask.honest()
+        body = in_members(honest.body, size if ask.operation != "WSDL" else 2**16)
+        return replace(honest, body=body, headers={"Content-Encoding": name})
+
+    tap.service.rules.append(packed)
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert len(run.records("messages")) == 1
+    assert not run.lines("WARNING")
+
+
+@pytest.mark.parametrize("name", ["deflate", "br", "gzip, gzip"])
+def test_a_reply_packed_in_another_way_is_damaged(name: str, answer: Answer, tap: Tap) -> None:
+    run = answer("lists", reply=Reply(b"x", headers={"Content-Encoding": name}))
+    assert FAULTS["cut short"].message in run.lines("CRITICAL")[0]
+    assert len(tap.waits) == 4
 
 
 def test_a_page_of_one_row_is_one_record(answer: Answer) -> None:
@@ -398,12 +508,13 @@ def test_a_row_that_is_nil_lacks_its_key(answer: Answer) -> None:
     assert "1 rows without their key" in warning
 
 
-def test_a_page_of_nil_rows_alone_is_not_the_end(tap: Tap, answer: Answer) -> None:
+def test_a_page_of_nil_rows_alone_is_damaged(tap: Tap, answer: Answer) -> None:
     operation = "ReportRangeMessageContactOpen"
     reply = raw(body(operation, f"<{operation}Result><WSContactOpen {NIL} /></{operation}Result>"))
-    answer("message_opens", reply=reply)
-    asked = [ask.arguments["Page"] for ask in tap.service.asked if ask.operation == operation]
-    assert "2" in asked
+    run = answer("message_opens", reply=reply)
+    assert run.code == 1
+    assert FAULTS["incomplete"].message in run.err
+    assert len(tap.waits) == 4
 
 
 def test_a_reply_with_spaces_and_prefixes_is_read_like_any_other(answer: Answer) -> None:

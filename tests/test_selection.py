@@ -1,4 +1,4 @@
-"""A catalog selects streams and columns; only what they need is asked for."""
+"""A catalog or `select` selects streams and columns; only what they need is requested."""
 
 from __future__ import annotations
 
@@ -94,26 +94,21 @@ def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
     assert {ask.operation for ask in tap.service.asked} == needed
 
 
-def test_lists_alone_take_one_call(tap: Tap, catalog: Catalog) -> None:
-    tap.run(clock=now, catalog=selecting(catalog, "lists"))
-    assert [ask.operation for ask in tap.service.asked] == [LISTS]
-
-
-def test_messages_alone_take_one_call_for_each_list_besides_that_for_the_lists(
-    tap: Tap, catalog: Catalog
+@pytest.mark.parametrize(
+    ("streams", "calls"),
+    [
+        (["lists"], {LISTS: 1}),
+        (["messages"], {LISTS: 1, MESSAGES: 2}),
+        (["message_opens", "message_reads"], {LISTS: 1, MESSAGES: 2}),
+    ],
+)
+def test_streams_share_the_calls_for_their_parents(
+    streams: list[str], calls: dict[str, int], tap: Tap, catalog: Catalog
 ) -> None:
-    tap.run(clock=now, catalog=selecting(catalog, "messages"))
-    assert Counter(ask.operation for ask in tap.service.asked) == {LISTS: 1, MESSAGES: 2}
-
-
-def test_two_streams_of_a_message_share_the_calls_for_their_parents(
-    tap: Tap, catalog: Catalog
-) -> None:
-    run = tap.run(clock=now, catalog=selecting(catalog, "message_opens", "message_reads"))
-    assert list(columns_of(run)) == ["message_opens", "message_reads"]
-    calls = Counter(ask.operation for ask in tap.service.asked)
-    assert calls[LISTS] == 1
-    assert calls[MESSAGES] == 2
+    run = tap.run(clock=now, catalog=selecting(catalog, *streams))
+    assert list(columns_of(run)) == streams
+    made = Counter(ask.operation for ask in tap.service.asked)
+    assert {name: count for name, count in made.items() if name in (LISTS, MESSAGES)} == calls
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -223,23 +218,17 @@ def published(catalog: Catalog, *streams: str) -> Catalog:
     return made
 
 
+@pytest.mark.parametrize("chosen", [(), ("message_clicks",)])
 def test_a_catalog_of_the_published_tap_selects_lists_and_messages_by_itself(
-    tap: Tap, catalog: Catalog
+    chosen: tuple[str, ...], tap: Tap, catalog: Catalog
 ) -> None:
-    run = tap.run(clock=now, catalog=published(catalog, "message_clicks"))
+    run = tap.run(clock=now, catalog=published(catalog, *chosen))
     assert columns_of(run) == {
-        stream: set(COLUMNS[stream]) for stream in ("lists", "messages", "message_clicks")
+        stream: set(COLUMNS[stream]) for stream in ("lists", "messages", *chosen)
     }
     due = all_due(tap.service.account)
     for stream in columns_of(run):
         assert all_emitted(run)[stream] == due[stream]
-
-
-def test_a_catalog_of_the_published_tap_without_a_choice_selects_lists_and_messages(
-    tap: Tap, catalog: Catalog
-) -> None:
-    run = tap.run(clock=now, catalog=published(catalog))
-    assert list(columns_of(run)) == ["lists", "messages"]
 
 
 @pytest.mark.parametrize("place", ["schema", "entry"])
@@ -352,6 +341,141 @@ def test_a_broken_catalog_is_refused_in_one_line_before_any_request(broken: Any,
     assert "catalog" in line
     assert "Traceback" not in run.err
     assert tap.service.connections == 0
+
+
+# The parts of an object.
+
+VMTA = ("properties", "Vmta")
+
+
+@pytest.mark.parametrize(
+    ("deselected", "parts"),
+    [
+        (["Description"], {"VmtaID"}),
+        (["VmtaID"], {"Description"}),
+        (["VmtaID", "Description"], None),
+        ([], {"VmtaID", "Description"}),
+    ],
+    ids=["one", "the other", "both", "none"],
+)
+def test_a_part_of_an_object_is_deselected_as_any_column(
+    deselected: list[str], parts: set[str] | None, tap: Tap, catalog: Catalog
+) -> None:
+    selecting(catalog, "lists")
+    for part in deselected:
+        mark(catalog, "lists", *VMTA, "properties", part, selected=False)
+    mark(catalog, "lists", *VMTA, selected=True)
+    run = tap.run(clock=now, catalog=catalog)
+    assert not run.lines("WARNING")
+    assert_valid(run)
+    (schema,) = run.of_type("SCHEMA")
+    vmta = schema["schema"]["properties"].get("Vmta")
+    assert (set(vmta["properties"]) if vmta else None) == parts
+    for record in run.records("lists"):
+        assert (set(record["Vmta"]) if vmta else None) == parts
+        assert ("Vmta" in record) == bool(parts)
+
+
+def test_a_deselected_object_goes_with_all_parts(tap: Tap, catalog: Catalog) -> None:
+    mark(selecting(catalog, "lists"), "lists", *VMTA, selected=False)
+    run = tap.run(clock=now, catalog=catalog)
+    assert columns_of(run) == {"lists": set(COLUMNS["lists"]) - {"Vmta"}}
+
+
+# Patterns.
+
+CLICKS = set(COLUMNS["message_clicks"])
+PATTERNS: list[tuple[list[str] | str, dict[str, set[str]]]] = [
+    (["lists"], {"lists": set(COLUMNS["lists"])}),
+    ("lists.*,!lists.Vmta", {"lists": set(COLUMNS["lists"]) - {"Vmta"}}),
+    (["lists.*", "!lists.Vmta.*"], {"lists": set(COLUMNS["lists"]) - {"Vmta"}}),
+    (["lists.ListName"], {"lists": {"ListID", "ListName"}}),
+    (["lists.Vmta.Description"], {"lists": {"ListID", "Vmta"}}),
+    (["lists.Vmta", "!lists.*.VmtaID", "!lists.ListID"], {"lists": {"ListID", "Vmta"}}),
+    (
+        ["!message_*.LinkDescription", "message_[co]*.*", "!message_opens"],
+        {"message_clicks": CLICKS - {"LinkDescription"}},
+    ),
+    (["*.*"], {stream: set(columns) for stream, columns in ALL_COLUMNS.items()}),
+]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "columns"), PATTERNS, ids=[str(patterns) for patterns, _ in PATTERNS]
+)
+def test_select_is_obeyed_by_a_sync_and_marked_by_discovery(
+    patterns: list[str] | str, columns: dict[str, set[str]], tap: Tap
+) -> None:
+    run = tap.run(clock=now, config={"select": patterns})
+    assert run.code == 0
+    assert columns_of(run) == columns
+    assert not run.lines("WARNING")
+    marked = json.loads(tap.run("--discover", clock=now, config={"select": patterns}).out)
+    assert {
+        entry["stream"]
+        for entry in marked["streams"]
+        for each in entry["metadata"]
+        if not each["breadcrumb"] and each["metadata"]["selected"]
+    } == columns.keys()
+    assert without_time(tap.run(clock=now, catalog=marked)) == without_time(run)
+
+
+def test_a_pattern_of_a_part_leaves_the_other_parts_out(tap: Tap) -> None:
+    run = tap.run(clock=now, config={"select": ["lists.Vmta.Description"]})
+    assert {tuple(record["Vmta"]) for record in run.records("lists")} == {("Description",)}
+    assert_valid(run)
+
+
+def test_a_catalog_goes_over_select(tap: Tap, catalog: Catalog) -> None:
+    catalog = selecting(catalog, "lists")
+    run = tap.run(clock=now, catalog=catalog, config={"select": "messages"})
+    assert list(columns_of(run)) == ["lists"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("mesages", "messages"),
+        ("!mesage_clicks.*", "message_clicks"),
+        ("list.ListName", "lists"),
+        ("lists.Listname", "lists.ListName"),
+        ("message_*.LinkDescriptions", "message_links.LinkDescription"),
+        ("lists.Vmta.Descriptoin", "lists.Vmta.Description"),
+    ],
+)
+@pytest.mark.parametrize("flags", [(), ("--discover",), ("--test",)], ids=str)
+def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(
+    flags: tuple[str, ...], pattern: str, near: str, tap: Tap
+) -> None:
+    run = tap.run(*flags, config={"select": ["lists", pattern]})
+    assert run.code == 2
+    assert run.err == (
+        f"CRITICAL Invalid `select` in the config: {pattern} matches no stream or column. The "
+        f"nearest name is {near}.\n"
+    )
+    assert tap.service.connections == 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--test",)], ids=str)
+def test_patterns_that_only_exclude_are_warned_of_and_nothing_is_requested(
+    flags: tuple[str, ...], tap: Tap
+) -> None:
+    run = tap.run(*flags, config={"select": "!lists.*"})
+    assert (run.code, run.out) == (0, "")
+    (warning,) = run.lines("WARNING")
+    assert warning.startswith("WARNING `select` in the config selects no stream")
+    assert tap.service.connections == 0
+
+
+@pytest.mark.parametrize("key", ["stream", "stream_alias"])
+def test_an_alias_is_warned_of_and_the_name_stays(key: str, tap: Tap, catalog: Catalog) -> None:
+    selecting(catalog, "lists")
+    entry = next(each for each in catalog["streams"] if each["tap_stream_id"] == "lists")
+    entry[key] = "mailing_lists"
+    run = tap.run(clock=now, catalog=catalog)
+    assert list(columns_of(run)) == ["lists"]
+    (warning,) = run.lines("WARNING")
+    assert "renames lists to mailing_lists" in warning
 
 
 def test_numbers_of_selected_columns_stand_as_they_were_sent(tap: Tap, catalog: Catalog) -> None:

@@ -11,6 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from tap_listrak.sync.ranges import plan_range
+from tap_listrak.sync.state_json import read_entry, write_entry
+from tap_listrak.sync.tasks import FetchTask, WrittenPage
 
 from tap_listrak.config import Config, parse_config
 from tap_listrak.errors import UsageError
@@ -23,7 +26,6 @@ from tap_listrak.streams import (
     SUBSCRIBED_CONTACTS,
     Stream,
 )
-from tap_listrak.sync.ranges import plan_range
 from tap_listrak.sync.state import (
     BookmarkScope,
     Checkpoint,
@@ -33,8 +35,6 @@ from tap_listrak.sync.state import (
     StreamState,
 )
 from tap_listrak.sync.state_file import SyncState, parse_state
-from tap_listrak.sync.state_json import read_entry, write_entry
-from tap_listrak.sync.tasks import FetchTask, WrittenPage
 from tap_listrak.sync.turns import TurnOptions, Turns, all_asked
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)

@@ -2,13 +2,15 @@
 
 It takes from Airflow:
 
-- the connection `listrak`: login and password, and as extra what else the tap's config is to hold,
-  such as {"start_date": "2025-01-01T00:00:00Z"};
-- the connection `listrak_postgres`: where the rows go, into the schema `listrak`;
+- the connection `listrak`, of type Generic: login and password, and as extra the rest of the tap's
+  config, at least {"start_date": "2025-01-01T00:00:00Z"};
+- the connection `listrak_postgres`: host, port, login, password, and the database as schema; the
+  rows go into the schema `listrak` of that database;
 - the variable `listrak_home`, else /opt/listrak: a folder on each worker with sync.sh, with tap and
-  target in the environments `tap` and `target`, and, to sync less than everything, catalog.json;
-- the variable `listrak_kept`, else /var/lib/listrak: a folder that all workers share, for what is
-  kept from run to run, a state file for each list.
+  target in the environments `tap` and `target`, and with catalog.json; without a catalog, the nine
+  published streams are synced;
+- the variable `listrak_kept`, else /var/lib/listrak: a folder that all workers share and may write
+  to, for the state file of each list.
 """
 
 from __future__ import annotations
@@ -46,11 +48,12 @@ def listrak() -> None:
             write(catalog, {"streams": [ONLY_LISTS]})
             tap = home() / "tap/bin/tap-listrak"
             command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
-            lines = run(*command).splitlines()
+            # Only at "\n": str.splitlines also splits at characters that a name may hold.
+            lines = run(*command).rstrip("\n").split("\n")
         messages = map(json.loads, lines)
         return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
 
-    # A retry goes on from the last state that the target printed, as sync.sh keeps it.
+    # A retry resumes from the last state that the target printed, which sync.sh keeps.
     @task(
         retries=3,
         max_active_tis_per_dag=AT_ONCE,
@@ -106,12 +109,12 @@ def run(*command: str | Path) -> str:
     """
     log, pipe = logging.getLogger("airflow.task"), subprocess.PIPE
     with (
-        TemporaryFile("w+") as out,
+        TemporaryFile("w+", encoding="utf-8", newline="\n") as out,
         subprocess.Popen(
             command,
             stdout=out,
             stderr=pipe,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             env={**os.environ, **secrets()},
         ) as process,

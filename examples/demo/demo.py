@@ -89,8 +89,8 @@ def main() -> None:
     with duckdb.connect(DATABASE, read_only=True) as database:
         print(f"# A question to the database:\n{QUERY};")
         print(database.sql(QUERY))
-    state = (OUT / "state.jsonl").read_text("utf-8").splitlines()
-    if not state:
+    state = (OUT / "state.jsonl").read_text("utf-8").rstrip("\n").split("\n")
+    if not state[-1]:
         sys.exit("FAILED: the target kept no state.")
     print("# The last state says where the next run goes on.")
     print(f"$ tail -n 1 {OUT}/state.jsonl\n{state[-1]}\n")

@@ -4,13 +4,16 @@
 
 The catalog is the one that the tap was run with: it has each table's columns, types and key.
 target-jsonl appends, so of the rows that have the same key the last one is kept. All tables are
-made anew, and take the place of the old ones at once. Needs the package duckdb.
+made again, and replace the old ones at once. A line that is not one whole record, as after a full
+disk, gets a WARNING; every whole record in it is loaded. Needs the package duckdb.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +31,61 @@ TYPES = {
 
 
 def load(catalog: dict[str, Any], folder: Path, database: duckdb.DuckDBPyConnection) -> None:
-    """Make a table of each stream that the catalog selects, also where no row of it came."""
+    """Make a table of each stream that the catalog selects, also if it has no rows."""
     database.execute("SET preserve_insertion_order = true")
-    database.execute("BEGIN")
-    for stream in catalog["streams"]:
-        if _is_selected(stream):
-            _load_table(stream, folder / f"{stream['stream']}.jsonl", database)
-    database.execute("COMMIT")
+    streams = [stream for stream in catalog["streams"] if _is_selected(stream)]
+    with tempfile.TemporaryDirectory() as mended:
+        # Before the transaction, which an error would end.
+        files = [_whole(stream, folder, Path(mended), database) for stream in streams]
+        database.execute("BEGIN")
+        for stream, file in zip(streams, files):
+            _load_table(stream, file, database)
+        database.execute("COMMIT")
+
+
+def _whole(
+    stream: dict[str, Any], folder: Path, mended: Path, database: duckdb.DuckDBPyConnection
+) -> Path:
+    """Return a stream's file or, where a line of it is not one record, a copy of the records."""
+    file = folder / f"{stream['stream']}.jsonl"
+    if not file.exists() or _is_whole(file, database):
+        return file
+    copy = mended / file.name
+    with file.open("rb") as lines, copy.open("w", encoding="utf-8") as records:
+        for number, line in enumerate(lines, 1):
+            # What was torn within a character is not UTF-8; a whole record is.
+            text = line.decode("utf-8", "replace").strip()
+            found = list(_records(text, stream["key_properties"]))
+            records.writelines(f"{record}\n" for record in found)
+            if text and found != [text]:
+                print(
+                    f"WARNING {file}, line {number}: not one whole record;"
+                    f" loaded {len(found)}, skipped {len(text) - sum(map(len, found))} characters",
+                    file=sys.stderr,
+                )
+    return copy
+
+
+def _is_whole(file: Path, database: duckdb.DuckDBPyConnection) -> bool:
+    objects = "read_json_objects($file, format = 'newline_delimited')"
+    others = f"SELECT count(*) FROM {objects} WHERE json_type(json) <> 'OBJECT'"  # noqa: S608 # no input
+    try:
+        return database.execute(others, {"file": str(file)}).fetchone() == (0,)
+    except duckdb.InvalidInputException:
+        return False
+
+
+def _records(text: str, key: list[str]) -> Iterator[str]:
+    """Yield the records in a line, as they are written: an object is one if it has the key."""
+    place = text.find("{")
+    while place >= 0:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, place)
+            if all(name in value for name in key):
+                yield text[place:end]
+        except (ValueError, RecursionError):
+            end = place + 1
+        place = text.find("{", end)
 
 
 def _load_table(stream: dict[str, Any], file: Path, database: duckdb.DuckDBPyConnection) -> None:
@@ -77,8 +128,14 @@ def main() -> None:
     if len(sys.argv) != 4:
         sys.exit("usage: load.py CATALOG FOLDER DATABASE")
     catalog, folder, path = map(Path, sys.argv[1:])
-    with duckdb.connect(str(path)) as database:
-        load(json.loads(catalog.read_text("utf-8")), folder, database)
+    try:
+        content = json.loads(catalog.read_text("utf-8"))
+        with duckdb.connect(str(path)) as database:
+            load(content, folder, database)
+    except ValueError as error:
+        sys.exit(f"load.py: {catalog} is not JSON: {error}")
+    except (OSError, duckdb.Error) as error:
+        sys.exit(f"load.py: {error}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,13 @@ from tap_listrak.listrak.faults import (
 )
 from tap_listrak.listrak.gate import Gate
 from tap_listrak.listrak.records import Record, RecordReader, RowIssues, encode_lines
-from tap_listrak.listrak.response import digest_rows, parse_rows, remove_forbidden_references
+from tap_listrak.listrak.response import (
+    check_nil_exception,
+    digest_rows,
+    parse_rows,
+    remove_forbidden_characters,
+    strip_around,
+)
 from tap_listrak.listrak.soap import Contract
 from tap_listrak.listrak.transport import HttpReply, Transport, parse_date
 from tap_listrak.streams import PARENTS, PUBLISHED, Stream
@@ -134,6 +140,8 @@ class PageReader:
                 raise
             own_error = exc
             records = self._walked.read(rows, parent_id, RowIssues())
+        if len(rows) and not records:
+            raise make_error(Condition.INCOMPLETE, f"{len(rows)} rows, of which none has its key")
         if self._only_lists is not None:
             records = [each for each in records if each.ListID in self._only_lists]
         digest = digest_rows(reply.body, stream.operation)
@@ -193,7 +201,7 @@ class ListrakClient:
         self._read_lock = threading.Lock()
         self._has_answered = False
         self.clock_offset: timedelta | None = None
-        self._has_warned_of_references = False
+        self._has_warned_of_characters = False
 
     def fetch(self, request: PageRequest) -> Page:
         """Return one page. Raises ListrakError when the tries are used up or none would help.
@@ -253,7 +261,7 @@ class ListrakClient:
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
         contract = self._load_contract()
-        envelope, headers = contract.build_request(stream.operation, dict(request.arguments))
+        envelope, headers = contract.build_request(stream.operation, request.arguments)
         started, seconds, succeeded = time.monotonic(), None, False
         try:
             reply = self._exchange("POST", self._config.service_url, envelope, headers)
@@ -261,8 +269,9 @@ class ListrakClient:
             received_at = self._clock()
             with self._read_lock:
                 self._compare_clocks(reply, received_at)
-                reply = self._without_forbidden_references(reply)
-                page = self._readers[stream].read(reply, request.parent_id, received_at)
+                page = self._read(reply, request, received_at)
+            if not page.row_count and stream.operation in contract.with_exception:
+                check_nil_exception(reply, stream.operation)
             succeeded = True
             return page
         finally:
@@ -283,14 +292,20 @@ class ListrakClient:
             date = parse_date(reply.date)
             self.clock_offset = date - received_at if date else None
 
-    def _without_forbidden_references(self, reply: HttpReply) -> HttpReply:
-        body, removed = remove_forbidden_references(reply.body)
-        if not removed:
-            return reply
-        if not self._has_warned_of_references:
-            self._has_warned_of_references = True
+    def _read(self, reply: HttpReply, request: PageRequest, received_at: datetime) -> Page:
+        reader = self._readers[request.stream]
+        try:
+            return reader.read(reply, request.parent_id, received_at)
+        except ListrakError:
+            # Only what does not parse holds such characters, so other replies are not searched.
+            body = strip_around(reply.body)
+            readable = remove_forbidden_characters(body)
+            if readable == body:
+                raise
+        if not self._has_warned_of_characters:
+            self._has_warned_of_characters = True
             LOGGER.warning("Listrak sent characters that XML forbids; they are left out.")
-        return replace(reply, body=body)
+        return reader.read(replace(reply, body=readable), request.parent_id, received_at)
 
     def _load_contract(self) -> Contract:
         with self._contract_lock:

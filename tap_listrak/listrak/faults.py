@@ -362,7 +362,10 @@ _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?
 # How http.client reports what a proxy answered to CONNECT.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 # Where clients of the live service saw a code: `Op(): [Area] [Code] text`, or without `Op():`.
-_CODE = re.compile(r"\s*(?:\w+\(\)\s*:\s*)?\[(\w[\w ]*)\]\s*\[(\w+)\]")
+# ASP.NET may put the class of its exception before it.
+_START = r"\s*(?:[\w.]+Exception\s*:\s*)?(?:\w+\(\)\s*:\s*)?"
+_CODE = re.compile(_START + r"\[(\w[\w ]*)\]\s*\[(\w+)\]")
+_INVALID_CREDENTIALS = re.compile(_START + "Invalid Credentials Provided")
 _UNREADABLE_REQUEST = "Server was unable to read request"
 
 
@@ -380,14 +383,17 @@ def _make(fault: Fault, detail: str, retry_after: float = 0.0) -> ListrakError:
 def error_from_text(text: str, otherwise: Condition) -> ListrakError:
     """Return the error that a faultstring or a WSException means; without a code, `otherwise`.
 
-    A code counts only where Listrak puts it, at the start of the text: a text that quotes brackets
-    further on is no refusal.
+    A code counts only where Listrak puts it, at the start of the text or, where ASP.NET wrapped it,
+    after the last arrow: a text that quotes brackets elsewhere is no refusal.
     """
-    found = _CODE.match(text)
-    if found:
-        area, code = found.groups()
-        other = Condition.LOGON if area == "Logon" else Condition.CODE
-        return _make(CODES.get(code, other.value), text)
+    for place in (text, text.rpartition("--->")[2]):
+        found = _CODE.match(place)
+        if found:
+            area, code = found.groups()
+            other = Condition.LOGON if area == "Logon" else Condition.CODE
+            return _make(CODES.get(code, other.value), text)
+        if _INVALID_CREDENTIALS.match(place):
+            return _make(CODES["InvalidLogonAttempt"], text)
     if text.lstrip().startswith(_UNREADABLE_REQUEST):
         return make_error(Condition.UNREADABLE_REQUEST, text)
     return make_error(otherwise, text)

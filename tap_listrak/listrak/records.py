@@ -1,11 +1,11 @@
 """Row elements into records, and records into JSON, typed by the stream's JSON schema.
 
-A reader is made once for each stream of a run, from its table and the selected columns. Rows are
-read by element name, wherever they stand: absent, nil and empty elements are null.
+A reader is made once for each stream of a run, from its table and the selected columns. Fields are
+read by name, in any order and namespace: absent, nil and empty elements are null.
 
 There are two ways to read a page, which give the same records: row by row, and column by column,
-which takes a tenth of the time. The second is taken where one count proves that nothing stands
-within the rows but the texts that it reads.
+which takes a tenth of the time. The second is taken where one count proves that the rows hold
+nothing but the texts that it reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass
 class RowIssues:
-    """What a page held that is worth a WARNING: fields the schema lacks, rows without their key."""
+    """What is worth a WARNING in a page: fields that the schema lacks, rows without their key."""
 
     unknown_fields: set[str] = field(default_factory=set)
     rows_without_key: int = 0
@@ -47,8 +47,7 @@ class RowIssues:
 def encode_lines(records: list[Record]) -> bytes:
     """Return the records as JSON, one a line.
 
-    JSON writes the line ends within texts as escapes, so that a line end stands behind each record
-    and nowhere else, whatever the records hold.
+    JSON escapes the line ends within texts, so there is one after each record and nowhere else.
     """
     return _ENCODER.encode_lines(records)
 
@@ -76,18 +75,18 @@ class RecordReader:
         self._hints = hints
         self._absent_values = table.absent_values
         parent_column = self.stream.supplied_key
-        # The parent's key comes from the request, the absent values from the config.
-        supplied = {parent_column, *self._absent_values}
-        self._key = [column for column in table.key_properties if column not in supplied]
+        # The columns of the key that rows have themselves, and those that may not be absent. Where
+        # all may, a row needs one of them.
+        self._own_key = [column for column in table.key_properties if column != parent_column]
+        self._key = [column for column in self._own_key if column not in self._absent_values]
         self._parent_column = parent_column if parent_column in self._columns else None
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
-        # By element: its column, and how its text is read (None: as it is).
-        self._cells: dict[str, tuple[str, Convert | None]] = {
-            LISTRAK + column: (column, converter(column, table, zone))
+        # By column: how its text is read (None: as it is).
+        self._converters: dict[str, Convert | None] = {
+            column: converter(column, table, zone)
             for column in self._columns
             if column != parent_column
         }
-        self._known = {LISTRAK + column for column in self._properties}
         self._prepare_columns(parent_column)
 
     def read(self, rows: etree._Element, parent_id: int | None, issues: RowIssues) -> list[Record]:
@@ -116,25 +115,31 @@ class RecordReader:
             values = self._read_row(row, issues)
             if self._parent_column:
                 values[self._parent_column] = parent_id
+            if not self._has_key(values):
+                issues.rows_without_key += 1
+                continue
             for column, absent in self._absent_values.items():
                 values[column] = absent if values[column] is None else values[column]
-            if all(values[column] is not None for column in self._key):
-                records.append(self._make(**values))
-            else:
-                issues.rows_without_key += 1
+            records.append(self._make(**values))
         return records
+
+    def _has_key(self, values: dict[str, Any]) -> bool:
+        if self._key:
+            return all(values[column] is not None for column in self._key)
+        return any(values[column] is not None for column in self._own_key)
 
     def _read_row(self, row: etree._Element, issues: RowIssues) -> dict[str, Any]:
         values = dict.fromkeys(self._columns)
         found: dict[str, list[etree._Element]] = {}
         for cell in row:
-            tag = str(cell.tag)
-            if tag in self._cells:
-                found.setdefault(tag, []).append(cell)
-            elif tag not in self._known:
-                issues.unknown_fields.add(etree.QName(tag).localname)
-        for tag, elements in found.items():
-            column, convert = self._cells[tag]
+            # A field in another namespace is that field all the same.
+            column = str(cell.tag).rpartition("}")[2]
+            if column in self._converters:
+                found.setdefault(column, []).append(cell)
+            elif column not in self._properties:
+                issues.unknown_fields.add(column)
+        for column, elements in found.items():
+            convert = self._converters[column]
             try:
                 values[column] = read_elements(elements, self._properties[column], convert)
             except ValueError as exc:
@@ -167,8 +172,8 @@ class RecordReader:
     def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
         """Read a plain page; return None for any other.
 
-        A page is plain when whatever stands within the rows' elements is a text that is read here,
-        or that of a column which was not selected; and every row has its key.
+        A page is plain when its fields hold nothing but texts that are read here, or those of
+        columns that are not selected, and every row has its key.
         """
         if not self._has_fast_way:
             return None
@@ -184,11 +189,11 @@ class RecordReader:
                 values = texts[column]
                 if "" in values:  # of an empty CDATA section, which is no value
                     return None
-                convert = self._cells[LISTRAK + column][1]
+                convert = self._converters[column]
                 if convert:
                     values = list(map(convert, values))
                 if len(values) != len(rows):
-                    if column in self._key:
+                    if column in (self._key or self._own_key):
                         return None
                     values = _spread(values, self._filled[column](rows), rows)
                 absent = self._absent_values.get(column)

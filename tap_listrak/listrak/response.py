@@ -22,42 +22,45 @@ from tap_listrak.listrak.transport import HttpReply
 
 LISTRAK = "{http://webservices.listrak.com/v31/}"
 _SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _HAS_TEXT = etree.XPath("boolean(normalize-space(string(.)))")
 
 # A CDATA section or a comment, in which a reference is only text, or a character reference.
 _REFERENCE = re.compile(
     rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&#(?:x([0-9A-Fa-f]+)|([0-9]+));", re.DOTALL
 )
-# What may be forbidden: below 32 and not tab, LF or CR; a surrogate; or beyond FFFD.
-_FORBIDDEN = re.compile(
-    rb"&#(?:x0*(?:[0-8BCEFbcef]|1[0-9A-Fa-f]|[Dd][89A-Fa-f][0-9A-Fa-f]{2}|[Ff]{3}[EFef]"
-    rb"|[0-9A-Fa-f]{5,})|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|[0-9]{5,}));"
-)
+# All below 32 but tab, LF and CR.
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 
 
-def remove_forbidden_references(body: bytes) -> tuple[bytes, int]:
-    """Remove the references that XML 1.0 forbids and .NET writes all the same, such as ``&#x1;``.
+def remove_forbidden_characters(body: bytes) -> bytes:
+    """Return a body without the characters that XML 1.0 forbids and .NET writes all the same.
 
-    Return the body and how many were removed.
+    They come as references, such as ``&#x1;``, or as they are, such as a vertical tab.
     """
-    if not _FORBIDDEN.search(body):
-        return body, 0
-    removed = 0
 
     def keep(found: re.Match[bytes]) -> bytes:
-        nonlocal removed
         if found[1] is None and found[2] is None:
             return found[0]
         # The slices keep int() from the thousands of digits that a hostile reply may hold.
         point = int(found[1][-9:], 16) if found[1] is not None else int(found[2][-9:])
         if point in (0x9, 0xA, 0xD) or 0x20 <= point <= 0xD7FF or 0xE000 <= point <= 0xFFFD:
             return found[0]
-        if 0x10000 <= point <= 0x10FFFF:
-            return found[0]
-        removed += 1
-        return b""
+        return found[0] if 0x10000 <= point <= 0x10FFFF else b""
 
-    return _REFERENCE.sub(keep, body), removed
+    if not _is_wide(body):
+        body = body.translate(None, _CONTROLS)
+    return _REFERENCE.sub(keep, body)
+
+
+def strip_around(body: bytes) -> bytes:
+    """Return a body without the byte order mark, white space and NULs before and after the XML."""
+    return body if _is_wide(body) else body.lstrip(b"\xef\xbb\xbf \t\r\n").rstrip(b"\0 \t\r\n")
+
+
+def _is_wide(body: bytes) -> bool:
+    """Return whether a body is in UTF-16 or UTF-32, where bytes are not characters."""
+    return body[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in body[:4]
 
 
 def parse_xml(body: bytes) -> etree._Element:
@@ -74,7 +77,7 @@ def parse_xml(body: bytes) -> etree._Element:
         remove_pis=True,
     )
     try:
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(strip_around(body), parser)
     except (etree.LxmlError, ValueError) as exc:
         # ValueError: an encoding that is declared but unknown.
         raise make_error(Condition.NOT_XML, str(exc)) from exc
@@ -120,14 +123,21 @@ def _result(response: etree._Element, operation: str, row: str) -> etree._Elemen
         raise make_error(Condition.NOT_SOAP, f"other elements among the {row} elements")
     if not len(result) and _HAS_TEXT(response):
         # A page is empty only where Listrak said so.
-        raise make_error(Condition.NOT_SOAP, f"no {row} where something stands")
+        raise make_error(Condition.NOT_SOAP, f"text, but no {row}")
     return result
+
+
+def check_nil_exception(reply: HttpReply, operation: str) -> None:
+    """Raise ListrakError where a reply without rows has no nil WSException, so is not complete."""
+    exception = parse_xml(reply.body).find(f".//{LISTRAK}{operation}Response/{LISTRAK}WSException")
+    if exception is None or exception.get(_NIL, "").strip() not in ("true", "1"):
+        raise make_error(Condition.INCOMPLETE, f"no rows and no nil WSException in {operation}")
 
 
 def _reported_error(element: etree._Element, *, is_response: bool) -> ListrakError | None:
     """Return the error of a SOAP fault, or of a filled WSException.
 
-    Listrak puts a WSException behind an empty Result and status 200.
+    Listrak puts a WSException after an empty Result, with status 200.
     """
     if element.tag == f"{_SOAP}Fault":
         return error_from_text(element.findtext("faultstring") or "", Condition.FAULT)
@@ -140,9 +150,9 @@ def _reported_error(element: etree._Element, *, is_response: bool) -> ListrakErr
 
 
 def digest_rows(body: bytes, operation: str) -> str:
-    """Return what tells the rows of a reply from those of another: a digest of the Result's bytes.
+    """Return a digest of the Result's bytes.
 
-    What stands around the Result may change from call to call, and says nothing about the rows.
+    What is around the Result may change from call to call, and says nothing about the rows.
     """
     name = f"{operation}Result".encode()
     start = body.find(name)  # found in no UTF-16, say, where the whole body will do
@@ -151,7 +161,7 @@ def digest_rows(body: bytes, operation: str) -> str:
 
 
 def looks_like_html(body: bytes) -> bool:
-    """Tell a page for people from a reply."""
+    """Return whether a body is a page for a browser."""
     start = body[:1000].lower()
     return b"<html" in start or b"<!doctype html" in start
 

@@ -72,17 +72,15 @@ class Transport:
         is_secure = urlsplit(config.wsdl_url).scheme == "https"
         session = requests.Session()
         session.trust_env = is_secure
-        settings = session.merge_environment_settings(
-            config.wsdl_url,
-            {},
-            stream=True,
-            verify=None,  # type: ignore[arg-type] # None becomes True
-            cert=None,
+        settings: dict[str, Any] = dict(
+            session.merge_environment_settings(
+                config.wsdl_url, {}, stream=True, verify=None, cert=None
+            )
         )
         if is_secure:
             _check_environment(config.wsdl_url, settings, adapter)
         # A session's own send would follow redirects, or read them whole to be able to.
-        self._send = functools.partial(adapter.send, **settings)
+        self._send: Callable[..., requests.Response] = functools.partial(adapter.send, **settings)
         # Nor does a session prepare the request: it would add the credentials of a .netrc.
         headers = {"User-Agent": config.user_agent, "Accept-Encoding": "gzip"}
         self._prepared = requests.Request("GET", config.wsdl_url, headers).prepare()
@@ -104,7 +102,7 @@ class Transport:
             request.prepare_body(body, None)
             connect = min(self._timeout, MAX_CONNECT_SECONDS)
             timeout = Timeout(total=self._timeout, connect=connect)
-            with self._send(request, timeout=timeout) as answer:  # type: ignore[arg-type] # requests takes it, its types do not know
+            with self._send(request, timeout=timeout) as answer:
                 return HttpReply(
                     answer.status_code,
                     _read_body(answer),
@@ -139,8 +137,9 @@ def _check_environment(url: str, settings: Mapping[str, Any], adapter: HTTPAdapt
     bundle = settings["verify"]
     if isinstance(bundle, str):
         try:
-            is_folder = os.path.isdir(bundle)
-            ssl.create_default_context(**{"capath" if is_folder else "cafile": bundle})
+            ssl.create_default_context().load_verify_locations(
+                *((None, bundle) if os.path.isdir(bundle) else (bundle, None))
+            )
         except OSError as exc:
             raise make_error(Condition.CA_BUNDLE, exc.strerror or "") from exc
     proxy = select_proxy(url, settings["proxies"])

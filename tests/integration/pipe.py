@@ -26,7 +26,7 @@ class Piped:
     @property
     def state(self) -> Any:
         """The last state that the target printed, to go on from."""
-        return json.loads(self.printed.splitlines()[-1])
+        return json.loads(self.printed.rstrip("\n").split("\n")[-1])
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         """The tap's messages of one type."""

@@ -28,7 +28,8 @@ Keeps = Mapping[str, Callable[[Any], Any]]
 """By type in the JSON schema, what makes of a value that which a target keeps of it."""
 
 TEXTS = (
-    'a \\ b "c" \'d\' , ; | \r\n\tnew line \U0001f389 é \\n \\\\N $1 %s {} {"e": [1]} <f>&amp;',
+    "a \\ b \"c\" 'd' , ; | \r\n\tnew line \x85\u2028\u2029"
+    ' \U0001f389 é \\n \\\\N $1 %s {} {"e": [1]} <f>&amp;',
     "\\N",
     "NULL",
     "\\.",

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, ListrakService
-from tests.integration.environments import environment
+from fake_listrak import Account, ListrakService
+from tests.integration.environments import ROOT, environment
 from tests.integration.examples import EXAMPLES, once_at_page
-from tests.support.published import KEYS
-from tests.support.runs import is_finished, is_page, pages
+from tests.integration.postgres import Postgres
+from tests.integration.sync import SECONDS, Pause, Sync, finish, is_unfinished, until
+from tests.integration.targets import MeltanoPostgres
 from tests.support.tap import PASSWORD, USERNAME, keys_held
 
-SECONDS = 60  # more than anything here takes
 # Prints a state as soon as it comes, and stores nothing.
 STATES_ONLY = """\
 #!/bin/sh
@@ -40,124 +36,13 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 os.execv("{target}", ["{target}", *sys.argv[1:]])
 """
-
-Keys = dict[str, Counter[tuple[Any, ...]]]
-Process = subprocess.Popen[str]
-
-
-@dataclass
-class Sync:
-    """The folders as examples/README.md has them, with target-jsonl for a target."""
-
-    service: ListrakService
-    folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def configs(self) -> Path:
-        return self.folder / "etc/main"
-
-    @property
-    def kept(self) -> Path:
-        return self.folder / "lib/main"
-
-    @property
-    def state_file(self) -> Path:
-        return self.kept / "state.json"
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What the next run goes on from."""
-        state: dict[str, Any] = json.loads(self.state_file.read_text("utf-8"))
-        return state
-
-    def write(self, name: str, **content: Any) -> None:
-        (self.configs / name).write_text(json.dumps(content), "utf-8")
-
-    def configure(self, **changes: Any) -> None:
-        """Write the tap's config; one call at a time, so that it is known what was asked."""
-        config = {
-            "username": USERNAME,
-            "password": PASSWORD,
-            "start_date": "2025-01-01",
-            "wsdl_url": self.service.url,
-            "concurrency": 1,
-        }
-        self.write("config.json", **{**config, **changes})
-
-    def use(self, target: str) -> None:
-        """Put this program in the place of the target."""
-        program = self.folder / "a-target"
-        program.write_text(target, "utf-8")
-        program.chmod(0o700)
-        self.environment["TARGET"] = str(program)
-
-    def start(self) -> Process:
-        """Start sync.sh in a process group of its own."""
-        return subprocess.Popen(
-            [self.folder / "opt/sync.sh", self.configs, self.kept],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **self.environment},
-            start_new_session=True,
-        )
-
-    def run(self) -> int:
-        """Run sync.sh to its end; give its exit code, and show its log where a test fails."""
-        return finish(self.start())
-
-    def assert_goes_on(self) -> None:
-        """A run more gives the rest, and asks again for what came last at most."""
-        before = pages(self.service.asked)
-        assert self.run() == 0
-        asked = pages(self.service.asked)[len(before) :]
-        # The page that did not come, and the one before it.
-        assert set(asked) & set(before) <= set(before[-2:])
-        self.assert_complete()
-
-    def stored(self) -> Keys:
-        """By table, the key of each row that the target wrote, with how often it did."""
-        stored: Keys = {table: Counter() for table in keys_held(self.service.account)}
-        for file in (self.folder / "rows").glob("*.jsonl"):
-            for line in file.read_text("utf-8").splitlines():
-                row = json.loads(line)
-                stored[file.stem][tuple(row[column] for column in KEYS[file.stem])] += 1
-        return stored
-
-    def assert_complete(self) -> None:
-        """Every row that the account holds is stored, at least once."""
-        held = keys_held(self.service.account)
-        assert {table: set(keys) for table, keys in self.stored().items()} == {
-            table: set(keys) for table, keys in held.items()
-        }
-
-
-def finish(process: Process) -> int:
-    """Wait for the end; give the exit code."""
-    _, log = process.communicate(timeout=SECONDS)
-    print(log)
-    return process.returncode
-
-
-def is_unfinished(state: dict[str, Any]) -> bool:
-    """Whether a run that was cut off left this state."""
-    return not is_finished(state)
-
-
-@dataclass
-class Pause:
-    """A rule that lets nothing through from the n-th page on, until it is released."""
-
-    at: int
-    reached: threading.Event = field(default_factory=threading.Event)
-    over: threading.Event = field(default_factory=threading.Event)
-    seen: Iterator[int] = field(default_factory=lambda: count(1))
-
-    def __call__(self, ask: Ask) -> None:
-        if is_page(ask) and next(self.seen) >= self.at:
-            self.reached.set()
-            self.over.wait(SECONDS)
+# Knows no long options, and no exit code but 1.
+BUSYBOX_FLOCK = """\
+#!/bin/sh
+[ "$1 $2" != "-n 9" ] || exec {flock} -n 9
+echo 'Usage: flock [-sxun] FD | {{ FILE [-c] PROG ARGS }}' >&2
+exit 1
+"""
 
 
 @pytest.fixture
@@ -301,6 +186,75 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
     assert sync.stored() == keys_held(sync.service.account)
 
 
+def only_with(folder: Path, *programs: str) -> str:
+    """Make a folder with these programs alone; give it as a PATH."""
+    folder.mkdir()
+    for program in programs:
+        (folder / program).symlink_to(str(shutil.which(program)))
+    return str(folder)
+
+
+@pytest.mark.parametrize("missing", ["flock", "setsid"])
+def test_where_a_tool_is_missing_the_run_says_which_and_nothing_is_begun(
+    sync: Sync, missing: str
+) -> None:
+    tools = {"date", "dirname", "flock", "mkdir", "mkfifo", "mv", "rm", "setsid", "sync"}
+    sync.environment["PATH"] = only_with(sync.folder / "bin", *tools - {missing})
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"{missing} is not installed" in log
+    assert "another sync" not in log
+    assert not sync.service.asked
+
+
+def test_where_nothing_can_be_locked_the_run_says_so_and_nothing_is_begun(sync: Sync) -> None:
+    sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "No locks available" in log
+    assert "another sync" not in log
+    assert not sync.service.asked
+
+
+def test_busyboxs_flock_will_do_and_keeps_a_second_run_out(sync: Sync) -> None:
+    sync.program("flock", BUSYBOX_FLOCK.format(flock=shutil.which("flock")))
+    assert sync.run() == 0
+    sync.assert_complete()
+    asked = len(sync.service.asked)
+    with (sync.kept / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sync.run() == 75
+    assert len(sync.service.asked) == asked
+    assert sync.run() == 0
+
+
+def test_the_sample_config_of_the_target_loads_where_the_models_look(
+    sync: Sync, postgres: Postgres
+) -> None:
+    sample = json.loads((EXAMPLES / "sample_target.json").read_text("utf-8"))
+    project = EXAMPLES / "dbt"
+    assert f"'PGDATABASE', '{sample['database']}'" in (project / "profiles.yml").read_text("utf-8")
+    assert f"'PGUSER', '{sample['user']}'" in (project / "profiles.yml").read_text("utf-8")
+    schema = sample["default_target_schema"]
+    sources = (project / "models/staging/_sources.yml").read_text("utf-8")
+    assert f"else '{schema}'" in sources
+    postgres.run(f"CREATE DATABASE {sample['database']}")
+    there = {"port": postgres.port, "user": postgres.user, "password": postgres.password}
+    sync.write("target.json", **{**sample, **there})
+    sync.environment["TARGET"] = str(environment(MeltanoPostgres.package) / MeltanoPostgres.program)
+    assert sync.run() == 0
+    database = replace(postgres, database=sample["database"])
+    assert int(database.run(f"SELECT count(*) FROM {schema}.lists")) == 2
+
+
+def test_git_ignores_what_holds_a_password() -> None:
+    for path in ("target.json", "config.json", "examples/target.json", "secrets.env", ".env"):
+        ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
+        assert ignored.returncode == 0, path
+
+
 def test_the_crontabs_line_prints_the_end_of_the_log_where_a_run_fails_and_else_nothing(
     sync: Sync,
 ) -> None:
@@ -351,12 +305,3 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
         timeout=SECONDS,
     )
     assert found.stdout + found.stderr == ""
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait until it is; fail if it does not become so."""
-    for _ in range(SECONDS * 20):
-        if true():
-            return
-        time.sleep(0.05)
-    pytest.fail("It did not come about.")

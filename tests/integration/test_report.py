@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.report import write_page
+from tests.support.report import LIST_NAMES, write_page
 
 LOOK = """
 <script>
 addEventListener("load", () => setTimeout(() => {
-  const column = place => [...document.querySelectorAll("tbody tr")].map(
+  const column = place => [...document.querySelectorAll("#messages tbody tr")].map(
     row => Number(row.cells[place].dataset.order));
   const sorted = {};
-  document.querySelectorAll("th").forEach((heading, place) => {
+  document.querySelectorAll("#messages th").forEach((heading, place) => {
     heading.querySelector("button").click();
     sorted[heading.dataset.column] = [column(place)];
     heading.querySelector("button").click();
@@ -53,7 +53,7 @@ addEventListener("message", event => {{
 }});
 </script>
 """
-WIDTHS = {"wide": 1200, "phone": 375}
+WIDTHS = {"wide": 1200, "tablet": 768, "phone": 375}
 
 
 def look(page: Path, width: int, *flags: str) -> dict[str, Any]:
@@ -83,9 +83,11 @@ def test_the_page_is_drawn_fits_and_sorts(screen: str, scheme: str, tmp_path: Pa
     _, page = write_page(tmp_path)
     preferred = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
     seen = look(page, WIDTHS[screen], preferred)
-    assert seen["title"] == "Listrak: messages and lists", "a text of the account was run"
+    assert seen["title"] == f"Email report: {', '.join(LIST_NAMES)}", (
+        "a text of the account was run"
+    )
     assert not seen["loaded"]
-    assert len(seen["inks"]) == 3
+    assert len(seen["inks"]) == 2 + len(LIST_NAMES)
     assert min(seen["inks"]) > 3, "a chart is blank"
     assert seen["width"] <= seen["screen"] == WIDTHS[screen]
     assert seen["dark"] == (scheme == "dark")
@@ -93,6 +95,20 @@ def test_the_page_is_drawn_fits_and_sorts(screen: str, scheme: str, tmp_path: Pa
     for descending, ascending in seen["sorted"].values():
         assert ascending == sorted(ascending)
         assert descending == sorted(descending, reverse=True)
+
+
+def test_on_paper_a_page_from_a_dark_screen_is_light(tmp_path: Path) -> None:
+    _, page = write_page(tmp_path)
+    before = """
+<script>
+dispatchEvent(new Event("beforeprint"));
+</script>
+"""
+    page.write_text(page.read_text("utf-8") + before, "utf-8")
+    seen = look(page, WIDTHS["wide"], "--blink-settings=preferredColorScheme=0")
+    assert seen["dark"]
+    assert seen["background"] == "rgb(245, 246, 248)"
+    assert min(seen["inks"]) > 3, "a chart is blank"
 
 
 def test_an_error_in_the_console_is_noticed(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -13,13 +13,12 @@ from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redi
 from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERATIONS
 from fake_listrak.further import PASSALONGS
 from tap_listrak.config import parse_config
-from tap_listrak.listrak.client import ListrakClient
+from tap_listrak.listrak.client import ListrakClient, PageRequest
 from tap_listrak.listrak.faults import CODES, Condition, Fault
 from tap_listrak.listrak.faults import TransientError as TransientError
-from tap_listrak.streams import LISTS, resolve_tables
-from tap_listrak.sync.readers import build_readers
 from tap_listrak.metrics import CallMetrics
-from tap_listrak.sync.tasks import FetchTask
+from tap_listrak.readers import build_readers
+from tap_listrak.streams import LISTS, Stream, resolve_tables
 from tests.support.replies import rows_of
 from tests.support.tap import PASSWORD, USERNAME
 
@@ -144,12 +143,16 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
 }
 
 
-def ask_for_lists(
-    url: str = "http://127.0.0.1:9/?wsdl",
+LISTS_REQUEST = PageRequest(LISTS, {}, "of the account", None)
+
+
+def make_client(
+    url: str,
     sleep: Callable[[float], None] = lambda seconds: None,
+    streams: Collection[Stream] = (),
     **options: Any,
-) -> None:
-    """Make one call, as the tap's client does."""
+) -> ListrakClient:
+    """The tap's client for a service, as it is made for the lists and these streams."""
     raw_config = {
         "username": USERNAME,
         "password": PASSWORD,
@@ -158,6 +161,12 @@ def ask_for_lists(
         **options,
     }
     config = parse_config(raw_config, NOW)
-    readers = build_readers(resolve_tables(config), {}, config.timezone)
-    client = ListrakClient(config, readers, CallMetrics(), sleep, lambda: NOW)
-    client.fetch(FetchTask(LISTS, 0, NOW, NOW).request(config, 1))
+    tables = resolve_tables(config)
+    selection = {stream: tables[stream].columns for stream in streams}
+    readers = build_readers(tables, selection, config)
+    return ListrakClient(config, readers, CallMetrics(), sleep, lambda: NOW)
+
+
+def ask_for_lists(url: str = "http://127.0.0.1:9/?wsdl", **options: Any) -> None:
+    """Make one call, as the tap's client does."""
+    make_client(url, **options).fetch(LISTS_REQUEST)

@@ -35,7 +35,7 @@ def write_marts(path: Path) -> None:
                 CASE WHEN n > 0 THEN TIMESTAMP '2026-01-01' + n * INTERVAL '31 hours' END
                     AS sent_at,
                 1000 + n * 37 % 50 AS sends, 990 + n * 37 % 50 AS delivered,
-                400 + n * 7 % 90 AS unique_opens, 200 + n * 11 % 50 AS unique_reads,
+                400 + n * 7 % 90 AS unique_opens,
                 CASE WHEN n <> 3 THEN 100 + n * 13 % 40 END AS unique_clicks, n % 9 AS bounces,
                 n % 4 AS unsubscribes, unique_opens / delivered AS open_rate,
                 unique_clicks / delivered AS click_rate, n * 1234.5 AS revenue
@@ -48,7 +48,13 @@ def write_marts(path: Path) -> None:
             CREATE TABLE listrak__days AS
             SELECT list_id, DATE '2026-01-01' + n::INTEGER AS day, n % 5 AS subscribed,
                 n % 3 AS unsubscribed, 100 + n AS subscribers
-            FROM range(60) AS numbers (n), stg_listrak__lists
+            FROM range(60) AS numbers (n), stg_listrak__lists;
+            CREATE TABLE listrak__links AS
+            SELECT n AS message_id, 'https://shop.example/' || n % 12 || '?e=ann@x.org' AS link_url,
+                CASE WHEN n % 2 = 0 THEN '<b>Sale</b>' END AS link_description, 5 + n AS clicks,
+                n AS unique_clicks
+            FROM range(24) AS numbers (n)
+            UNION ALL SELECT 1, 'https://shop.example/ann%40x.org/off#ann@x.org', NULL, 999, 9
         """)  # noqa: S608 # numbers of this module's own
 
 

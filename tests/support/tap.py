@@ -72,7 +72,7 @@ class Run:
 
     def lines(self, level: str) -> list[str]:
         """The log's lines of one level."""
-        return [line for line in self.err.splitlines() if line.startswith(f"{level} ")]
+        return [line for line in self.err.split("\n") if line.startswith(f"{level} ")]
 
 
 @dataclass

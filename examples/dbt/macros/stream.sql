@@ -4,8 +4,9 @@
   Streams and columns are selected one by one, and targets differ. So a table that is not there gives
   no rows, a column that is not there NULL, and names are found in any case.
 
-  columns: a list of [the tap's name, the name here, its type], the types being text, integer, number,
-  boolean and timestamp. key: the names here of what tells rows apart.
+  columns: a list of [the tap's name, the name here, its type]: text, address, integer, number, boolean or
+  timestamp. An address is trimmed and in lower case, so that a contact is one however it was typed.
+  key: the names here of the columns that identify a row.
 #}
 {% macro stream(name, key, columns) -%}
 {%- set table = load_relation(source('listrak', name)) if execute else none -%}
@@ -34,7 +35,13 @@ with typed as (
 numbered as (
     select
         *,
-        row_number() over (partition by {{ key | join(', ') }} order by loaded_at desc) as row_of_key
+        row_number() over (
+            partition by {{ key | join(', ') }}
+            order by
+                loaded_at desc
+                {#- Where two spellings of an address were loaded at once, every build takes the same. #}
+                {%- for _, alias, _ in columns if alias not in key %}, {{ alias }} desc nulls last{% endfor %}
+        ) as row_of_key
     from typed
 )
 
@@ -60,7 +67,7 @@ coalesce({{ count }}, 0)
 
 {% macro typed_column(column, type) -%}
 {%- set types = {
-    'text': 'text', 'integer': 'bigint', 'number': 'double precision', 'boolean': 'boolean', 'timestamp': 'timestamp'
+    'text': 'text', 'address': 'text', 'integer': 'bigint', 'number': 'double precision', 'boolean': 'boolean', 'timestamp': 'timestamp'
 } -%}
 {%- if column is none or column is not defined -%}
 cast(null as {{ types[type] }})
@@ -70,6 +77,8 @@ cast(null as {{ types[type] }})
 {{ utc(name, column.dtype | lower) }}
 {%- elif type == 'text' -%}
 nullif(cast({{ name }} as text), '')
+{%- elif type == 'address' -%}
+nullif(lower(trim(cast({{ name }} as text))), '')
 {%- else -%}
 cast({{ name }} as {{ types[type] }})
 {%- endif -%}

@@ -1,11 +1,3 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='delete+insert',
-    unique_key='message_id',
-    on_schema_change='append_new_columns',
-) }}
-{#- Most rows are here. Where the loader says when it loaded a row, a run takes up only the messages of
-    which something was loaded since the last one, less reload_hours, and those anew as a whole. -#}
 {%- set events = {
     'sends': none, 'opens': 'opened_at', 'reads': 'read_at', 'clicks': 'clicked_at', 'bounces': 'bounced_at',
     'unsubs': 'unsubscribed_at'
@@ -18,8 +10,7 @@ with events as (
         {{ 'contact_id' if happened_at else 'cast(null as text)' }} as contact_id,
         '{{ event }}' as event,
         {{ happened_at or 'cast(null as timestamp)' }} as happened_at,
-        {{ 'bounce_reason' if event == 'bounces' else 'cast(null as text)' }} as bounce_reason,
-        loaded_at
+        {{ 'bounce_reason' if event == 'bounces' else 'cast(null as text)' }} as bounce_reason
     from {{ ref('stg_listrak__message_' ~ event) }}
     {{ 'union all' if not loop.last }}
 {%- endfor %}
@@ -55,21 +46,8 @@ recipients as (
             when lower(bounce_reason) like '%hard%' then '1 hard'
             when lower(bounce_reason) like '%soft%' then '2 soft'
             else '3 other'
-        end) as bounce_kind,
-        max(loaded_at) as loaded_at
+        end) as bounce_kind
     from events
-    {%- if is_incremental() %}
-    where
-        message_id in (
-            select message_id
-            from events
-            where
-                loaded_at is null
-                or loaded_at >= (
-                    select coalesce(max(loaded_at), timestamp '1970-01-01 00:00:00') from {{ this }}
-                ) - interval '{{ var("reload_hours") }} hours'
-        )
-    {%- endif %}
     group by message_id, email_address
 )
 
@@ -97,7 +75,6 @@ select
     recipients.last_engaged_at,
     {{ minutes_between('messages.sent_at', 'recipients.first_opened_at') }} as minutes_to_open,
     {{ minutes_between('messages.sent_at', 'recipients.first_read_at') }} as minutes_to_read,
-    {{ minutes_between('messages.sent_at', 'recipients.first_clicked_at') }} as minutes_to_click,
-    recipients.loaded_at
+    {{ minutes_between('messages.sent_at', 'recipients.first_clicked_at') }} as minutes_to_click
 from recipients
 left join messages on recipients.message_id = messages.message_id

@@ -44,7 +44,7 @@ members as (
         coalesce(subscribed.contact_id, unsubs.contact_id) as contact_id,
         coalesce(subscribed.subscribed_at, unsubs.subscribed_at) as subscribed_at,
         subscribed.subscribe_method,
-        {# Rows of subscribed_contacts stay when a contact leaves; who came back has a later date. -#}
+        {# A contact who unsubscribes keeps its row in subscribed_contacts; one who joined again has a later date. -#}
         subscribed.list_id is not null
         and (unsubs.list_id is null or coalesce(subscribed.subscribed_at > unsubs.unsubscribed_at, false))
             as is_subscribed,

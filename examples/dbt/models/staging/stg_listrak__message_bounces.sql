@@ -1,6 +1,6 @@
 {{ stream('message_bounces', ['message_id', 'email_address', 'bounced_at'], [
     ['MsgID', 'message_id', 'integer'],
-    ['EmailAddress', 'email_address', 'text'],
+    ['EmailAddress', 'email_address', 'address'],
     ['ContactID', 'contact_id', 'text'],
     ['BounceDate', 'bounced_at', 'timestamp'],
     ['BounceReason', 'bounce_reason', 'text'],

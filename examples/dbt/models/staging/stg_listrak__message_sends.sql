@@ -1,4 +1,4 @@
 {{ stream('message_sends', ['message_id', 'email_address'], [
     ['MsgID', 'message_id', 'integer'],
-    ['EmailAddress', 'email_address', 'text'],
+    ['EmailAddress', 'email_address', 'address'],
 ]) }}

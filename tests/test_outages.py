@@ -1,0 +1,122 @@
+"""A service that cannot be reached any more is waited for by all calls together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fake_listrak import ListrakService
+from tap_listrak.listrak.faults import Scope, UnreachableError
+from tap_listrak.listrak.gate import MAX_OUTAGE_SECONDS
+from tests.support.faults import FAULTS, LISTS_REQUEST, make_client, tiny_account
+from tests.support.tap import PASSWORD, USERNAME
+
+THREADS = 4
+
+
+class Service:
+    """A service that can go and come back at its address."""
+
+    def __init__(self) -> None:
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        self.now = ListrakService(tiny_account(), USERNAME, PASSWORD, port=self._port)
+        self.now.__enter__()
+        self.url = self.now.url
+        self._port = int(self.url.split(":")[2].split("/")[0])
+
+    def stop(self) -> None:
+        self.now.close()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+
+
+def outage(service: Service, waits: int) -> tuple[list[float], Callable[[float], None]]:
+    """The waits of an outage that ends with so many of them, and what counts them."""
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == waits:
+            service.start()
+
+    return waited, sleep
+
+
+def test_calls_wait_together_until_the_service_is_back(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    waited, sleep = outage(service, 3)
+    client = make_client(service.url, sleep)
+    client.fetch(LISTS_REQUEST)
+    service.stop()
+    begin = threading.Barrier(THREADS)
+
+    def fetch() -> int:
+        begin.wait()
+        return client.fetch(LISTS_REQUEST).row_count
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        rows = [each.result() for each in [threads.submit(fetch) for _ in range(THREADS)]]
+    assert rows == [2] * THREADS
+    assert len(waited) == 3
+    (warning,) = warnings_of(caplog)
+    assert FAULTS["unreachable"].message in warning
+    service.stop()
+
+
+def test_each_outage_has_a_warning_of_its_own(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client(service.url, lambda seconds: service.start())
+    client.fetch(LISTS_REQUEST)
+    for _ in range(2):
+        service.stop()
+        client.fetch(LISTS_REQUEST)
+    assert len(warnings_of(caplog)) == 2
+    service.stop()
+
+
+def test_an_outage_of_five_minutes_ends_all_calls(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    waited: list[float] = []
+    client = make_client(service.url, waited.append)
+    client.fetch(LISTS_REQUEST)
+    service.stop()
+    with ThreadPoolExecutor(THREADS) as threads:
+        calls = [threads.submit(client.fetch, LISTS_REQUEST) for _ in range(THREADS)]
+        errors = [each.exception() for each in calls]
+    for error in errors:
+        assert isinstance(error, UnreachableError)
+        assert error.scope is Scope.RUN
+    assert MAX_OUTAGE_SECONDS - 10 < sum(waited) <= MAX_OUTAGE_SECONDS
+    assert len(warnings_of(caplog)) == 1
+    service.start()
+    with pytest.raises(UnreachableError):
+        client.fetch(LISTS_REQUEST)
+    assert not service.now.connections
+    service.stop()
+
+
+def test_before_the_first_answer_the_usual_tries_are_all() -> None:
+    waited: list[float] = []
+    service = Service()
+    service.stop()
+    with pytest.raises(UnreachableError) as caught:
+        make_client(service.url, waited.append).fetch(LISTS_REQUEST)
+    assert caught.value.scope is Scope.RUN
+    assert len(waited) == 4
