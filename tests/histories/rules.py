@@ -31,10 +31,10 @@ def check_exit(run: RunFacts, ended: Ended, account: MadeUpAccount) -> None:
     if bool(ended.criticals) != bool(ended.code):
         raise Failed("exit", f"exit code {ended.code}, with {ended.criticals}")
     may_fail = run.may_end_early or any(not _is_set_aside(each, run, ended) for each in run.faults)
-    if ended.code and not may_fail:
+    # The part in progress is requested though its message is absent, and refused.
+    if ended.code and not (may_fail or account.absent):
         text = f"exit code {ended.code} where nothing stops a stream: {ended.criticals}"
         raise Failed("exit", text)
-    # The part in progress is requested though its message is absent, and refused.
     if account.absent or any(each.is_lasting for each in run.faults):
         return
     for stream in REPLICATION_KEYS:
