@@ -75,6 +75,7 @@ class Runner:
         self._now = now
         self._monotonic = monotonic
         self._stopped: dict[Stream, ListrakError] = {}
+        self._retried: tuple[Part, ...] = ()
         self._waiting = 0
         self._has_begun = bool(self._states) and any(s.is_known for s in self._states.values())
         self._last_state_at = float("-inf")
@@ -145,8 +146,8 @@ class Runner:
     def _retry_set_aside(self, shown: frozenset[int], end: datetime) -> None:
         """Request what earlier runs set aside; note the lists that Listrak lacks."""
         entries = {state.stream: state.entry for state in self._active()}
-        parts = set_aside_parts(entries, self._config, end)
-        self._handle_all(iter([Section(None, lambda _: parts)]))
+        self._retried = tuple(set_aside_parts(entries, self._config, end))
+        self._handle_all(iter([Section(None, lambda _: iter(self._retried))]))
         for state in self._active():
 
             def is_absent(owed: SetAside) -> bool | None:
@@ -202,7 +203,7 @@ class Runner:
     def _walk(self, states: list[StreamState], list_ids: tuple[int, ...]) -> None:
         """Walk the lists for streams whose ranges have the same windows."""
         entries = {state.stream: state.entry for state in states}
-        walk = Walk(self._config, entries, list_ids, self._stopped)
+        walk = Walk(self._config, entries, list_ids, self._stopped, self._retried)
         self._report.begin_pass(len(walk.list_ids), self._monotonic())
         self._handle_all(walk.sections(), states)
         self._waiting = walk.waiting

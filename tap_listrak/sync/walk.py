@@ -75,7 +75,8 @@ class Walk:
     """One pass over these lists, for streams whose ranges have the same windows.
 
     It runs ahead of what is emitted, so it goes by the entries as they were when it began. It
-    leaves out streams that are `stopped`, also those that are added while it goes on.
+    leaves out what is set aside, or was `retried` in this run, and streams that are `stopped`, also
+    those that are added while it goes on.
     """
 
     def __init__(
@@ -84,14 +85,17 @@ class Walk:
         entries: Mapping[Stream, Entry],
         list_ids: Iterable[int],
         stopped: Collection[Stream],
+        retried: Iterable[Part],
     ) -> None:
         self._config = config
         self._entries = dict(entries)
         self._stopped = stopped
         self._owed = {
-            stream: {(owed.list_id, owed.parent_id) for owed in entry.set_aside}
+            (stream, owed.list_id, owed.parent_id)
             for stream, entry in entries.items()
+            for owed in entry.set_aside
         }
+        self._owed.update((part.stream, part.list_id, part.parent_id) for part in retried)
         self.list_ids = [list_id for list_id in list_ids if self._pending(list_id)]
         # Messages that wait in at least one stream.
         self.waiting = 0
@@ -250,7 +254,7 @@ class Walk:
             is_resumed = parent_id == place.parent_id and place.page is not None
             if parent_id <= place.parent_id and not is_resumed:
                 return
-        if (list_id, parent_id) in self._owed[stream]:
+        if (stream, list_id, parent_id) in self._owed:
             return
         sent = _sent(row) if row else None
         start = self._start(stream, list_id, parent_id, sent)
