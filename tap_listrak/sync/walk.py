@@ -162,24 +162,31 @@ class Walk:
         """Yield what came of a request for messages or conversations, and what follows from it."""
         parent = pieces[0][0].stream
         children = [each for each in streams if each is not parent]
+        key, taken = parent.key_properties[0], self._last_window
         rows: dict[int, ParentRow] = {}
+        self._last_window = set()
         for part, page in pieces:
             error = page.own_error if isinstance(page, Page) else page
             if isinstance(page, Page):
-                rows |= {getattr(row.record, parent.key_properties[0]): row for row in page.parents}
+                # Windows overlap; a message seen in two is taken once.
+                seen = {getattr(row.record, key): row for row in page.parents}
+                new = {
+                    each: row
+                    for each, row in seen.items()
+                    if each not in taken and each not in rows
+                }
+                rows |= new
+                self._last_window |= seen.keys() if window else set()
+                self._seen[parent] |= seen.keys()
                 if parent in streams and not error:
-                    yield PageFetched(part, 1, page)
+                    yield PageFetched(part, 1, page.with_parents(tuple(new.values())))
             else:
                 self._known.discard(parent)
                 yield from (PartFinished(self._lost(each, part, window), page) for each in children)
             if parent in streams:
                 yield PartFinished(part, error)
-        # Windows overlap; a message seen in two is taken once.
-        new = {each: row for each, row in rows.items() if each not in self._last_window}
-        self._last_window = set(rows) if window else set()
-        self._seen[parent] |= rows.keys()
         yield from self._of_rows(
-            new, [each for each in children if each.per is not Per.BATCH], window
+            rows, [each for each in children if each.per is not Per.BATCH], window
         )
 
     def _lost(self, stream: Stream, part: Part, window: datetime | None) -> Part:
