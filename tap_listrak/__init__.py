@@ -1,3 +1,3 @@
 """A Singer tap for Listrak."""
 
-__version__ = "1.2.0"
+__version__ = "2.0.0"

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from tap_listrak import __version__
-from tap_listrak.config import OPTIONS, Option
+from tap_listrak.config import OPTIONS, Option, variable_of
 
 CAPABILITIES = [
     *("catalog", "state", "discover", "about", "test"),
@@ -104,11 +104,12 @@ Version {facts["version"]}, for Python {", ".join(facts["supported_python_versio
 
 def settings_in_markdown() -> str:
     """Return the table of options that docs/configuration.md holds as well."""
-    lines = ["| key | must be | default | meaning |", "|---|---|---|---|"]
+    lines = ["| key | must be | default | meaning | variable |", "|---|---|---|---|---|"]
     for name, option in OPTIONS.items():
         default = _default_text(option)
         default = default if default in ("required", "none") else f"`{default}`"
-        lines.append(f"| `{name}` | {option.takes} | {default} | {option.description} |")
+        cells = (f"`{name}`", option.takes, default, option.description, f"`{variable_of(name)}`")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

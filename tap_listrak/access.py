@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operations
 from tap_listrak.listrak.faults import AuthenticationError, ListrakError, PermissionDeniedError
+from tap_listrak.readers import COUNT_COLUMNS
 from tap_listrak.streams import LISTS, PARENTS, Stream, with_parents
 from tap_listrak.sync.parts import Part
-from tap_listrak.sync.readers import COUNT_COLUMNS
 
 
 class Answer(NamedTuple):

@@ -1,4 +1,4 @@
-"""Discovery's check: which streams this user may read, asked of Listrak once each."""
+"""Discovery's check: which streams this user may read, by one request each."""
 
 from __future__ import annotations
 

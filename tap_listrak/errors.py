@@ -34,5 +34,5 @@ class Interrupted(TapError):
     """A signal asked the run to end."""
 
     def __init__(self, signum: int, name: str) -> None:
-        super().__init__(f"Stopped by {name}. The last STATE, if there is one, is where to go on.")
+        super().__init__(f"Stopped by {name}. Resume from the last STATE, if there is one.")
         self.exit_code = 128 + signum

@@ -24,9 +24,9 @@ from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedEr
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics
+from tap_listrak.readers import build_readers
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
 from tap_listrak.sync.plan import choose_lists
-from tap_listrak.sync.readers import build_readers
 
 LOGGER = logging.getLogger(__name__)
 

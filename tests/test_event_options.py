@@ -11,7 +11,7 @@ import pytest
 from tap_listrak.streams import BY_NAME, MESSAGE_SENDS, STREAMS
 from tests.support.accounts import LATER, NOW, later, message_ids, now, small
 from tests.support.records import assert_valid
-from tests.support.replies import EMAIL, NIL, rows_of
+from tests.support.replies import EMAIL, NIL, add_message_without_date, rows_of
 from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, catalog_of, keys_emitted, selecting
 
@@ -235,11 +235,8 @@ def test_a_list_that_the_bookmark_does_not_speak_for_comes_whole(make_tap: MakeT
 def test_a_message_without_a_date_is_asked_for_however_short_the_window(
     make_tap: MakeTap,
 ) -> None:
-    account = small(messages=0)
-    account.add_message(int(str(account.lists()[0]["ListID"])), 42, "0001-01-01T00:00:00")
-    tap = make_tap(
-        account, {"start_date": "0001-01-01", "activity_window_days": 1, "interval_days": 3650}
-    )
+    tap = make_tap(small(messages=0), {"activity_window_days": 1, "interval_days": 3650})
+    add_message_without_date(tap, 42)
     state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-30T00:00:00Z"}}}
     tap.run(clock=now, state=state, catalog=catalog_of("message_opens"))
     assert [ask.arguments["MsgID"] for ask in tap.service.asked if "MsgID" in ask.arguments] == [

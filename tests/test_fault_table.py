@@ -48,10 +48,14 @@ class Case:
     env: dict[str, str] = field(default_factory=dict)
 
 
+# Bound and not listening: nobody else gets the port, and whoever calls is refused.
+CLOSED = socket.socket()
+CLOSED.bind(("127.0.0.1", 0))
+
+
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    port: int = CLOSED.getsockname()[1]
+    return port
 
 
 def other_address(url: str) -> dict[str, Any]:
@@ -128,7 +132,6 @@ def test_every_row_is_met_in_a_test() -> None:
 def test_every_row_names_what_the_caller_does() -> None:
     for row in FAULTS.values():
         assert issubclass(row.error, ListrakError)
-        assert row.description
         assert row.message.endswith(".")
 
 

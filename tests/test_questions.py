@@ -1,4 +1,4 @@
-"""The questions that docs/tables.md answers in SQL, asked of what the tap emitted."""
+"""The questions that docs/joins.md answers in SQL, asked of what the tap emitted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.records import all_rows, due
 from tests.support.runs import at
 from tests.support.tap import MakeTap, Run, Tap
 
-TABLES = (Path(__file__).parent.parent / "docs/tables.md").read_text("utf-8")
+TABLES = (Path(__file__).parent.parent / "docs/joins.md").read_text("utf-8")
 LEAVERS, EARNINGS, SUBSCRIBED = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
 
 

@@ -17,14 +17,17 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from tap_listrak.config import Config, parse_config
+from tap_listrak.listrak.client import PageReader
 from tap_listrak.listrak.faults import InvalidValueError
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import LISTRAK
+from tap_listrak.listrak.transport import HttpReply
 from tap_listrak.listrak.values import boolean, integer, number
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import BY_NAME, Stream, Table, resolve_tables
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import NEVER, NO_DATE
+from tests.support.replies import rows_of
 from tests.support.tap import Tap
 
 CONFIG = parse_config(
@@ -358,6 +361,30 @@ def test_an_empty_row_has_no_key(stream: str) -> None:
     records, issues = read(stream, list(ALL_COLUMNS[stream]), "", "")
     assert records == []
     assert issues.rows_without_key == 2
+
+
+def key_digest(stream: str, *rows: str, mirrored: bool = True) -> str:
+    records = RecordReader(TABLES[BY_NAME[stream]], ALL_COLUMNS[stream], CONFIG.timezone)
+    reader = PageReader(records, tuple(ALL_COLUMNS[stream]), with_key_digest=mirrored)
+    reply = HttpReply(200, rows_of(stream, *rows).body, 0, "")
+    return reader.read(reply, PARENT, datetime(2026, 7, 1)).key_digest
+
+
+def contact(email: str, method: str = "API") -> str:
+    fields = {"ContactID": email, "EmailAddress": email, "AdditionMethod": method}
+    return "".join(in_xml(*field) for field in fields.items())
+
+
+def test_the_digest_of_keys_is_that_of_the_keys_in_any_order() -> None:
+    stream = "subscribed_contacts"
+    due = key_digest(stream, contact("a"), contact("b"))
+    assert due
+    assert due == key_digest(stream, contact("b"), contact("a", "Import"))
+    assert due != key_digest(stream, contact("a"))
+    assert due != key_digest(stream, contact("a"), contact("c"))
+    assert due != key_digest(stream, contact("a"), contact("b"), contact("b"))
+    assert key_digest(stream, contact("a"), mirrored=False) == ""
+    assert key_digest("lists", "<ListID>1</ListID>") != key_digest("lists", "<ListID>2</ListID>")
 
 
 @pytest.mark.parametrize("stream", ALL_COLUMNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -461,6 +462,35 @@ def test_an_empty_reply_without_the_nil_wsexception_of_the_wsdl_is_damaged(
     run = answer(stream, reply=raw(body(operation, result.format(operation) + exception)))
     assert run.code == 1
     assert FAULTS["incomplete"].message in run.err
+    assert len(tap.waits) == 4
+
+
+def in_members(body: bytes, size: int) -> bytes:
+    """A body as gzip of several members, with an empty one and padding at the end."""
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(map(gzip.compress, [*parts, b""])) + b"\0" * 8
+
+
+@pytest.mark.parametrize("size", [7, 1000, 2**20])
+@pytest.mark.parametrize("name", ["gzip", "x-gzip", "GZIP"])
+def test_gzip_of_several_members_is_read_whole(size: int, name: str, tap: Tap) -> None:
+    def packed(ask: Ask) -> Reply:
+        assert ask.headers["accept-encoding"] == "gzip"
+        honest = ask.honest()
+        body = in_members(honest.body, size if ask.operation != "WSDL" else 2**16)
+        return replace(honest, body=body, headers={"Content-Encoding": name})
+
+    tap.service.rules.append(packed)
+    run = tap.run(clock=now)
+    assert run.code == 0
+    assert len(run.records("messages")) == 1
+    assert not run.lines("WARNING")
+
+
+@pytest.mark.parametrize("name", ["deflate", "br", "gzip, gzip"])
+def test_a_reply_packed_in_another_way_is_damaged(name: str, answer: Answer, tap: Tap) -> None:
+    run = answer("lists", reply=Reply(b"x", headers={"Content-Encoding": name}))
+    assert FAULTS["cut short"].message in run.lines("CRITICAL")[0]
     assert len(tap.waits) == 4
 
 

@@ -12,6 +12,7 @@ from fake_listrak import Account, Ask, html
 from tap_listrak.streams import STREAMS
 from tap_listrak.sync.turns import TurnOptions
 from tests.support.accounts import list_ids, message_ids
+from tests.support.replies import add_message_without_date
 from tests.support.runs import (
     OPEN,
     asked_in,
@@ -256,8 +257,8 @@ def test_what_is_set_aside_on_its_day_is_asked_first_on_the_next(make_tap: MakeT
 
 
 def test_a_message_without_a_date_is_asked_in_every_run(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap, start_date="0001-01-01", interval_days=3650)
-    tap.service.account.add_message(list_ids(tap.service.account)[0], 42, "0001-01-01T00:00:00")
+    tap = turns_tap(make_tap, interval_days=3650)
+    add_message_without_date(tap, 42)
     tap.catalog = catalog_of("message_opens")
     run = run_at(tap, NOW)
     for number in (1, 2, 3):

@@ -261,7 +261,7 @@ class ListrakClient:
     def _try(self, request: PageRequest) -> Page:
         stream = request.stream
         contract = self._load_contract()
-        envelope, headers = contract.build_request(stream.operation, dict(request.arguments))
+        envelope, headers = contract.build_request(stream.operation, request.arguments)
         started, seconds, succeeded = time.monotonic(), None, False
         try:
             reply = self._exchange("POST", self._config.service_url, envelope, headers)

@@ -1,11 +1,11 @@
 """Row elements into records, and records into JSON, typed by the stream's JSON schema.
 
-A reader is made once for each stream of a run, from its table and the selected columns. Rows are
-read by element name, wherever they stand: absent, nil and empty elements are null.
+A reader is made once for each stream of a run, from its table and the selected columns. Fields are
+read by name, in any order and namespace: absent, nil and empty elements are null.
 
 There are two ways to read a page, which give the same records: row by row, and column by column,
-which takes a tenth of the time. The second is taken where one count proves that nothing stands
-within the rows but the texts that it reads.
+which takes a tenth of the time. The second is taken where one count proves that the rows hold
+nothing but the texts that it reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass
 class RowIssues:
-    """What a page held that is worth a WARNING: fields the schema lacks, rows without their key."""
+    """What is worth a WARNING in a page: fields that the schema lacks, rows without their key."""
 
     unknown_fields: set[str] = field(default_factory=set)
     rows_without_key: int = 0
@@ -47,8 +47,7 @@ class RowIssues:
 def encode_lines(records: list[Record]) -> bytes:
     """Return the records as JSON, one a line.
 
-    JSON writes the line ends within texts as escapes, so that a line end stands behind each record
-    and nowhere else, whatever the records hold.
+    JSON escapes the line ends within texts, so there is one after each record and nowhere else.
     """
     return _ENCODER.encode_lines(records)
 
@@ -173,8 +172,8 @@ class RecordReader:
     def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
         """Read a plain page; return None for any other.
 
-        A page is plain when whatever stands within the rows' elements is a text that is read here,
-        or that of a column which was not selected; and every row has its key.
+        A page is plain when its fields hold nothing but texts that are read here, or those of
+        columns that are not selected, and every row has its key.
         """
         if not self._has_fast_way:
             return None

@@ -123,7 +123,7 @@ def _result(response: etree._Element, operation: str, row: str) -> etree._Elemen
         raise make_error(Condition.NOT_SOAP, f"other elements among the {row} elements")
     if not len(result) and _HAS_TEXT(response):
         # A page is empty only where Listrak said so.
-        raise make_error(Condition.NOT_SOAP, f"no {row} where something stands")
+        raise make_error(Condition.NOT_SOAP, f"text, but no {row}")
     return result
 
 

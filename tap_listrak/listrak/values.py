@@ -58,7 +58,7 @@ def types_of(schema: Mapping[str, Any]) -> set[str]:
 
 
 def is_compound(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a column holds more than one text."""
+    """Return whether a column holds more than one text."""
     return not types_of(schema).isdisjoint(("array", "object"))
 
 
@@ -104,12 +104,12 @@ def read_elements(
     if not filled:
         return None
     if len(filled) > 1:
-        raise ValueError("the element stands there twice")
+        raise ValueError("the element occurs twice")
     element = filled[0]
     if "object" in types:
         return _nested(element, schema)
     if len(element):
-        raise ValueError("elements where text is due")
+        raise ValueError("elements instead of text")
     text = element.text
     return convert(text) if convert and text else text
 
@@ -118,7 +118,7 @@ def _texts(elements: list[etree._Element]) -> list[str]:
     """Read repeated elements of text, or one element that holds the texts as its children."""
     leaves = [leaf for element in elements for leaf in (list(element) or [element])]
     if any(len(leaf) for leaf in leaves):
-        raise ValueError("elements where text is due")
+        raise ValueError("elements instead of text")
     return [leaf.text for leaf in leaves if leaf.text]
 
 
@@ -128,5 +128,5 @@ def _nested(element: etree._Element, schema: Mapping[str, Any]) -> dict[str, Any
         convert = integer if "integer" in types_of(part) else None
         nested[column] = read_elements(element.findall(f"{{*}}{column}"), part, convert)
     if (element.text or "").strip():
-        raise ValueError("text where elements are due")
+        raise ValueError("text instead of elements")
     return nested

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from tap_listrak.dates import EPOCH
 from tap_listrak.streams import Per, Stream
@@ -84,11 +85,22 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
     failed_since: Instant | None = None
     absent_since: Instant | None = None
 
-    def is_part(self, part: Part) -> bool:
-        """Return whether this is what was set aside of a part."""
+    def holds(self, part: Part) -> bool:
+        """Return whether a part, or a window that it is in, was set aside by this."""
         if self.list_id != part.list_id or self.parent_id != part.parent_id:
             return False
-        return not part.is_window or (self.start, self.end) == (part.start, part.end)
+        return not part.is_window or (self.start <= part.start and part.end <= self.end)
+
+    def without(self, part: Part) -> list[SetAside]:
+        """Return what is left once a part of it has come."""
+        if not part.is_window:
+            return []
+        rests = ((self.start, part.start), (part.end, self.end))
+        return [
+            replace(self, start=start, end=end, page=None, digest=None)
+            for start, end in rests
+            if start < end
+        ]
 
     def is_gone(self, now: datetime) -> bool:
         """Return whether Listrak has left it out, and failed for it, for TIME_TO_FORGET."""

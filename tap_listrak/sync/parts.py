@@ -48,6 +48,7 @@ class Part:
     is_retry: bool = False  # an earlier run set it aside
     is_verified: bool = False  # its pages are requested twice, since a mirror rests on them
     may_halve: bool = True
+    is_half: bool = False
 
     def __str__(self) -> str:
         if self.batch:
@@ -68,12 +69,7 @@ class Part:
     @property
     def can_halve(self) -> bool:
         """Whether half of it may succeed where all of it takes too long."""
-        return (
-            self.is_window
-            and self.may_halve
-            and not self.is_retry
-            and self.end - self.start > ONE_DAY
-        )
+        return self.is_window and self.may_halve and self.end - self.start > ONE_DAY
 
     def halves(self) -> tuple[Part, Part]:
         """Return both halves of a window or batch; one message alone is no batch."""
@@ -82,7 +78,7 @@ class Part:
             return self.of_messages(self.batch[:middle]), self.of_messages(self.batch[middle:])
         days = max((self.end - self.start) / 2, ONE_DAY)
         middle_date = self.start + days
-        whole = replace(self, page=None, digest=None)
+        whole = replace(self, page=None, digest=None, is_half=True)
         return replace(whole, end=middle_date), replace(
             whole, start=middle_date, window=self.window and middle_date
         )
@@ -138,10 +134,12 @@ class ListFinished(NamedTuple):
     """Everything of a list has been handed on.
 
     `parents` are the ids of all of its messages and conversations, by stream, where all are known.
+    `waiting` messages wait for their turn in at least one stream.
     """
 
     list_id: int
-    parents: Mapping[Stream, Collection[int | None]]
+    parents: Mapping[Stream, Collection[int]]
+    waiting: int
 
 
 Outcome = PageFetched | PartFinished | ListFinished

@@ -56,99 +56,76 @@ def end_of_run(now: datetime, clock_offset: timedelta | None) -> datetime:
 # The entry as it is given.
 
 
+def changes_since(stream: Stream, entry: Entry, config: Config) -> list[str]:
+    """Return what a user should know of options that have changed since rows were loaded."""
+    before = entry.unfinished or entry.covers
+    if before is None:
+        return []
+    found = []
+    if config.start_date < before.start_date:
+        found.append("start_date is earlier than before: everything since then is requested")
+    elif config.include_test_messages and not before.include_test_messages:
+        found.append("include_test_messages is on now: everything since start_date is requested")
+    if entry.unfinished and _mirror_has_changed(stream, entry.unfinished, config):
+        found.append("mirror has changed: everything since start_date is requested")
+    if before.timezone != str(config.timezone.zone):
+        found.append(
+            f"timezone is {config.timezone.zone}, and was {before.timezone}: rows in the target "
+            "keep their times, and the keys made of them (see docs/times.md)"
+        )
+    for name, columns in (
+        ("keep_every_event", stream.event_key),
+        ("typed_event_dates", stream.event_dates),
+    ):
+        if columns and getattr(before, name) != getattr(config, name):
+            found.append(
+                f"{name} has changed, so the tables in the target do not fit: to load them again, "
+                "drop them, and delete the entries of their streams in the state"
+            )
+    return found
+
+
 def fit_entry(
     stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...], end: datetime
 ) -> Entry:
-    """Return what of an entry holds under the config of now; warn of what has changed."""
+    """Return what of an entry holds under the config of now."""
     if entry.bookmark and entry.covers is None:
         lists = () if stream.per is Per.ACCOUNT else list_ids
         covers = Range(start_date=config.start_date, end=entry.bookmark, list_ids=lists)
         entry = replace(entry, covers=covers)
-    for before in (entry.unfinished, entry.covers):
-        if before and _warn_of_changes(stream, before, config):
-            break
     unfinished = entry.unfinished
     if unfinished is None:
         return entry
-    is_mirrored = stream.name in config.mirror
-    if (unfinished.version is not None) != is_mirrored:
-        LOGGER.warning("mirror has changed: all of %s since start_date is requested.", stream.name)
+    if _mirror_has_changed(stream, unfinished, config):
         whole = replace(_whole(stream, config, unfinished.end), bookmark=entry.bookmark)
         return replace(entry, unfinished=whole)
     if (
-        not _includes(unfinished, config)
+        unfinished.start_date > config.start_date
+        or (config.include_test_messages and not unfinished.include_test_messages)
         or unfinished.end <= config.start_date
         or unfinished.end > end + CLOCK_TOLERANCE
         # The bookmark was moved by hand, or this is what a merge of states left of a range.
-        or (not is_mirrored and unfinished.bookmark != entry.bookmark)
+        or (unfinished.version is None and unfinished.bookmark != entry.bookmark)
         or (stream.per is Per.ACCOUNT and unfinished.list_ids != _kept_lists(stream, config))
     ):
         return replace(entry, unfinished=None)
-    return replace(entry, unfinished=_fit_place(stream, unfinished, config, list_ids))
-
-
-def _warn_of_changes(stream: Stream, before: Range, config: Config) -> bool:
-    """Warn of options that mean other rows than before; return whether there were any."""
-    changed = True
-    if config.start_date < before.start_date:
-        LOGGER.warning(
-            "start_date is earlier than before: all of %s since then is requested.", stream.name
-        )
-    elif config.include_test_messages and not before.include_test_messages:
-        LOGGER.warning(
-            "include_test_messages is on now: all of %s since start_date is requested.",
-            stream.name,
-        )
-    else:
-        changed = False
-    zone = str(config.timezone.zone)
-    if before.timezone != zone:
-        changed = True
-        LOGGER.warning(
-            "timezone is %s, and was %s: rows of %s that are in the target keep the times, and "
-            "the keys made of them, that they were loaded with. See docs/times.md.",
-            zone,
-            before.timezone,
-            stream.name,
-        )
-    for name in ("keep_every_event", "typed_event_dates"):
-        was, is_now = getattr(before, name), getattr(config, name)
-        concerned = stream.event_key if name == "keep_every_event" else stream.event_dates
-        if concerned and was != is_now:
-            changed = True
-            LOGGER.warning(
-                "%s is %s, and was %s when the target loaded %s, whose %s differs now. Load that "
-                "table again: drop it, and delete the stream's entry in the state.",
-                name,
-                str(is_now).lower(),
-                str(was).lower(),
-                stream.name,
-                "key" if name == "keep_every_event" else "schema",
-            )
-    return changed
-
-
-def _includes(known: Range, config: Config) -> bool:
-    """Return whether a range holds all that the config requests of its time."""
-    has_tests = known.include_test_messages or not config.include_test_messages
-    return known.start_date <= config.start_date and has_tests
-
-
-def _fit_place(
-    stream: Stream, unfinished: Range, config: Config, list_ids: tuple[int, ...]
-) -> Range:
-    """Return an unfinished range whose place means the same under the config of now."""
-    place, zone = unfinished.place, str(config.timezone.zone)
-    is_same = (unfinished.interval_days, unfinished.timezone) == (config.interval_days, zone)
+    # The place means the same under the same windows alone, in a list that is walked.
+    now, place = _whole(stream, config, end), unfinished.place
+    is_same = (unfinished.interval_days, unfinished.timezone) == (now.interval_days, now.timezone)
     is_walked = place and (stream.per is Per.ACCOUNT or place.list_id in list_ids)
-    return replace(
+    fitted = replace(
         unfinished,
-        interval_days=config.interval_days,
-        timezone=zone,
-        keep_every_event=config.keep_every_event and bool(stream.event_key),
-        typed_event_dates=config.typed_event_dates and bool(stream.event_dates),
+        interval_days=now.interval_days,
+        timezone=now.timezone,
+        keep_every_event=now.keep_every_event,
+        typed_event_dates=now.typed_event_dates,
         place=place if is_same and is_walked else None,
     )
+    return replace(entry, unfinished=fitted)
+
+
+def _mirror_has_changed(stream: Stream, unfinished: Range, config: Config) -> bool:
+    return (unfinished.version is not None) != (stream.name in config.mirror)
 
 
 # The ranges of a run.
@@ -244,7 +221,7 @@ def bookmark_of(entry: Entry, list_id: int | None) -> datetime | None:
 def start_of_message(
     stream: Stream,
     entry: Entry,
-    list_id: int,
+    list_id: int | None,
     config: Config,
     parent_id: int,
     sent: datetime | None = None,
@@ -276,7 +253,7 @@ def start_of_message(
     return start
 
 
-def is_in_turns(entry: Entry, list_id: int) -> bool:
+def is_in_turns(entry: Entry, list_id: int | None) -> bool:
     """Return whether the messages of a list may wait in this pass."""
     active, covers = entry.active, entry.covers
     return (

@@ -127,20 +127,18 @@ class Report:
                 "streams of them.",
                 f"{waiting:,}",
             )
-        line = "%-25s %12s %8s %8s %9s %10s %8s"
-        LOGGER.info(line, "stream", "rows", "calls", "retries", "seconds", "set aside", "stopped")
-        for stream in STREAMS:
-            calls, state = self._calls.calls[stream], states[stream]
-            if calls or stream in self._records:
-                LOGGER.info(
-                    line,
-                    stream.name,
-                    f"{self._records.get(stream, 0):,}",
-                    f"{calls:,}",
-                    f"{self._calls.retries[stream]:,}",
-                    f"{self._calls.seconds[stream]:,.1f}",
-                    len(state.snapshot.set_aside),
-                    "yes" if state.stopped_by else "",
-                )
+        totals = {
+            stream.name: {
+                "rows": self._records.get(stream, 0),
+                "calls": self._calls.calls[stream],
+                "retries": self._calls.retries[stream],
+                "seconds": round(self._calls.seconds[stream], 1),
+                "set aside": len(states[stream].snapshot.set_aside),
+                "stopped": int(states[stream].stopped_by is not None),
+            }
+            for stream in STREAMS
+            if self._calls.calls[stream] or stream in self._records
+        }
         rows, minutes = sum(self._records.values()), (now - self._started) / 60
         LOGGER.info("%s rows in %.1f min.", f"{rows:,}", minutes)
+        LOGGER.info("Totals", extra={"totals": totals})

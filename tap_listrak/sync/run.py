@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,17 +30,17 @@ from tap_listrak.sync.parts import (
     Section,
 )
 from tap_listrak.sync.plan import (
+    changes_since,
     choose_lists,
     continued_range,
     end_of_run,
     fit_entry,
-    is_left_out,
     next_range,
 )
 from tap_listrak.sync.report import Report
 from tap_listrak.sync.state import Held, StreamState
 from tap_listrak.sync.state_file import write_state
-from tap_listrak.sync.walk import Walk, set_aside_parts
+from tap_listrak.sync.walk import lists_to_walk, set_aside_parts, walk
 from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Runner:
         self._stopped: dict[Stream, ListrakError] = {}
         self._retried: tuple[Part, ...] = ()
         self._waiting = 0
-        self._has_begun = bool(self._states) and any(s.is_known for s in self._states.values())
+        self._has_begun = any(each.is_known for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False
 
@@ -127,10 +127,15 @@ class Runner:
 
     def _begin(self, list_ids: tuple[int, ...], end: datetime) -> None:
         """Fit the entries to this run, and write what comes before the first RECORD."""
+        changes: dict[str, list[str]] = {}
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
             state = self._states[stream]
+            for change in changes_since(stream, state.entry, self._config):
+                changes.setdefault(change, []).append(stream.name)
             state.entry = fit_entry(stream, state.entry, self._config, list_ids, end)
+        for change, names in changes.items():
+            LOGGER.warning("%s. Of: %s.", change, ", ".join(names))
         self._write_state()
         self._has_begun = True
         self._last_state_at = float("-inf")  # the first page is worth a STATE at once
@@ -149,13 +154,9 @@ class Runner:
         self._retried = tuple(set_aside_parts(entries, self._config, end))
         self._handle_all(iter([Section(None, lambda _: iter(self._retried))]))
         for state in self._active():
-
-            def is_absent(owed: SetAside) -> bool | None:
-                if owed.list_id is None or is_left_out(owed.list_id, None, self._config):
-                    return None
-                return True if owed.list_id not in shown else (None if owed.parent_id else False)
-
-            self._note_absent(state, is_absent)
+            self._warn_gone(state, state.lists_shown(shown, self._config, self._now))
+            state.retries_ended()
+            self._stop_if_due(state)
 
     # The passes.
 
@@ -203,10 +204,10 @@ class Runner:
     def _walk(self, states: list[StreamState], list_ids: tuple[int, ...]) -> None:
         """Walk the lists for streams whose ranges have the same windows."""
         entries = {state.stream: state.entry for state in states}
-        walk = Walk(self._config, entries, list_ids, self._stopped, self._retried)
-        self._report.begin_pass(len(walk.list_ids), self._monotonic())
-        self._handle_all(walk.sections(), states)
-        self._waiting = walk.waiting
+        self._waiting = 0
+        self._report.begin_pass(len(lists_to_walk(entries, list_ids)), self._monotonic())
+        sections = walk(self._config, entries, list_ids, self._stopped, self._retried)
+        self._handle_all(sections, states)
 
     def _end_ranges(self, states: list[StreamState]) -> None:
         for state in states:
@@ -294,24 +295,17 @@ class Runner:
         for state in states:
             if state.stream in self._stopped or state.stream.per is Per.ACCOUNT:
                 continue
-            seen = finished.parents.get(state.stream.parent) if state.stream.parent else None
-
-            def is_absent(
-                owed: SetAside, seen: Collection[int | None] | None = seen
-            ) -> bool | None:
-                if owed.list_id != finished.list_id or owed.parent_id is None or seen is None:
-                    return None
-                return owed.parent_id not in seen
-
-            self._note_absent(state, is_absent)
+            parents = finished.parents.get(state.stream.parent) if state.stream.parent else None
+            if parents is not None:
+                gone = state.parents_shown(finished.list_id, parents, self._now)
+                self._warn_gone(state, gone)
             state.list_finished(finished.list_id)
+        self._waiting += finished.waiting
         self._report.list_finished()
         self._write_state()
 
-    def _note_absent(
-        self, state: StreamState, is_absent: Callable[[SetAside], bool | None]
-    ) -> None:
-        for owed in state.seen(is_absent, self._now):
+    def _warn_gone(self, state: StreamState, gone: list[SetAside]) -> None:
+        for owed in gone:
             LOGGER.warning(
                 "%s of %s, which was set aside, is given up: Listrak has neither shown it nor "
                 "answered for it since %s.",

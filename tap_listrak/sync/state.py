@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.entry import Entry, Place, Range, SetAside, holds_parents
 from tap_listrak.sync.failures import can_set_aside_at_the_end, reason_to_stop
 from tap_listrak.sync.parts import Part
+from tap_listrak.sync.plan import is_left_out
 from tap_listrak.sync.turns import everything_requested_until
 
 
@@ -41,6 +43,7 @@ class StreamState:
         self._before_held: Entry | None = None
         self._failed = 0
         self._was_answered = False
+        self._last_retry: ListrakError | None = None
 
     @property
     def snapshot(self) -> Entry:
@@ -90,15 +93,18 @@ class StreamState:
     def range_finished(self, config: Config) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
         active, entry = self.entry.active, self.entry
-        covers = Range(
+        covers = replace(
+            active,
             start_date=max(active.start_date, config.start_date),
             end=max(active.end, entry.last_end or active.end),
-            list_ids=active.list_ids,
             include_test_messages=active.include_test_messages and config.include_test_messages,
-            timezone=active.timezone,
-            keep_every_event=active.keep_every_event,
-            typed_event_dates=active.typed_event_dates,
-            older_every_days=active.older_every_days,
+            interval_days=None,
+            recent_days=None,
+            bookmark=None,
+            whole=False,
+            version=None,
+            left_out=False,
+            place=None,
         )
         bookmark = entry.bookmark
         if self.stream.replication_key:
@@ -129,8 +135,11 @@ class StreamState:
     def page_written(self, part: Part, number: int, digest: str) -> None:
         """Note that the rows of a page were emitted."""
         if part.is_retry:
+            # Half a window has other pages.
+            written = (None, None) if part.is_half else (number, digest)
             self._replace(
-                part, lambda owed: replace(owed, page=number, digest=digest, failed_since=None)
+                part,
+                lambda owed: replace(owed, page=written[0], digest=written[1], failed_since=None),
             )
         elif _has_place(part):
             self._update_range(place=_place(part, number, digest))
@@ -138,8 +147,9 @@ class StreamState:
     def part_finished(self, part: Part) -> None:
         """Note that all rows of a part were emitted."""
         if part.is_retry:
-            kept = (each for each in self.entry.set_aside if not each.is_part(part))
-            self._update(set_aside=tuple(kept))
+            owed = self.entry.set_aside
+            kept = ([each] if not each.holds(part) else each.without(part) for each in owed)
+            self._update(set_aside=tuple(itertools.chain.from_iterable(kept)))
         else:
             self._pass(part)
 
@@ -148,8 +158,13 @@ class StreamState:
         if part.is_retry:
             self._replace(
                 part,
-                lambda owed: replace(owed, end=part.end, failed_since=owed.failed_since or now),
+                lambda owed: replace(
+                    owed,
+                    end=max(owed.end, part.end),
+                    failed_since=owed.failed_since or now,
+                ),
             )
+            self._last_retry = error
             self._stop_if(reason_to_stop(error, 0, 0))
             return
         if not self.held:
@@ -172,6 +187,11 @@ class StreamState:
         self._failed += 1
         self._pass(part)
         self._stop_if(reason_to_stop(error, self._failed, 0))
+
+    def retries_ended(self) -> None:
+        """Stop the stream if too much is still set aside after all of it was retried."""
+        if self._last_retry:
+            self._stop_if(reason_to_stop(self._last_retry, 0, len(self.entry.set_aside)))
 
     def answered(self, part: Part) -> list[Held]:
         """Note that a call was answered; set aside, and return, what is held of a walk."""
@@ -222,7 +242,7 @@ class StreamState:
         self._update(set_aside=(*others, new))
 
     def _replace(self, part: Part, change: Callable[[SetAside], SetAside]) -> None:
-        changed = (change(each) if each.is_part(part) else each for each in self.entry.set_aside)
+        changed = (change(each) if each.holds(part) else each for each in self.entry.set_aside)
         self._update(set_aside=tuple(changed))
 
     def _pass(self, part: Part) -> None:
@@ -232,11 +252,30 @@ class StreamState:
 
     # What Listrak shows.
 
-    def seen(self, is_absent: Callable[[SetAside], bool | None], now: datetime) -> list[SetAside]:
-        """Note of what is set aside whether Listrak lacks it (None: not known).
+    def lists_shown(self, shown: Collection[int], config: Config, now: datetime) -> list[SetAside]:
+        """Note the lists that Listrak shows; drop and return what is gone for good."""
 
-        What is gone for good is dropped, and returned.
-        """
+        def is_absent(owed: SetAside) -> bool | None:
+            if owed.list_id is None or is_left_out(owed.list_id, None, config):
+                return None
+            if owed.list_id not in shown:
+                return True
+            return None if owed.parent_id is not None else False
+
+        return self._note_absent(is_absent, now)
+
+    def parents_shown(self, list_id: int, shown: Collection[int], now: datetime) -> list[SetAside]:
+        """Note all messages or conversations of a list; drop and return what is gone for good."""
+
+        def is_absent(owed: SetAside) -> bool | None:
+            is_known = owed.list_id == list_id and owed.parent_id is not None
+            return owed.parent_id not in shown if is_known else None
+
+        return self._note_absent(is_absent, now)
+
+    def _note_absent(
+        self, is_absent: Callable[[SetAside], bool | None], now: datetime
+    ) -> list[SetAside]:
         kept: list[SetAside] = []
         gone: list[SetAside] = []
         for owed in self.entry.set_aside:

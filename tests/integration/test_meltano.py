@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -176,7 +177,10 @@ def test_the_test_of_the_tap_asks_for_each_selected_stream(project: Project) -> 
     ended = project.run("invoke", "tap-listrak", "--test")
     assert ended.returncode == 0
     assert ended.stdout == ""
-    assert f"Of {len(PUBLISHED)} streams none was refused or failed." in ended.stderr
+    # Until Meltano has discovered it passes no catalog, and each stream is requested.
+    found = re.search(r"Of (\d+) streams none was refused or failed", ended.stderr)
+    assert found
+    assert int(found[1]) in (len(PUBLISHED), len(BY_NAME))
 
 
 def test_settings_reach_the_tap_as_what_they_are(project: Project) -> None:

@@ -17,8 +17,8 @@ from tap_listrak.listrak.client import ListrakClient, PageRequest
 from tap_listrak.listrak.faults import CODES, Condition, Fault
 from tap_listrak.listrak.faults import TransientError as TransientError
 from tap_listrak.metrics import CallMetrics
+from tap_listrak.readers import build_readers
 from tap_listrak.streams import LISTS, Stream, resolve_tables
-from tap_listrak.sync.readers import build_readers
 from tests.support.replies import rows_of
 from tests.support.tap import PASSWORD, USERNAME
 

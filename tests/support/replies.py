@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from fake_listrak import Reply, raw
+from dataclasses import replace
+
+from fake_listrak import OPERATIONS, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
+from tests.support.tap import Tap
 
 EMAIL = "<EmailAddress>ana@example.com</EmailAddress>"
 NIL = 'xsi:nil="true"'
@@ -25,4 +28,19 @@ def rows_of(stream: str, *rows: str) -> Reply:
     each = BY_NAME[stream]
     xml = "".join(f"<{each.row}>{row}</{each.row}>" for row in rows)
     result = f"{each.operation}Result"
-    return raw(body(each.operation, f"<{result}>{xml}</{result}>"))
+    exception = f"<WSException {NIL} />" if OPERATIONS[each.operation].takes_exception else ""
+    return raw(body(each.operation, f"<{result}>{xml}</{result}>{exception}"))
+
+
+def add_message_without_date(tap: Tap, MsgID: int) -> None:
+    """Add a message to the first list whose SendDate .NET never set, as Listrak may show it."""
+    account, sent = tap.service.account, "2026-06-01T11:22:33"
+    account.add_message(min(int(str(row["ListID"])) for row in account.lists()), MsgID, sent)
+
+    def unset(ask: Ask) -> Reply | None:
+        if ask.operation != "ReportListMessageActivity":
+            return None
+        honest = ask.honest()
+        return replace(honest, body=honest.body.replace(sent.encode(), b"0001-01-01T00:00:00"))
+
+    tap.service.rules.append(unset)
