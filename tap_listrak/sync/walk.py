@@ -72,8 +72,8 @@ def walk(
     """Yield what a pass requests, for streams whose ranges have the same windows.
 
     It runs ahead of what is emitted, so it goes by the `entries` as they were when the pass began.
-    It leaves out what was `retried` in this run, up to its end, and streams that are `stopped`, also
-    those that are added while it goes on.
+    It leaves out what was `retried` in this run, and streams that are `stopped`, also those that
+    are added while it goes on.
     """
     for list_id in (*lists_to_walk(entries, list_ids), None):
         yield from Walk(config, entries, stopped, retried, list_id).sections()
