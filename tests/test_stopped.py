@@ -80,7 +80,7 @@ def test_a_dead_operation_costs_its_stream_alone(
 
 
 @pytest.mark.parametrize("reply", [REFUSED, NOT_FOUND], ids=["refused", "404"])
-@pytest.mark.parametrize("concurrency", [1])
+@pytest.mark.parametrize("concurrency", [1, 32])
 def test_a_dead_operation_costs_no_more_in_its_tenth_night(
     make_tap: MakeTap, concurrency: int, reply: Reply
 ) -> None:
