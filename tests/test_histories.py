@@ -43,8 +43,12 @@ def test_each_mutant_breaks_the_tap_as_it_is_now(mutant: Mutant) -> None:
 
 @pytest.mark.parametrize(
     "title",
-    ["what fails is not set aside", "a resumed run ends with its first pass", "held parts are claimed"],
-)  # fmt: skip
+    [
+        "what fails is not set aside",
+        "a resumed run ends with its first pass",
+        "held parts are claimed",
+    ],
+)
 def test_a_defect_is_noticed(title: str) -> None:
     (mutant,) = (each for each in MUTANTS if each.title == title)
     found = first_failure(mutant, 40)

@@ -219,7 +219,7 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
         assert len(tries) == 4
         (owed,) = debts(done)
         assert (owed["stream"], owed.get("page")) == ("message_bounces", None)
-        assert str(owed["MsgID"]) == asked[0].arguments["MsgID"]
+        assert str(owed["parent_id"]) == asked[0].arguments["MsgID"]
 
 
 # What one request may cost.

@@ -63,6 +63,7 @@ REPLIES: Final[dict[str, Callable[[Ask], Reply]]] = {
     "unreadable": _unreadable,
     "repeated": _repeated,
     "too large": _too_large,
+    "unable to read": lambda ask: fault("Server was unable to read request. ---> Wrong"),
     "logon": lambda ask: fault(f"{ask.operation}(): [Logon] [SystemUnavailable] Not now"),
 }
 RETRIED: Final = (
@@ -182,6 +183,7 @@ def draw_lasting(
     kind, stream, nights = rng.random(), rng.choice(selected), rng.choice((1, 1, 2, 4, 99))
     how = rng.choice((*RETRIED, *NOT_RETRIED))
     if kind < 0.25:
+        how = rng.choice((how, how, how, "unable to read"))
         if stream == "lists":
             how, nights = rng.choice((*RETRIED, *REFUSED, "logon")), 1
         return Fault("dead stream", how, stream, nights)

@@ -222,10 +222,14 @@ MUTANTS: Final = (
 
 
 def first_failure(mutant: Mutant, count: int, first: int = 1) -> Outcome | None:
-    """Play up to `count` histories on the broken tap; return the first that notices."""
-    with mutant.applied(), player(scene=mutant.scene) as playing:
-        outcomes = (playing.play(seed) for seed in range(first, first + count))
-        return next((each for each in outcomes if each.failure), None)
+    """Play up to `count` histories on the broken tap; return the first that only fails there."""
+    with player(scene=mutant.scene) as playing:
+        for seed in range(first, first + count):
+            with mutant.applied():
+                outcome = playing.play(seed)
+            if outcome.failure and not playing.play(seed).failure:
+                return outcome
+    return None
 
 
 def main() -> int:

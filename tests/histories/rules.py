@@ -161,4 +161,5 @@ class MirrorRules:
         if row.msg_id in self.account.tests and not run.with_tests:
             return False
         start, end = run.wall(run.start_date), run.wall(run.end)
-        return row.stream == "lists" or start <= row.wall < end
+        is_undated = row.stream == "lists" or row.msg_id in self.account.undated
+        return is_undated or start <= row.wall < end
