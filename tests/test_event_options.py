@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tap_listrak.streams import BY_NAME, MESSAGE_SENDS, STREAMS
+from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.accounts import LATER, NOW, later, message_ids, now, small
+from tests.support.nights import set_aside
 from tests.support.records import assert_valid
 from tests.support.replies import EMAIL, NIL, add_message_without_date, rows_of
-from tests.support.runs import debts
 from tests.support.tap import MakeTap, Run, catalog_of, keys_emitted, selecting
 
-# What an event is told by, besides its message and contact.
+# What an event is identified by, besides its message and contact.
 EVENT_KEYS = {
     "message_opens": ["OpenDate"],
     "message_clicks": ["ClickDate", "LinkUrl"],
@@ -174,7 +174,7 @@ def test_a_date_that_cannot_be_read_is_set_aside_and_not_lost(sent: str, make_ta
     run = sync(
         make_tap, "message_opens", f"{EMAIL}<OpenDate>{sent}</OpenDate>", typed_event_dates=True
     )
-    (owed,) = debts(run)
+    (owed,) = set_aside(run)
     assert owed["stream"] == "message_opens"
     assert "OpenDate" in run.err
     assert sent not in run.err
@@ -197,7 +197,7 @@ def test_by_default_the_dates_of_events_pass_through_as_sent(form: Any, make_tap
 # activity_window_days
 
 
-def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
+def test_events_of_messages_sent_long_before_the_bookmark_are_not_requested(
     make_tap: MakeTap,
 ) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "activity_window_days": 30})
@@ -211,7 +211,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
     assert young < message_ids(tap.service.account)
     assert young
     for stream in STREAMS:
-        if stream.is_by_message and stream is not MESSAGE_SENDS:
+        if stream.takes_turns:
             assert young == {
                 int(ask.arguments["MsgID"])
                 for ask in tap.service.asked
@@ -221,7 +221,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_asked_for(
     assert len(run.records("messages")) == len(message_ids(tap.service.account))
 
 
-def test_a_list_that_the_bookmark_does_not_speak_for_comes_whole(make_tap: MakeTap) -> None:
+def test_a_list_that_the_bookmark_does_not_cover_comes_whole(make_tap: MakeTap) -> None:
     account = small()
     ListIDs = [int(str(row["ListID"])) for row in account.lists()]
     tap = make_tap(account, {"start_date": "2026-04-01", "activity_window_days": 30})
@@ -232,7 +232,7 @@ def test_a_list_that_the_bookmark_does_not_speak_for_comes_whole(make_tap: MakeT
     assert len([row for row in run.records("message_opens") if row["MsgID"] in of_second]) == due
 
 
-def test_a_message_without_a_date_is_asked_for_however_short_the_window(
+def test_a_message_without_a_date_is_requested_however_short_the_window(
     make_tap: MakeTap,
 ) -> None:
     tap = make_tap(small(messages=0), {"activity_window_days": 1, "interval_days": 3650})

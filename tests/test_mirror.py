@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, html
+from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME
 from tests.support.accounts import LATER, NOW, later, list_ids, now, small
+from tests.support.nights import NOT_FOUND, calls, fail, heal, set_aside, warnings
 from tests.support.records import all_rows, due
-from tests.support.runs import CONTACTS, asked_in, at, debts, is_finished, prefixes
-from tests.support.tap import MakeTap, Run, Tap
+from tests.support.runs import at, prefixes
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 MIRRORED = ("lists", "messages", "subscribed_contacts")
-NOTHING = {"offset": {"AdditionDate": None}}
+CONTACTS = BY_NAME["subscribed_contacts"].operation
 VERSION = int(NOW.timestamp() * 1000)
+DAY = timedelta(days=1)
 
 Key = tuple[Any, ...]
 
@@ -80,35 +83,22 @@ def activated(*runs: Run) -> list[tuple[str, int]]:
     ]
 
 
-def all_versions(run: Run) -> dict[str, Any]:
-    """The version that each mirrored stream holds in the last STATE."""
-    return {name: run.state["bookmarks"][name]["version"] for name in MIRRORED}
+def is_unfinished(run: Run, stream: str = "subscribed_contacts") -> bool:
+    """Whether the last STATE holds an unfinished range of a stream."""
+    return bool(run.state["bookmarks"].get(stream, {}).get("unfinished"))
 
 
-def fail_contacts(tap: Tap, list_id: int) -> None:
-    """Answer for the contacts of a list with HTML, from now on."""
-
-    def rule(ask: Ask) -> Any:
-        is_hit = ask.operation == CONTACTS and ask.arguments["ListID"] == str(list_id)
-        return html(404) if is_hit else None
-
-    tap.service.rules.append(rule)
-
-
-def test_records_of_a_mirrored_stream_carry_the_end_of_the_range_as_their_version(
-    make_tap: MakeTap,
-) -> None:
+def test_records_carry_the_end_of_the_range_as_their_version(make_tap: MakeTap) -> None:
     run = mirror(make_tap).run(clock=now)
-    for message in run.of_type("RECORD"):
-        is_mirrored = message["stream"] in MIRRORED
-        assert message.get("version") == (VERSION if is_mirrored else None)
-        keys = ["type", "stream", "record", *["version"] * is_mirrored, "time_extracted"]
-        assert list(message) == keys
+    records = [each for each in run.of_type("RECORD") if each["stream"] in MIRRORED]
+    assert {each["version"] for each in records} == {VERSION}
+    others = [each for each in run.of_type("RECORD") if each["stream"] not in MIRRORED]
+    assert others
+    assert not any("version" in each for each in others)
     assert activated(run) == [(stream, VERSION) for stream in MIRRORED]
-    assert all_versions(run) == dict.fromkeys(MIRRORED, VERSION)
 
 
-def test_activation_stands_behind_the_last_record_and_before_the_state_that_says_so(
+def test_activation_follows_the_last_record_and_precedes_the_state_that_says_so(
     make_tap: MakeTap,
 ) -> None:
     messages = mirror(make_tap).run(clock=now).messages
@@ -121,20 +111,13 @@ def test_activation_stands_behind_the_last_record_and_before_the_state_that_says
         assert kinds[at_activation + 1 :] == ["STATE"]
         states = [each["value"] for each in messages if each["type"] == "STATE"]
         said = [each["bookmarks"].get(stream, {}).get("version") for each in states]
-        assert said[:-1] == [None] * (len(said) - 1)
-        assert said[-1] == VERSION
+        assert said == [None] * (len(said) - 1) + [VERSION]
 
 
 def test_without_the_option_no_record_has_a_version(make_tap: MakeTap) -> None:
     run = mirror(make_tap, mirror=None).run(clock=now)
     assert not any("version" in message for message in run.messages)
     assert not activated(run)
-
-
-@pytest.mark.parametrize("given", ["subscribed_contacts, lists", '["subscribed_contacts","lists"]'])
-def test_the_streams_may_be_named_in_a_text(make_tap: MakeTap, given: str) -> None:
-    run = mirror(make_tap, mirror=given).run(clock=now)
-    assert {stream for stream, _ in activated(run)} == {"lists", "subscribed_contacts"}
 
 
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
@@ -152,27 +135,52 @@ def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     target.take(second).assert_holds(account)
 
 
+def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> None:
+    tap = mirror(make_tap)
+    first = tap.run(clock=now)
+    tap.service.asked.clear()
+    again = tap.run(clock=now, state=first.state)
+    assert (again.code, activated(again), calls(tap, "subscribed_contacts")) == (0, [], [])
+    assert again.state == first.state
+
+
+def test_lists_without_contacts_are_activated_without_a_record(make_tap: MakeTap) -> None:
+    run = mirror(make_tap, small(contacts=0)).run(clock=now)
+    assert not run.records("subscribed_contacts")
+    assert ("subscribed_contacts", VERSION) in activated(run)
+
+
+# Runs that were cut off.
+
+
 @pytest.mark.usefixtures("state_behind_every_page")
-def test_a_run_that_goes_on_from_any_state_keeps_the_version_and_loses_nothing(
+def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
     make_tap: MakeTap,
 ) -> None:
-    tap = mirror(make_tap, small(contacts=4, messages=2), concurrency=1)
+    account = small(contacts=4, messages=2)
+    tap = mirror(make_tap, account, concurrency=1)
     whole = tap.run(clock=now)
-    for cut_off in prefixes(whole):
+    # Someone leaves and comes back with a new date, and someone is new.
+    back = first_contact(account, list_ids(account)[0])
+    account.hide_contact(list_ids(account)[0], back)
+    account.add_contact(list_ids(account)[0], back, datetime(2026, 7, 2))
+    account.add_contact(list_ids(account)[1], "new@example.com", datetime(2026, 7, 3))
+    resumed = 0
+    for cut_off in prefixes(whole)[::4]:
         rest = tap.run(clock=later, state=cut_off.state)
         assert rest.code == 0
-        target = VersionedTarget().take(cut_off, rest)
-        if not is_finished(cut_off.state):
-            assert set(activated(rest)) == {(stream, VERSION) for stream in MIRRORED}
-        target.assert_holds(tap.service.account)
+        if is_unfinished(cut_off):
+            resumed += 1
+            assert ("subscribed_contacts", VERSION) in activated(rest)
+        VersionedTarget().take(cut_off, rest).assert_holds(account)
+    assert resumed > 5
 
 
 def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next_run(
     make_tap: MakeTap,
 ) -> None:
     tap = mirror(make_tap)
-    whole = tap.run(clock=now)
-    lines = whole.out.split("\n")
+    lines = tap.run(clock=now).out.split("\n")
     at_activation = next(i for i, line in enumerate(lines) if '"ACTIVATE_VERSION"' in line)
     killed = Run(1, "\n".join([*lines[:at_activation], ""]), "")
     rest = tap.run(clock=later, state=killed.state)
@@ -180,121 +188,143 @@ def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next
     VersionedTarget().take(killed, rest).assert_holds(tap.service.account)
 
 
-def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    first = tap.run(clock=now)
-    target = VersionedTarget().take(first)
-    failing, other = list_ids(tap.service.account)
-    tap.service.account.hide_contact(other, first_contact(tap.service.account, other))
-    fail_contacts(tap, failing)
-    second = tap.run(clock=later, state=first.state)
-    assert second.code == 0
-    assert [stream for stream, _ in activated(second)] == ["lists", "messages"]
-    assert any("subscribed_contacts: a part of it is set aside" in line for line in
-               second.lines("WARNING"))  # fmt: skip
-    assert all_versions(second)["subscribed_contacts"] == VERSION
-    held = set(target.take(second).rows["subscribed_contacts"])
-    assert held > shown(tap.service.account)["subscribed_contacts"]
-    tap.service.rules.clear()
-    third = tap.run(clock=at(LATER + timedelta(days=1)), state=second.state)
-    assert not debts(third)
-    target.take(third).assert_holds(tap.service.account)
-
-
-def test_what_is_owed_of_a_list_that_vanished_does_not_hold_deletions_up(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    failing, _ = list_ids(tap.service.account)
-    fail_contacts(tap, failing)
-    first = tap.run(clock=now)
-    assert debts(first)
-    tap.service.account.hide_list(failing)
-    second = tap.run(clock=later, state=first.state)
-    assert debts(second)
-    assert ("subscribed_contacts", int(LATER.timestamp() * 1000)) in activated(second)
-    VersionedTarget().take(first, second).assert_holds(tap.service.account)
-
-
-def test_lists_without_contacts_are_activated_without_a_record(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap, small(contacts=0))
-    run = tap.run(clock=now)
-    assert not run.records("subscribed_contacts")
-    assert ("subscribed_contacts", VERSION) in activated(run)
-
-
-def test_a_run_that_fails_activates_nothing(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    tap.service.rules.append(
-        lambda ask: html(404) if ask.operation == "ReportListMessageActivity" else None
-    )
-    run = tap.run(clock=now)
-    assert run.code != 0
-    assert not activated(run)
-
-
-def test_list_ids_are_refused_beside_it(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap, list_ids=[345001])
-    run = tap.run(clock=now)
-    assert run.code == 2
-    assert "`mirror` cannot go with `list_ids`" in run.err
-    assert not tap.service.asked
-
-
-@pytest.mark.parametrize("wrong", ["message_opens", ["lists", 1], {"lists": True}, 7])
-def test_only_some_streams_can_be_mirrored(make_tap: MakeTap, wrong: Any) -> None:
-    run = mirror(make_tap, mirror=wrong).run(clock=now)
-    assert run.code == 2
-    assert f"`mirror` takes streams among {', '.join(MIRRORED)}" in run.err
-
-
-def cut_off_within_contacts(tap: Tap, **config: Any) -> Run:
-    """A run that ended at the last STATE before the contacts were complete."""
-    whole = tap.run(clock=now, config=config)
-    return [
-        each
-        for each in prefixes(whole)
-        if each.state["bookmarks"].get("subscribed_contacts", NOTHING)["offset"]["AdditionDate"]
-    ][-1]
-
-
 @pytest.mark.usefixtures("state_behind_every_page")
 @pytest.mark.parametrize(("before", "after"), [(None, MIRRORED), (MIRRORED, None)])
-def test_an_unfinished_range_begins_whole_anew_where_the_option_has_changed(
+def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
     make_tap: MakeTap, before: Iterable[str] | None, after: Iterable[str] | None
 ) -> None:
     tap = mirror(make_tap, concurrency=1)
-    cut_off = cut_off_within_contacts(tap, mirror=before and list(before))
-    rest, asked = asked_in(
-        tap, clock=later, state=cut_off.state, config={"mirror": after and list(after)}
-    )
-    assert any("mirror has changed: all of subscribed_contacts" in line for line in
-               rest.lines("WARNING"))  # fmt: skip
-    starts = {
-        (ask.arguments["ListID"], ask.arguments["StartDate"])
-        for ask in asked
-        if ask.operation == CONTACTS
-    }
+    whole = tap.run(clock=now, config={"mirror": before and list(before)})
+    cut_off = [each for each in prefixes(whole) if is_unfinished(each)][-1]
+    tap.service.asked.clear()
+    rest = tap.run(clock=later, state=cut_off.state, config={"mirror": after and list(after)})
+    assert warnings(rest, "mirror has changed")
     for list_id in list_ids(tap.service.account):
-        assert (str(list_id), "2026-04-01T00:00:00") in starts
+        assert calls(tap, "subscribed_contacts", ListID=list_id, StartDate="2026-03-31T23:59:59")
     if after:
         VersionedTarget().take(cut_off, rest).assert_holds(tap.service.account)
 
 
-def test_a_run_that_ends_no_later_does_not_ask_again(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    first = tap.run(clock=now)
-    again, asked = asked_in(tap, clock=now, state=first.state)
-    assert again.code == 0
-    assert not activated(again)
-    assert not [ask for ask in asked if ask.operation == CONTACTS]
-    assert all_versions(again) == all_versions(first)
+# Deletions that wait.
 
 
-def test_contacts_are_asked_whole_in_each_run(make_tap: MakeTap) -> None:
+def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
+    account = tap.service.account
     first = tap.run(clock=now)
+    target = VersionedTarget().take(first)
+    failing, other = list_ids(account)
+    account.hide_contact(other, first_contact(account, other))
+    fail(tap, "subscribed_contacts", ListID=failing)
     second = tap.run(clock=later, state=first.state)
-    assert len(second.records("subscribed_contacts")) == len(first.records("subscribed_contacts"))
-    assert (
-        second.state["bookmarks"]["subscribed_contacts"]["AdditionDate"]
-        > (first.state["bookmarks"]["subscribed_contacts"]["AdditionDate"])
-    )
+    assert second.code == 0
+    assert [stream for stream, _ in activated(second)] == ["lists", "messages"]
+    assert warnings(second, "subscribed_contacts: a part of it is missing, so deletions wait")
+    assert second.state["bookmarks"]["subscribed_contacts"]["version"] == VERSION
+    held = set(target.take(second).rows["subscribed_contacts"])
+    assert held > shown(account)["subscribed_contacts"]
+    heal(tap)
+    third = tap.run(clock=at(LATER + DAY), state=second.state)
+    assert not set_aside(third)
+    target.take(third).assert_holds(account)
+
+
+def test_what_was_set_aside_of_a_list_that_vanished_does_not_hold_deletions_up(
+    make_tap: MakeTap,
+) -> None:
+    tap = mirror(make_tap)
+    failing, _ = list_ids(tap.service.account)
+    fail(tap, "subscribed_contacts", ListID=failing)
+    first = tap.run(clock=now)
+    assert set_aside(first)
+    tap.service.account.hide_list(failing)
+    second = tap.run(clock=later, state=first.state)
+    assert ("subscribed_contacts", int(LATER.timestamp() * 1000)) in activated(second)
+    VersionedTarget().take(first, second).assert_holds(tap.service.account)
+
+
+def test_a_stream_that_is_stopped_is_not_activated(make_tap: MakeTap) -> None:
+    tap = mirror(make_tap)
+    fail(tap, "messages", NOT_FOUND)
+    run = tap.run(clock=now)
+    assert run.code == 1
+    assert [stream for stream, _ in activated(run)] == ["lists", "subscribed_contacts"]
+
+
+def test_a_row_without_its_key_holds_deletions_up(make_tap: MakeTap) -> None:
+    tap = mirror(make_tap)
+
+    def spoil(ask: Ask) -> Reply | None:
+        if ask.operation != CONTACTS or ask.arguments["Page"] != "1":
+            return None
+        honest = ask.honest()
+        return Reply(honest.body.replace(b"ContactID>", b"Other>", 2))
+
+    tap.service.rules.append(spoil)
+    run = tap.run(clock=now)
+    assert [stream for stream, _ in activated(run)] == ["lists", "messages"]
+    assert warnings(run, "deletions wait")
+
+
+# Pages that shift while they are read.
+
+
+def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, Counter[str]]:
+    """A tap for nine contacts on pages of two, of whom one leaves before a page is first read.
+
+    That happens so many times; what is counted is how often.
+    """
+    account = small(lists=1, messages=0, contacts=0, page_size=2)
+    (list_id,) = list_ids(account)
+    for number in range(9):
+        account.add_contact(list_id, f"c{number}@example.com", datetime(2026, 4, 2, number))
+    tap = mirror(make_tap, account, concurrency=1)
+    tap.catalog = catalog_of("subscribed_contacts")
+    left: Counter[str] = Counter()
+
+    def leave(ask: Ask) -> Reply | None:
+        is_page = ask.operation == CONTACTS and ask.arguments["Page"] == str(page)
+        if is_page and ask.arguments["StartDate"] < "2026-04" and left["times"] < times:
+            account.hide_contact(list_id, f"c{left['times']}@example.com")
+            left["times"] += 1
+        return None
+
+    tap.service.rules.append(leave)
+    return tap, left
+
+
+@pytest.mark.parametrize("page", [2, 3, 4])
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_is_there_throughout_is_not_deleted_where_pages_shift(
+    make_tap: MakeTap, times: int, page: int
+) -> None:
+    tap, left = shifting(make_tap, times, page)
+    run = tap.run(clock=now)
+    assert (run.code, left["times"]) == (0, times)
+    assert ("subscribed_contacts", VERSION) in activated(run)
+    held = VersionedTarget().take(run).rows["subscribed_contacts"].keys()
+    # Who left meanwhile may be held until the next run.
+    assert held >= shown(tap.service.account)["subscribed_contacts"]
+    second = tap.run(clock=later, state=run.state)
+    held = VersionedTarget().take(run, second).rows["subscribed_contacts"].keys()
+    assert held == shown(tap.service.account)["subscribed_contacts"]
+
+
+def test_a_window_whose_pages_shift_a_third_time_has_failed(make_tap: MakeTap) -> None:
+    tap, left = shifting(make_tap, 9)
+    run = tap.run(clock=now)
+    assert (run.code, left["times"], activated(run)) == (0, 3, [])
+    (owed,) = set_aside(run)
+    assert owed["start"] == "2026-04-01T00:00:00Z"
+    assert warnings(run, "Rows moved from page to page")
+
+
+def test_only_windows_of_more_than_one_page_are_read_twice(make_tap: MakeTap) -> None:
+    tap, _ = shifting(make_tap, 0)
+    assert tap.run(clock=now).code == 0
+    pages = [ask.arguments["Page"] for ask in calls(tap, "subscribed_contacts")]
+    assert pages == [*"123456", *"12345", "1", "1", "1"]
+    tap.service.asked.clear()
+    tap.run(clock=now, config={"mirror": None})
+    pages = [ask.arguments["Page"] for ask in calls(tap, "subscribed_contacts")]
+    assert pages == [*"123456", "1", "1", "1"]

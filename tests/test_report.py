@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 
-from fake_listrak import Ask, Reply, html
+from fake_listrak import Reply, html
 from tap_listrak.streams import BY_NAME, STREAMS
 from tap_listrak.sync import report
 from tests.support.accounts import later, list_ids, message_ids, now, small
-from tests.support.tap import MakeTap, Tap, catalog_of, keys_emitted
+from tests.support.nights import calls, fail, msg_ids, night, tap_for
+from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
 
 
 def test_progress_names_the_list_and_the_message_and_the_time_left(
@@ -23,8 +26,9 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
     shape = re.compile(
         r"INFO (?P<stream>\w+) of (list \d+|the account)"
         r"(, message (?P<number>\d+) of (?P<count>\d+)"
-        r"( sent until (?P<until>\d{4}-\d\d-\d\d))?)? \(list (?P<list>\d) of 3\): "
-        r"[\d,]+ rows so far, [\d,]+ a second, about \d+ min left\.",
+        r" sent since (?P<since>\d{4}-\d\d-\d\d))? \(list (?P<list>\d) of 3\): "
+        r"[\d,]+ rows so far, [\d,]+ a second, "
+        r"(about \d+ min|less than a minute) left\.",
     )
     found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
     assert list(dict.fromkeys(match["list"] for match in found)) == ["1", "2", "3"]
@@ -37,9 +41,9 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
     assert old > 1
     assert new > 1
     of_first = [match for match in found if match["number"] and match["list"] == "1"]
-    assert list(dict.fromkeys(match.group("number", "count", "until") for match in of_first)) == [
-        *((str(number), str(old), "2026-01-01") for number in range(1, old + 1)),
-        *((str(number), str(new), None) for number in range(1, new + 1)),
+    assert list(dict.fromkeys(match.group("number", "count", "since") for match in of_first)) == [
+        *((str(number), str(old), "2025-01-01") for number in range(1, old + 1)),
+        *((str(number), str(new), "2026-01-01") for number in range(1, new + 1)),
     ]
 
 
@@ -55,44 +59,58 @@ def test_progress_counts_the_lists_that_a_resumed_run_has_left(
     tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tap.run()
-    halfway = next(
-        state
+    done, halfway = next(
+        (len(unfinished[0]["list_ids"]), state)
         for state in whole.states
-        if state["bookmarks"].get("message_opens", {}).get("offset", {}).get("ListIDs")
+        if (unfinished := state["bookmarks"].get("message_opens", {}).get("unfinished"))
+        if unfinished[0].get("list_ids")
     )
-    done = len(halfway["bookmarks"]["message_opens"]["offset"]["ListIDs"])
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
     run = tap.run(state=halfway)
     assert f"(list 1 of {3 - done})" in run.err
 
 
-def test_the_table_at_the_end_has_rows_calls_retries_and_what_is_set_aside(tap: Tap) -> None:
-    failed: set[str] = set()
-
-    def once(ask: Ask) -> Reply | None:
-        first = ask.operation == "ReportRangeMessageContactOpen" and not failed
-        failed.update({ask.operation} if first else ())
-        return html(503) if first else None
-
-    tap.service.rules.append(once)
-    run = tap.selecting_all().run()
+def table_of(run: Run) -> dict[str, list[str]]:
+    """By stream: rows, calls, retries, seconds, parts set aside, and whether it was stopped."""
     lines = [line.split() for line in run.lines("INFO") if "METRIC" not in line]
-    table = {words[1]: words[2:] for words in lines}
-    rows = keys_emitted(run)["message_opens"].total()
-    calls = [ask.operation for ask in tap.service.asked].count("ReportRangeMessageContactOpen")
-    assert table["message_opens"][:3] == [f"{rows:,}", f"{calls:,}", "1"]
-    assert table["message_opens"][4] == "0"
-    assert table["message_clicks"][2] == "0"
-    assert table.keys() >= BY_NAME.keys()
+    header = ["rows", "calls", "retries", "seconds", "set", "aside", "stopped"]
+    start = next(place for place, words in enumerate(lines) if words[2:] == header)
+    return {words[1]: words[2:] for words in lines[start + 1 :]}
+
+
+def test_the_table_at_the_end_has_what_each_stream_cost_and_what_became_of_it(
+    make_tap: MakeTap,
+) -> None:
+    tap = tap_for(make_tap, *BY_NAME)
+    fail(tap, "message_opens", html(503), MsgID=msg_ids(tap)[0])
+    fail(tap, "message_clicks", html(400))
+    run = night(tap)
+    table = table_of(run)
+    assert list(table) == [stream.name for stream in STREAMS]
+    for stream, (rows, number, retries, _, aside, stopped) in table.items():
+        assert int(rows) == keys_emitted(run)[stream].total()
+        assert int(number) == len(calls(tap, stream))
+        assert retries == ("4" if stream == "message_opens" else "0")
+        assert (aside, stopped) == {"message_opens": ("1", "0"), "message_clicks": ("0", "1")}.get(
+            stream, ("0", "0")
+        )
+    assert run.lines("ERROR")[0].startswith("ERROR Stopped message_clicks: ")
+
+
+def test_counters_add_up_to_the_rows(tap: Tap) -> None:
+    run = tap.run()
+    counted: Counter[str] = Counter()
+    for line in run.lines("INFO"):
+        if "METRIC: " in line:
+            metric = json.loads(line.partition("METRIC: ")[2])
+            assert (metric["type"], metric["metric"]) == ("counter", "record_count")
+            counted[metric["tags"]["endpoint"]] += metric["value"]
+    assert counted == {name: keys.total() for name, keys in keys_emitted(run).items()}
 
 
 def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
-    run = tap.run()
-    (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
-    assert "at 127.0.0.1: 9 streams, up to 20" in line
-    run = tap.selecting_all().run()
-    (line,) = [line for line in run.lines("INFO") if "tap-listrak" in line]
-    assert f"at 127.0.0.1: {len(STREAMS)} streams, up to 20" in line
+    (line,) = [line for line in tap.run().lines("INFO") if "tap-listrak" in line]
+    assert "at 127.0.0.1: 9 streams of 3 lists, up to 20" in line
 
 
 def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) -> None:
