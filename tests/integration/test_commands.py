@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.support.tap import keys_held
 SECONDS = 600  # packages are installed
 # The user and password that the documents show.
 USERNAME, PASSWORD = "robot@example.com", "that password"
+SYNC = "~/listrak/sync.sh ~/listrak/main ~/listrak/kept"
 # Keeps the table of a cron that never runs it.
 CRONTAB = """\
 #!/bin/sh
@@ -109,7 +111,7 @@ class Home:
             content = json.loads(path.read_text("utf-8"))
             path.write_text(json.dumps({**content, **values}), "utf-8")
 
-    def interrupt(self, block: str, how: Callable[[int], None]) -> None:
+    def interrupt(self, block: str, how: Callable[[int], object]) -> None:
         """Run a block whose sync is cut off after some pages; `how` takes the process group."""
         pause = Pause(at=12)
         lock = self.folder / "listrak/kept/lock"
@@ -128,6 +130,10 @@ class Home:
             self.service.rules.remove(rule)
             pause.over.set()
         assert is_unfinished(self.state)
+
+    def run_meanwhile(self, block: str, _: int) -> None:
+        """Run another block while a sync waits."""
+        self.run(block)
 
     def kill_the_tap(self, _: int) -> None:
         """Kill the tap, and nothing else, with SIGKILL."""
@@ -219,13 +225,11 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
     assert_loaded()
     for block in blocks("docs/how-to.md"):
         if "pgrep" in block:
-            home.interrupt(
-                "~/listrak/sync.sh ~/listrak/main ~/listrak/kept", lambda _: home.run(block)
-            )
+            home.interrupt(SYNC, partial(home.run_meanwhile, block))
         else:
             home.run(block)
     assert "message_opens" in home.state["bookmarks"]
-    home.run("~/listrak/sync.sh ~/listrak/main ~/listrak/kept")
+    home.run(SYNC)
     assert_loaded()
 
 
