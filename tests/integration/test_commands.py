@@ -21,7 +21,7 @@ from fake_listrak import Account, Ask, ListrakService
 from tests.integration import postgres as database
 from tests.integration.environments import NO_SOURCE, ROOT, environment
 from tests.integration.postgres import Postgres
-from tests.integration.sync import Pause, is_unfinished
+from tests.integration.sync import Pause, until
 from tests.support.published import KEYS
 from tests.support.tap import keys_held
 
@@ -73,9 +73,15 @@ class Home:
         crontab.chmod(0o755)
 
     @property
-    def state(self) -> Any:
-        """The state that sync.sh has kept."""
-        return json.loads((self.folder / "listrak/kept/state.json").read_text("utf-8"))
+    def bookmarks(self) -> dict[str, Any]:
+        """What the state that sync.sh has kept says of each stream."""
+        state = json.loads((self.folder / "listrak/kept/state.json").read_text("utf-8"))
+        return dict(state["bookmarks"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no stream's range is unfinished."""
+        return not any(entry["unfinished"] for entry in self.bookmarks.values())
 
     def start(self, block: str) -> subprocess.Popen[str]:
         """Start a block of commands in a process group of its own, as a terminal does."""
@@ -123,13 +129,14 @@ class Home:
         self.service.rules.append(rule)
         process = self.start(block)
         try:
-            assert pause.reached.wait(SECONDS)
+            until(lambda: pause.reached.is_set() or process.poll() is not None)
+            assert process.poll() is None
             how(process.pid)
             assert process.wait(SECONDS) != 0
         finally:
             self.service.rules.remove(rule)
             pause.over.set()
-        assert is_unfinished(self.state)
+        assert not self.is_complete
 
     def run_meanwhile(self, block: str, _: int) -> None:
         """Run another block while a sync waits."""
@@ -166,10 +173,10 @@ def test_the_readme_leads_to_a_nightly_sync_that_survives_ctrl_c(
 ) -> None:
     home = Home(tmp_path / "home", service)
     for block in blocks("README.md"):
-        if "sync.sh ~" in block:
+        if SYNC in block:
             home.interrupt(block, by_ctrl_c)
         home.run(block)
-    assert not is_unfinished(home.state)
+    assert home.is_complete
     held = keys_held(service.account)
     for table, keys in held.items():
         with (home.folder / f"listrak/rows/{table}.jsonl").open(encoding="utf-8") as lines:
@@ -204,7 +211,7 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
         TAP_LISTRAK_WSDL_URL=service.url,
     )
     for block in blocks("docs/quickstart.md"):
-        if block.startswith("~/listrak/sync.sh"):
+        if block.startswith(SYNC):
             home.interrupt(block, by_ctrl_c)
             home.interrupt(block, home.kill_the_tap)
         home.run(block)
@@ -228,7 +235,7 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
             home.interrupt(SYNC, partial(home.run_meanwhile, block))
         else:
             home.run(block)
-    assert "message_opens" in home.state["bookmarks"]
+    assert "message_opens" in home.bookmarks
     home.run(SYNC)
     assert_loaded()
 
