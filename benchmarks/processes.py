@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from fake_listrak import Account
-from tap_listrak.streams import PUBLISHED
+from tap_listrak.streams import PUBLISHED, Per
 
 USERNAME, PASSWORD = "bench@example.com", "a password"
 # Every account lies in this year, and every run asks for just this year: see `Tap.command`.
@@ -184,7 +184,7 @@ class Tap:
 
 def rows_of_messages(rows: int) -> dict[str, int]:
     """Give each message of an account so many rows of each published stream."""
-    return {each.operation: rows for each in PUBLISHED if each.is_by_message}
+    return {each.operation: rows for each in PUBLISHED if each.per is Per.MESSAGE}
 
 
 def selecting(streams: Sequence[str]) -> dict[str, Any]:

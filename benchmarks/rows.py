@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tap_listrak.sync.tasks import PAGED_WINDOW_DAYS
-
 from benchmarks.processes import (
     END,
     PASSWORD,
@@ -35,7 +33,8 @@ from benchmarks.processes import (
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
-from tap_listrak.streams import BY_NAME, Stream
+from tap_listrak.streams import BY_NAME, Per, Stream
+from tap_listrak.sync.walk import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"
@@ -57,7 +56,7 @@ class Table:
 
     def shape(self) -> dict[str, Any]:
         """What makes an account of these rows."""
-        if not self.stream.is_by_message:
+        if self.stream.per is not Per.MESSAGE:
             return {
                 "lists": self.parents,
                 "messages": 0,
@@ -80,9 +79,9 @@ def job(table: Table, service: Service) -> dict[str, Any]:
     account = service.account
     lists = [int(str(row["ListID"])) for row in account.lists()]
     asks: list[dict[str, Any]] = []
-    if stream.is_by_message:
+    if stream.per is Per.MESSAGE:
         messages = [row for ListID in lists for row in account.messages(ListID)]
-        messages.sort(key=lambda row: str(row["SendDate"]))
+        messages.sort(key=lambda row: int(str(row["MsgID"])))
         asks = [
             {"MsgID": int(str(row["MsgID"])), "StartDate": START, "EndDate": END}
             for row in messages
@@ -105,7 +104,7 @@ def job(table: Table, service: Service) -> dict[str, Any]:
         "stream": stream.name,
         "operation": stream.operation,
         "row": stream.row,
-        "parent_key": stream.parent_key,
+        "parent_key": stream.supplied_key,
         "columns": list(properties),
         "dates": [name for name in properties if properties[name].get("format") == "date-time"],
         "asks": asks,

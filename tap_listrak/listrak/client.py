@@ -41,8 +41,9 @@ from tap_listrak.streams import PARENTS, PUBLISHED, Stream
 LOGGER = logging.getLogger(__name__)
 
 MAX_TRIES = 5
-# After this many requests of a stream in a row have failed, no retry of it begins until an answer.
-MAX_FAILURES = 6
+# As many retries of a stream without an answer show that its operation is out of order: no further
+# one is begun until it answers. Six requests use them up, and so do many at once, each with fewer.
+MAX_RETRIES_UNANSWERED = 24
 
 
 class ParentRow(NamedTuple):
@@ -194,8 +195,9 @@ class ListrakClient:
         self._gate = Gate(sleep)
         self._contract: Contract | None = None
         self._contract_lock = threading.Lock()
-        # By stream: the requests in a row that failed after all their tries.
-        self._failures: Counter[Stream] = Counter()
+        # By stream: the retries begun since its last answer.
+        self._retries: Counter[Stream] = Counter()
+        self._retries_lock = threading.Lock()
         # One page is read at a time: Python runs one thread at a time anyway, and the contention
         # of several for its lock takes a third more CPU.
         self._read_lock = threading.Lock()
@@ -218,14 +220,15 @@ class ListrakClient:
                 if exc is self._gate.closed_by:
                     raise
                 tried += 1
-                self._count_failure(request, exc, is_last=tried == request.tries)
+                if exc.is_answer:
+                    self._retries[stream] = 0
                 if tried == request.tries or not self._may_retry(request, exc):
                     raise self._named(exc, context) from exc
                 wait = max(backoff.full_jitter(2**tried), exc.retry_after)
                 of, number = request.tries, tried + 1
                 LOGGER.warning("%s: retry %d of %d in %.1f s. %s", context, number, of, wait, exc)
             else:
-                self._failures[stream] = 0
+                self._retries[stream] = 0
                 return page
             self._observer.call_retried(stream)
             self._sleep(wait)
@@ -234,20 +237,15 @@ class ListrakClient:
         """Return the operations that the service's WSDL has. Raises ListrakError."""
         return self._load_contract().operations
 
-    def _count_failure(self, request: PageRequest, error: ListrakError, *, is_last: bool) -> None:
-        """Count the requests in a row whose retries did not help."""
-        if error.is_answer:
-            self._failures[request.stream] = 0
-        elif error.is_retryable and is_last and request.tries > 1:
-            with self._read_lock:
-                self._failures[request.stream] += 1
-
     def _may_retry(self, request: PageRequest, error: ListrakError) -> bool:
+        """Return whether a retry is begun, and count it."""
         if not error.is_retryable or (request.is_splittable and error.is_too_long):
             return False
-        # Before the first answer there is nothing to tell a bad stream by.
-        is_unreachable = isinstance(error, UnreachableError)
-        return is_unreachable or self._failures[request.stream] < MAX_FAILURES
+        if isinstance(error, UnreachableError):
+            return True  # before the first answer, nothing tells a bad stream from a bad service
+        with self._retries_lock:
+            self._retries[request.stream] += 1
+            return self._retries[request.stream] <= MAX_RETRIES_UNANSWERED
 
     def _named(self, error: ListrakError, context: str) -> ListrakError:
         """Return the error of a request with its name; let no call begin where all would fail."""

@@ -126,27 +126,23 @@ class UnreachableError(PermanentError):
 
 
 class Fault(NamedTuple):
-    """What was seen, the error that it becomes, and what the user is told."""
+    """The error of a code or condition, and what the user is told."""
 
-    description: str
     error: type[ListrakError]
     message: str
 
 
 CODES: dict[str, Fault] = {
     "InvalidLogonAttempt": Fault(
-        "a fault [Logon] [InvalidLogonAttempt], or 'Invalid Credentials Provided'",
         AuthenticationError,
         "Listrak refused the user name or password. Check `username` and `password` in the config.",
     ),
     "LoginAttemptsExceeded": Fault(
-        "a fault [Logon] [LoginAttemptsExceeded]",
         AuthenticationError,
         "Listrak has locked this user after too many failed logins. Unlock it, or wait, and check "
         "`username` and `password` in the config before the next run.",
     ),
     "ProhibitedIPAddress": Fault(
-        "a fault [Logon] [ProhibitedIPAddress]",
         AuthenticationError,
         "Listrak does not accept calls from this machine's IP address. Add it in Listrak under "
         "Manage, Accounts, SOAP API IP Authorization.",
@@ -157,181 +153,134 @@ CODES: dict[str, Fault] = {
 class Condition(Enum):
     """What the tap itself concludes from a reply, or from its absence."""
 
+    # Any other [Logon] code.
     LOGON = Fault(
-        "any other fault of the form [Logon] [Code]",
         AuthenticationError,
         "Listrak did not let the user in. Check in Listrak that the user is active and has the "
         "permission API Access.",
     )
+    # Any other code.
     CODE = Fault(
-        "any other fault or WSException of the form [Area] [Code]",
         PermissionDeniedError,
         "Listrak refused the request. If it refuses every one, check that the user has the "
         "permissions Analytics Access and API Access and is granted the lists.",
     )
     UNREADABLE_REQUEST = Fault(
-        "a fault 'Server was unable to read request'",
         InvalidRequestError,
-        "Listrak could not read the tap's request. Check that `wsdl_url` is the v31 service; "
-        "if it is, please report this.",
+        "Listrak could not read the tap's request. Check that `wsdl_url` is the v31 service; if "
+        "it is, please report this.",
     )
     ARGUMENTS = Fault(
-        "an operation that takes other arguments, as the WSDL says",
         InvalidRequestError,
         "The service's operation takes other arguments than Listrak's. Check `wsdl_url`.",
     )
-    EXCEPTION = Fault(
-        "a WSException without a code",
-        TransientError,
-        "Listrak reported an error inside its reply.",
-    )
-    FAULT = Fault(
-        "a SOAP fault without a code",
-        TransientError,
-        "Listrak answered with a fault.",
-    )
+    # Neither has a code.
+    EXCEPTION = Fault(TransientError, "Listrak reported an error inside its reply.")
+    FAULT = Fault(TransientError, "Listrak answered with a fault.")
     FORBIDDEN = Fault(
-        "HTTP status 401 or 403",
         PermissionDeniedError,
         "Access was refused on the way to Listrak. Check `wsdl_url`, the proxy, and that Listrak "
         "accepts this machine's IP address.",
     )
     REJECTED = Fault(
-        "any other HTTP status 4xx",
         RejectedRequestError,
         "The address does not accept this request. If it accepts none, check `wsdl_url` in the "
         "config.",
     )
     REDIRECT = Fault(
-        "a redirect",
         PermanentError,
         "The address redirects the tap, and the credentials go only to the host of `wsdl_url`. "
         "Set `wsdl_url` to the final address if you trust it.",
     )
     NOT_FOUND = Fault(
-        "HTTP status 404",
         TransientError,
         "Listrak did not find the page. This happens for some messages; if it happens for every "
         "call, check `wsdl_url` in the config.",
     )
     THROTTLED = Fault(
-        "HTTP status 408 or 429",
-        TransientError,
-        "Listrak asked for fewer calls. Run fewer taps against the account at once.",
+        TransientError, "Listrak asked for fewer calls. Run fewer taps against the account at once."
     )
     SERVER_ERROR = Fault(
-        "HTTP status 5xx without a code",
         TransientError,
         "Listrak is not working at the moment. Run again later, with the last STATE.",
     )
     NOT_SOAP = Fault(
-        "HTML, or other XML, in place of a SOAP reply",
         TransientError,
         "The answer is not a SOAP reply of Listrak. Check `wsdl_url` and any proxy on the way.",
     )
-    NOT_XML = Fault(
-        "a body that does not parse as XML",
-        TransientError,
-        "The reply was damaged on the way.",
-    )
+    NOT_XML = Fault(TransientError, "The reply was damaged on the way.")
+    # No row has its key, or an empty reply lacks the WSException that the WSDL names.
     INCOMPLETE = Fault(
-        "rows of which none has its key, or an empty reply without the WSException that the WSDL "
-        "names",
         TransientError,
         "The reply lacks what every reply of Listrak has, so it does not count as empty.",
     )
     DOCTYPE = Fault(
-        "a DTD in a reply",
         RejectedRequestError,
         "The reply has a document type, which no reply of Listrak has. Check `wsdl_url` and any "
         "proxy on the way.",
     )
     TOO_LARGE = Fault(
-        "a reply beyond the size limit",
         TransientError,
         "The reply is larger than the tap accepts. A smaller `interval_days` may help.",
     )
     REPEATED_PAGE = Fault(
-        "the same pages three times in a row, or more pages than any message has",
         RejectedRequestError,
         "Listrak returned the same page again and again, so the pages cannot be trusted.",
     )
     SHIFTED_PAGES = Fault(
-        "pages of a mirrored window that hold other rows when they are read again",
         RejectedRequestError,
         "Rows moved from page to page each time the pages were read, as they do when contacts "
         "leave meanwhile. Run at a quieter time.",
     )
-    INVALID_VALUE = Fault(
-        "a value that is not of its column's type",
-        InvalidValueError,
-        "A value cannot be read as its column's type.",
-    )
+    INVALID_VALUE = Fault(InvalidValueError, "A value cannot be read as its column's type.")
     TIMEOUT = Fault(
-        "no whole reply in time",
         TransientError,
         "Listrak did not answer in time. Raise `request_timeout`, or make `interval_days` smaller.",
     )
     UNTRUSTED = Fault(
-        "a certificate that is not trusted, or that of another host",
         PermanentError,
         "The server's certificate cannot be trusted. Check `wsdl_url`, this machine's clock and "
         "certificates, and whether a proxy replaces certificates (REQUESTS_CA_BUNDLE).",
     )
     CA_BUNDLE = Fault(
-        "a CA bundle that is missing or unusable",
-        PermanentError,
-        "The CA bundle cannot be used. Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+        PermanentError, "The CA bundle cannot be used. Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE."
     )
-    TLS = Fault(
-        "any other failure of TLS, in the handshake or later",
-        TransientError,
-        "The TLS connection broke.",
-    )
+    TLS = Fault(TransientError, "The TLS connection broke.")
     PROXY_SETTING = Fault(
-        "a proxy that cannot be used, or that refuses the tap",
         PermanentError,
         "The proxy cannot be used. Check the form of HTTPS_PROXY, its user and password, and "
         "NO_PROXY.",
     )
     PROXY = Fault(
-        "a proxy that cannot be reached, or does not reach the service",
         UnreachableError,
         "There is no connection through the proxy. Check HTTPS_PROXY and NO_PROXY.",
     )
-    CUT_SHORT = Fault(
-        "a body that ends early or cannot be unpacked",
-        TransientError,
-        "The connection broke in the middle of a reply.",
-    )
-    CONNECTION = Fault(
-        "a connection that breaks",
-        TransientError,
-        "The connection to Listrak broke.",
-    )
+    CUT_SHORT = Fault(TransientError, "The connection broke in the middle of a reply.")
+    CONNECTION = Fault(TransientError, "The connection to Listrak broke.")
+    # Refused, no route, no such host, or no answer to the connection in time.
     UNREACHABLE = Fault(
-        "no connection: refused, no route, no such host, or no answer in 30 s",
         UnreachableError,
         "Listrak cannot be reached. Check `wsdl_url`, the network and the firewall.",
     )
-    ADDRESS = Fault(
-        "an address that cannot be used",
-        PermanentError,
-        "The address cannot be used. Check `wsdl_url` in the config.",
-    )
+    ADDRESS = Fault(PermanentError, "The address cannot be used. Check `wsdl_url` in the config.")
     CONTRACT = Fault(
-        "a WSDL that lacks the operations, or none at all",
         PermanentError,
         "The address does not describe Listrak's integration service. Check `wsdl_url`.",
     )
     NO_OPERATION = Fault(
-        "a WSDL that lacks the operation of a stream beyond the published ones",
         MissingOperationError,
         "The service does not have this stream. Leave it out of the catalog, or check `wsdl_url`.",
     )
 
 
 FAULTS: tuple[Fault, ...] = (*CODES.values(), *(each.value for each in Condition))
+
+_STATUSES = {
+    **dict.fromkeys((401, 403), Condition.FORBIDDEN),
+    404: Condition.NOT_FOUND,
+    **dict.fromkeys((408, 429), Condition.THROTTLED),
+}
+_STATUS_CLASSES = {3: Condition.REDIRECT, 4: Condition.REJECTED, 5: Condition.SERVER_ERROR}
 
 # The first class that fits decides, so the narrower stand before the wider.
 _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
@@ -401,20 +350,7 @@ def error_from_text(text: str, otherwise: Condition) -> ListrakError:
 
 def error_from_status(status: int, detail: str, retry_after: float) -> ListrakError:
     """Return the error of an HTTP status that came without a SOAP fault that says more."""
-    if status in (401, 403):
-        condition = Condition.FORBIDDEN
-    elif status == 404:
-        condition = Condition.NOT_FOUND
-    elif status in (408, 429):
-        condition = Condition.THROTTLED
-    elif 300 <= status < 400:
-        condition = Condition.REDIRECT
-    elif 400 <= status < 500:
-        condition = Condition.REJECTED
-    elif status >= 500:
-        condition = Condition.SERVER_ERROR
-    else:
-        condition = Condition.NOT_SOAP
+    condition = _STATUSES.get(status) or _STATUS_CLASSES.get(status // 100, Condition.NOT_SOAP)
     detail = f"HTTP {status}{', ' if detail else ''}{detail}"
     return make_error(condition, detail, retry_after=retry_after)
 

@@ -24,8 +24,8 @@ LOGGER = logging.getLogger(__name__)
 # Pages requested or waiting, for each worker. A part may have more only while half of them are
 # before and in it, so that the first in the queue finds room.
 MAX_PAGES_PER_WORKER = 8
-# Of a stream whose parts fail, only as many wait to be handed on: it may be stopped for them.
-MAX_FAILED_WAITING = 4
+# Of a stream whose parts fail, only as many are begun at once: it may be stopped for them.
+MAX_BEGUN_OF_FAILING = 8
 
 
 class Fetcher:
@@ -52,6 +52,9 @@ class Fetcher:
         self._ahead: deque[tuple[Section, list[PartPages]]] = deque()
         self._current: Iterator[Part | Outcome] = iter(())
         self._under_way: set[Future[Page]] = set()
+        # The streams whose last part failed, and how many parts of each are begun.
+        self._failing: set[Stream] = set()
+        self._begun: Counter[Stream] = Counter()
 
     def outcomes(self) -> Iterator[Outcome | None]:
         """Yield all outcomes in order, and None from time to time while the next is awaited.
@@ -103,6 +106,7 @@ class Fetcher:
             outcome = first.take()
             if not isinstance(outcome, PartFinished):
                 return outcome
+            (self._failing.add if outcome.error else self._failing.discard)(first.part.stream)
             self._queue.popleft()
             halves = _halves(first)
             if not halves:
@@ -127,8 +131,10 @@ class Fetcher:
         """Request as much as the bound allows: first what is first in the queue."""
         in_hand = self._pages_in_hand()
         before = 0
-        failed = Counter(
-            item.part.stream for item in self._queue if isinstance(item, PartPages) and item.error
+        self._begun = Counter(
+            item.part.stream
+            for item in self._queue
+            if isinstance(item, PartPages) and (item.waiting or item.error)
         )
         for place, item in enumerate(self._queue):
             if not self._has_idle_worker():
@@ -136,8 +142,9 @@ class Fetcher:
             if not isinstance(item, PartPages):
                 before += 1
                 continue
-            is_failing = failed[item.part.stream] >= MAX_FAILED_WAITING and not item.waiting
-            while self._has_idle_worker() and not (is_failing and place):
+            if place and not item.waiting and self._is_held_back(item.part):
+                continue
+            while self._has_idle_worker():
                 is_first = place == 0 and not item.waiting  # or nothing would ever go on
                 has_room = in_hand < self._max_pages and before + item.waiting < self._half
                 number = item.next_page() if is_first or has_room else None
@@ -148,13 +155,22 @@ class Fetcher:
             before += item.waiting
         self._extend_queue(in_hand)
 
+    def _is_held_back(self, part: Part) -> bool:
+        """Return whether a part is not begun, since others of its stream fail and may stop it."""
+        stream = part.stream
+        return stream in self._failing and self._begun[stream] >= MAX_BEGUN_OF_FAILING
+
     @property
     def _half(self) -> int:
         return self._max_pages // 2
 
     def _extend_queue(self, in_hand: int) -> None:
         """Take parts from the walk, and fetch ahead the parents of the sections to follow."""
-        while self._has_idle_worker() and (in_hand < self._half or not self._queue):
+        while (
+            self._has_idle_worker()
+            and len(self._queue) < self._max_pages
+            and (in_hand < self._half or not self._queue)
+        ):
             if not self._ahead:
                 self._extend_by_section()
             if self._request_parents() or self._extend_by_part() or self._extend_by_section():
@@ -186,7 +202,8 @@ class Fetcher:
         elif step.stream not in self._stopped:
             pages = PartPages(step)
             self._queue.append(pages)
-            self._request(pages, pages.first)
+            if not self._is_held_back(step):
+                self._request(pages, pages.first)
         return True
 
     def _extend_by_section(self) -> bool:
@@ -200,6 +217,7 @@ class Fetcher:
     def _request(self, pages: PartPages, number: int) -> None:
         part = pages.part
         future = self._workers.submit(lambda: self._fetch(part, number))
+        self._begun[part.stream] += not pages.waiting
         pages.request(number, future)
         self._under_way.add(future)
 

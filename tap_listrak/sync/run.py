@@ -75,8 +75,9 @@ class Runner:
         self._now = now
         self._monotonic = monotonic
         self._stopped: dict[Stream, ListrakError] = {}
+        self._retried: tuple[Part, ...] = ()
         self._waiting = 0
-        self._has_begun = bool(self._states) and any(s.is_known for s in self._states.values())
+        self._has_begun = any(each.is_known for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False
 
@@ -150,10 +151,12 @@ class Runner:
     def _retry_set_aside(self, shown: frozenset[int], end: datetime) -> None:
         """Request what earlier runs set aside; note the lists that Listrak lacks."""
         entries = {state.stream: state.entry for state in self._active()}
-        parts = set_aside_parts(entries, self._config, end)
-        self._handle_all(iter([Section(None, lambda _: parts)]))
+        self._retried = tuple(set_aside_parts(entries, self._config, end))
+        self._handle_all(iter([Section(None, lambda _: iter(self._retried))]))
         for state in self._active():
             self._warn_gone(state, state.lists_shown(shown, self._config, self._now))
+            state.retries_ended()
+            self._stop_if_due(state)
 
     # The passes.
 
@@ -203,7 +206,8 @@ class Runner:
         entries = {state.stream: state.entry for state in states}
         self._waiting = 0
         self._report.begin_pass(len(lists_to_walk(entries, list_ids)), self._monotonic())
-        self._handle_all(walk(self._config, entries, list_ids, self._stopped), states)
+        sections = walk(self._config, entries, list_ids, self._stopped, self._retried)
+        self._handle_all(sections, states)
 
     def _end_ranges(self, states: list[StreamState]) -> None:
         for state in states:

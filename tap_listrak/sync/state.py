@@ -43,6 +43,7 @@ class StreamState:
         self._before_held: Entry | None = None
         self._failed = 0
         self._was_answered = False
+        self._last_retry: ListrakError | None = None
 
     @property
     def snapshot(self) -> Entry:
@@ -163,6 +164,7 @@ class StreamState:
                     failed_since=owed.failed_since or now,
                 ),
             )
+            self._last_retry = error
             self._stop_if(reason_to_stop(error, 0, 0))
             return
         if not self.held:
@@ -185,6 +187,11 @@ class StreamState:
         self._failed += 1
         self._pass(part)
         self._stop_if(reason_to_stop(error, self._failed, 0))
+
+    def retries_ended(self) -> None:
+        """Stop the stream if too much is still set aside after all of it was retried."""
+        if self._last_retry:
+            self._stop_if(reason_to_stop(self._last_retry, 0, len(self.entry.set_aside)))
 
     def answered(self, part: Part) -> list[Held]:
         """Note that a call was answered; set aside, and return, what is held of a walk."""

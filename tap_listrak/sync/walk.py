@@ -63,23 +63,32 @@ def lists_to_walk(entries: Entries, list_ids: Iterable[int]) -> list[int]:
 
 
 def walk(
-    config: Config, entries: Entries, list_ids: Iterable[int], stopped: Collection[Stream]
+    config: Config,
+    entries: Entries,
+    list_ids: Iterable[int],
+    stopped: Collection[Stream],
+    retried: Collection[Part],
 ) -> Iterator[Section]:
     """Yield what a pass requests, for streams whose ranges have the same windows.
 
     It runs ahead of what is emitted, so it goes by the `entries` as they were when the pass began.
-    It leaves out streams that are `stopped`, also those that are added while it goes on.
+    It leaves out what was `retried` in this run, and streams that are `stopped`, also those that
+    are added while it goes on.
     """
-    for list_id in lists_to_walk(entries, list_ids):
-        yield from Walk(config, entries, stopped, list_id).sections()
-    yield from Walk(config, entries, stopped, None).sections()
+    for list_id in (*lists_to_walk(entries, list_ids), None):
+        yield from Walk(config, entries, stopped, retried, list_id).sections()
 
 
 class Walk:
     """The walk over one list, or over the account where `list_id` is None."""
 
     def __init__(
-        self, config: Config, entries: Entries, stopped: Collection[Stream], list_id: int | None
+        self,
+        config: Config,
+        entries: Entries,
+        stopped: Collection[Stream],
+        retried: Collection[Part],
+        list_id: int | None,
     ) -> None:
         self._config = config
         self._stopped = stopped
@@ -95,10 +104,13 @@ class Walk:
         self._known = set(self._seen)
         self._last_window: set[int] = set()
         self._waiting: set[int] = set()
-        self._owed = {
-            stream: {owed.parent_id for owed in entry.set_aside if owed.list_id == list_id}
+        self._left_out = {
+            (stream, owed.parent_id)
             for stream, entry in self._entries.items()
+            for owed in entry.set_aside
+            if owed.list_id == list_id
         }
+        self._left_out |= {(each.stream, each.parent_id) for each in retried}
 
     def sections(self) -> Iterator[Section]:
         """Yield all that is requested and handed on, in order."""
@@ -201,7 +213,7 @@ class Walk:
                 page, digest = place.page, place.digest
             if parent_id <= place.parent_id and not page:
                 return None
-        if parent_id in self._owed[stream]:
+        if (stream, parent_id) in self._left_out:
             return None
         sent = _sent(row) if row else None
         start = start_of_message(stream, entry, self._list_id, self._config, parent_id, sent)

@@ -77,7 +77,8 @@ class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
     revoked: lists that the user cannot see now. absent: messages that are missing now.
-    tests: test messages. left: contacts who unsubscribed.
+    tests: test messages. undated: messages that are shown without a SendDate, in every window.
+    left: contacts who unsubscribed.
     """
 
     def __init__(self, **shape: Any) -> None:
@@ -86,6 +87,7 @@ class MadeUpAccount(Account):
         self.lists_by_id: dict[int, AccountRow] = {}
         self.messages_by_id: dict[int, AccountRow] = {}
         self.tests: set[int] = set()
+        self.undated: set[int] = set()
         self.revoked: set[int] = set()
         self.absent: set[int] = set()
         self.left: set[AccountRow] = set()
@@ -188,12 +190,14 @@ class MadeUpAccount(Account):
     def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
         """See Account."""
         return [
-            {**row.wire, **self._counts(MsgID)}
+            {**row.wire, **self._counts(MsgID), **({"SendDate": None} if undated else {})}
             for MsgID, row in self.messages_by_id.items()
             if row.list_id == ListID
             and self.shows(row)
             and (with_tests or MsgID not in self.tests)
-            and (chosen is None or chosen.holds(instant(row.wall)))
+            and (
+                (undated := MsgID in self.undated) or not chosen or chosen.holds(instant(row.wall))
+            )
         ]
 
     def _counts(self, MsgID: int) -> Row:

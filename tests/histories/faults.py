@@ -6,7 +6,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,7 +63,6 @@ REPLIES: Final[dict[str, Callable[[Ask], Reply]]] = {
     "unreadable": _unreadable,
     "repeated": _repeated,
     "too large": _too_large,
-    "timeout": lambda ask: Reply(hang=True),
     "logon": lambda ask: fault(f"{ask.operation}(): [Logon] [SystemUnavailable] Not now"),
 }
 RETRIED: Final = (
@@ -159,6 +158,47 @@ class Fault:
         parts += [f"from page {self.since_page}"] * (self.since_page > 1)
         parts += [f"{self.tries} tries of one call in {self.one_in}"] * (self.tries < 99)
         return f"{', '.join(parts)}, {self.nights} nights"
+
+
+def draw_blip(rng: random.Random) -> Fault:
+    """Draw a fault that retries or shorter windows get past."""
+    if rng.random() < 0.25:
+        stream = rng.choice(("messages", "subscribed_contacts"))
+        longest = timedelta(days=rng.choice((2, 5, 20)))
+        return Fault("window too long", "too large", stream, 1, longest=longest)
+    # Rare enough that hardly ever six calls of a stream fail in a row, which ends the retries.
+    tries, one_in = rng.choice(((1, 20), (2, 50)))
+    how, nights, salt = rng.choice(RETRIED), rng.choice((1, 3)), rng.randrange(10**9)
+    return Fault("blip", how, None, nights, tries=tries, one_in=one_in, salt=salt)
+
+
+def draw_lasting(
+    rng: random.Random, account: MadeUpAccount, selected: Sequence[str], poison: datetime
+) -> Fault:
+    """Draw a fault of a stream, or of parts of it, that nothing gets past while it is there.
+
+    poison: a wall time of which the window may be bad, where it is of a list.
+    """
+    kind, stream, nights = rng.random(), rng.choice(selected), rng.choice((1, 1, 2, 4, 99))
+    how = rng.choice((*RETRIED, *NOT_RETRIED))
+    if kind < 0.25:
+        if stream == "lists":
+            how, nights = rng.choice((*RETRIED, *REFUSED, "logon")), 1
+        return Fault("dead stream", how, stream, nights)
+    how, page = rng.choice((how, how, "unreadable")), rng.choice((1, 1, 1, 2))
+    messages = sorted(account.messages_by_id)
+    if kind > 0.4 and stream in MESSAGE_STREAMS and messages:
+        ids = rng.sample(messages, min(len(messages), rng.choice((1, 1, 2, 3))))
+        if rng.random() < 0.2:  # the newest
+            ids = [max(messages, key=lambda each: account.messages_by_id[each].wall)]
+        how = rng.choice((how, how, how, "repeated"))
+        return Fault("bad part", how, stream, nights, frozenset(ids), since_page=page)
+    ids = [rng.choice(sorted(account.lists_by_id))]
+    bad = rng.choice((None, poison))
+    if kind < 0.4:
+        return Fault("bad window of messages", how, "messages", nights, frozenset(ids), bad)
+    kind_of, stream = "bad window of contacts", "subscribed_contacts"
+    return Fault(kind_of, how, stream, nights, frozenset(ids), bad, since_page=page)
 
 
 def _wall(text: str) -> datetime:

@@ -18,7 +18,8 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from tap_listrak.sync import plan, run, walk
+from tap_listrak.sync import plan, run, state, walk
+from tap_listrak.sync.paging import PartPages
 from tap_listrak.sync.parts import Part
 from tap_listrak.sync.state import StreamState
 from tests.histories.play import Outcome, player
@@ -74,6 +75,27 @@ def _lookback_of_an_hour(original: Method) -> Method:
     return start_of
 
 
+def _sends_as_events(original: Method) -> Method:
+    def start_of(stream: Any, *rest: Any) -> Any:
+        start = original(stream, *rest)
+        days = timedelta(days=2) if stream.by_send_date else timedelta()
+        return start if plan.bookmark_of(rest[0], rest[1]) is None else start + days
+
+    return start_of
+
+
+def _keeping_lists_covered(original: Method) -> Method:
+    def range_finished(self: StreamState, *rest: Any) -> None:
+        before = self.entry.covers.list_ids if self.entry.covers else ()
+        original(self, *rest)
+        covers = self.entry.covers
+        assert covers
+        known = tuple(sorted({*covers.list_ids, *before}))
+        self.entry = replace(self.entry, covers=replace(covers, list_ids=known))
+
+    return range_finished
+
+
 def _without_second_pass(original: Method) -> Method:
     def begin_ranges(self: run.Runner, end: Any) -> None:
         if not any(state.entry.covers for state in self._active()):
@@ -118,11 +140,11 @@ def _forgetting_what_is_set_aside(original: Method) -> Method:
 
 
 def _stopping_all(original: Method) -> Method:
-    def stop_if_due(self: run.Runner, state: StreamState) -> None:
-        original(self, state)
-        if state.stopped_by:
+    def stop_if_due(self: run.Runner, of: StreamState) -> None:
+        original(self, of)
+        if of.stopped_by:
             for other in self._selection:
-                self._stopped.setdefault(other, state.stopped_by)
+                self._stopped.setdefault(other, of.stopped_by)
 
     return stop_if_due
 
@@ -175,6 +197,10 @@ MUTANTS: Final = (
     Mutant("a page passes for its part", STATE, "page_written", _passing_pages),
     Mutant("a range is claimed as it begins", STATE, "begin", _ending_later),
     Mutant("the lookback is an hour", (plan, walk), "start_of", _lookback_of_an_hour),
+    Mutant("sends look back as events do", (plan, walk), "start_of", _sends_as_events),
+    Mutant("a list that is not walked stays covered", STATE, "range_finished",
+           _keeping_lists_covered),
+    Mutant("shifted pages are not noticed", (PartPages,), "_has_shifted", _returning(False)),
     Mutant("a resumed run ends with its first pass", (run.Runner,), "_begin_ranges",
            _without_second_pass),
     Mutant("every list is covered", COVERS, "covers_list", _covering_every_list),
@@ -183,6 +209,8 @@ MUTANTS: Final = (
     Mutant("the service's clock is not looked at", (run,), "end_of_run",
            lambda _: lambda now, _offset: now),
     Mutant("windows are not halved", (Part,), "can_halve", lambda _: property(lambda _: False)),
+    Mutant("a run of turns is complete", (state,), "everything_requested_until",
+           lambda _: lambda last_end, _every: last_end, "turns"),
     Mutant("old messages are never due", COVERS, "requested_from", _returning(None), "turns"),
     Mutant("what is due is requested from the last run", COVERS, "requested_from",
            _due_from_the_last_run, "turns"),

@@ -24,8 +24,9 @@ from zoneinfo import ZoneInfo
 from fake_listrak import Account, ListrakService
 from tap_listrak.listrak import transport
 from tests.histories.account import REPLICATION_KEYS
+from tests.histories.facts import Ended, Failed, RunFacts, bookmark_of, set_aside_count
 from tests.histories.faults import MAX_REPLY_BYTES, Wire
-from tests.histories.oracle import Ended, Failed, Oracle, RunFacts, set_aside_count
+from tests.histories.oracle import Oracle
 from tests.histories.scenes import DEFAULT_OLDER_EVERY_DAYS, World
 from tests.support.state_keeping import TARGETS, MergeFailed, StateBackend, Stored
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
@@ -96,7 +97,7 @@ class History:
         player = self.player
         self.world = World(self.seed, player.scene, has_faults=player.has_faults)
         self.world.tell(f"Scene: {self.world.name}")
-        self._oracle = Oracle(self.world.account, is_frozen=self.world.scene.dead)
+        self._oracle = Oracle(self.world.account, [] if self.world.scene.dead else None)
         self._wire = Wire(player.service)
         self._backend = StateBackend()
         self._tap = Tap(player.service, player.folder)
@@ -134,6 +135,10 @@ class History:
         world = self.world
         is_refresh = self._merges and not is_last and world.rng.random() < 0.1
         given = None if is_refresh else self._backend.state
+        if not world.run and world.rng.random() < 0.1:
+            given = self._published_state()
+        elif world.rng.random() < 0.03:
+            _move_bookmarks_back(given)
         facts = self._facts(given)
         self._oracle.begin_run(facts)
         self._tell_run(facts, is_refresh)
@@ -154,6 +159,15 @@ class History:
         except Failed as failed:
             self._fail(failed)
         self._oracle.tables.apply(kept.records)
+
+    def _published_state(self) -> dict[str, Any]:
+        """Return a state as the published tap leaves it, whose rows the target has."""
+        now = self.world.clock - timedelta(days=2)
+        for stream in REPLICATION_KEYS:
+            rows = (row for row in self.world.account.rows_of[stream] if row.wall < now)
+            self._oracle.tables.rows[stream].update(dict.fromkeys(row.key for row in rows))
+        bookmark = f"{now:%Y-%m-%dT%H:%M:%SZ}"
+        return {"bookmarks": {key: {name: bookmark} for key, name in REPLICATION_KEYS.items()}}
 
     def _run_tap(self, given: dict[str, Any] | None) -> Run:
         (self.player.folder / "state.json").unlink(missing_ok=True)
@@ -213,7 +227,7 @@ class History:
 
         def leave() -> None:
             world.account.leave(row)
-            self._oracle.leaves_now(row)
+            self._oracle.mirror.left_now.add(row)
 
         return rng.randint(2, 12), leave
 
@@ -287,6 +301,15 @@ class History:
         counts["fault: clock ahead"] = self.world.skew > timedelta()
         counts["fault: clock behind"] = self.world.skew < timedelta()
         self.counts.update(counts)
+
+
+def _move_bookmarks_back(state: dict[str, Any] | None) -> None:
+    """Move bookmarks back by three days, as a user may who wants to load these again."""
+    for stream, entry in ((state or {}).get("bookmarks") or {}).items():
+        bookmark = bookmark_of(state, stream) if stream in REPLICATION_KEYS else None
+        if bookmark:
+            earlier = bookmark - timedelta(days=3)
+            entry[REPLICATION_KEYS[stream]] = f"{earlier:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import NOT_RETRIED, REFUSED, RETRIED, Fault, Outage
+from tests.histories.faults import (
+    NOT_RETRIED,
+    RETRIED,
+    Fault,
+    Outage,
+    draw_blip,
+    draw_lasting,
+)
 from tests.histories.oracle import LATE
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
@@ -19,6 +26,7 @@ FIRST_ROWS: Final = datetime(2026, 1, 4)
 FIRST_RUN: Final = datetime(2026, 2, 12, 9)
 ZONES: Final = ("UTC", "America/New_York", "Asia/Tokyo")
 ZONES_APART: Final = timedelta(hours=16)
+SEND_HOURS: Final = timedelta(hours=20)
 DEFAULT_OLDER_EVERY_DAYS: Final = 7
 PAGED: Final = ("subscribed_contacts", *MESSAGE_STREAMS)
 
@@ -133,6 +141,8 @@ class World:
         self._add("messages", list_id, msg_id, wall)
         if self.rng.random() < 0.15 and not self.scene.has_bad_row:
             self.account.tests.add(msg_id)
+        if self.rng.random() < 0.04:
+            self.account.undated.add(msg_id)
         for stream in MESSAGE_STREAMS:
             if stream in self.selected or self.rng.random() < 0.3:
                 for _ in range(self.rng.randint(0, most)):
@@ -188,8 +198,12 @@ class World:
         dead = {each.stream for each in self.faults if self.scene.dead}
         for _ in range(rng.randint(0, 8)):
             stream = rng.choice((*self.selected, *EVENT_STREAMS))
-            if stream in EVENT_STREAMS and stream not in dead and account.messages_by_id:
-                self._add_event(stream, rng.choice(sorted(account.messages_by_id)), since)
+            known = sorted(account.messages_by_id)
+            if stream == "message_sends":  # a message goes out over the day after its SendDate
+                known = [each for each in known
+                         if account.messages_by_id[each].wall > before - SEND_HOURS]  # fmt: skip
+            if stream in MESSAGE_STREAMS and stream not in dead and known:
+                self._add_event(stream, rng.choice(known), since)
         for _ in range(rng.randint(0, 2)):
             list_id = rng.choice(sorted(account.lists_by_id))
             self._add("subscribed_contacts", list_id, None, self._moment(since, self.clock))
@@ -303,51 +317,11 @@ class World:
             if rng.random() < 0.3:
                 self.outage = Outage(rng.randint(2, 30), rng.choice((60.0, 3600.0)))
             else:
-                self.faults.append(self._blip())
+                self.faults.append(draw_blip(rng))
         elif not any(not each.is_lasting for each in self.faults):
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
-                self.faults.append(self._lasting())
-
-    def _blip(self) -> Fault:
-        """A fault that retries or shorter windows get past."""
-        rng = self.rng
-        if rng.random() < 0.25:
-            stream = rng.choice(("messages", "subscribed_contacts"))
-            longest = timedelta(days=rng.choice((2, 5, 20)))
-            return Fault("window too long", "too large", stream, 1, longest=longest)
-        # Rare enough that hardly ever six calls of a stream fail in a row, which ends the retries.
-        (tries, one_in), salt = rng.choice(((1, 20), (2, 50))), rng.randrange(10**9)
-        how = rng.choice(RETRIED)
-        return Fault("blip", how, None, rng.choice((1, 3)), tries=tries, one_in=one_in, salt=salt)
-
-    def _lasting(self) -> Fault:
-        rng, account = self.rng, self.account
-        how = rng.choice((*RETRIED, *NOT_RETRIED, "unreadable", "repeated"))
-        nights = rng.choice((1, 1, 2, 4, 99))
-        kind = rng.random()
-        stream = rng.choice(self.selected)
-        lists, messages = sorted(account.lists_by_id), sorted(account.messages_by_id)
-        if kind < 0.25:
-            how = rng.choice((*RETRIED, *NOT_RETRIED))
-            if stream == "lists":
-                how, nights = rng.choice((*RETRIED, *REFUSED, "logon")), 1
-            return Fault("dead stream", how, stream, nights)
-        if kind < 0.4:
-            ids = frozenset([rng.choice(lists)])
-            poison = rng.choice((None, self._moment(FIRST_ROWS, self.clock)))
-            how = rng.choice((*RETRIED, *NOT_RETRIED, "unreadable"))
-            return Fault("bad window of messages", how, "messages", nights, ids, poison)
-        if stream in MESSAGE_STREAMS and messages:
-            ids = frozenset(rng.sample(messages, min(len(messages), rng.choice((1, 1, 2, 3)))))
-            if rng.random() < 0.2:
-                ids = frozenset([max(messages, key=lambda each: account.messages_by_id[each].wall)])
-            page = rng.choice((1, 1, 1, 2))
-            return Fault("bad part", how, stream, nights, ids, since_page=page)
-        ids = frozenset([rng.choice(lists)])
-        poison = rng.choice((None, self._moment(FIRST_ROWS, self.clock)))
-        page = rng.choice((1, 1, 2))
-        kind_of = "bad window of contacts"
-        return Fault(kind_of, how, "subscribed_contacts", nights, ids, poison, since_page=page)
+                poison = self._moment(FIRST_ROWS, self.clock)
+                self.faults.append(draw_lasting(rng, self.account, self.selected, poison))
 
     def end_night(self) -> None:
         """Let faults pass whose nights are over."""

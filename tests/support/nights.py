@@ -1,0 +1,128 @@
+"""Runs that follow one another, night by night, over an account of which parts fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from fake_listrak import Account, Ask, Reply, fault, html
+from tap_listrak.streams import BY_NAME
+from tests.support.faults import NOW, START, tiny_account
+from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted, keys_held, workers_ended
+
+NOT_FOUND = html(404)
+REFUSED = fault("Op(): [Message] [Locked] It is locked")
+Which = Callable[[Ask], bool]
+
+
+def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **config: Any) -> Tap:
+    """A tap of the tiny account (or another) that selects these streams; none: those published."""
+    tap = make_tap(account or tiny_account(), {"start_date": START, "concurrency": 1, **config})
+    tap.catalog = catalog_of(*streams) if streams else None
+    return tap
+
+
+def night(tap: Tap, number: int = 0, after: Run | None = None, **given: Any) -> Run:
+    """Run the tap that many nights after the first; the service then knows this run's calls."""
+    tap.service.asked.clear()
+    given.setdefault("state", after and after.state)
+    with workers_ended():
+        return tap.run(clock=lambda: NOW + timedelta(days=number), **given)
+
+
+def instant(number: int = 0) -> str:
+    """The time of a night, as the state and requests without an offset have it."""
+    return f"{NOW + timedelta(days=number):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def wire(number: int = 0) -> str:
+    """The time of a night, as requests have it."""
+    return instant(number).rstrip("Z")
+
+
+def fail_calls(tap: Tap, which: Which, reply: Reply = NOT_FOUND) -> None:
+    """Answer these calls with a fault, from now on."""
+    tap.service.rules.append(lambda ask: reply if which(ask) else None)
+
+
+def fail(tap: Tap, stream: str, reply: Reply = NOT_FOUND, **arguments: object) -> None:
+    """Answer a stream's calls that have these arguments (one, or one of several) with a fault."""
+
+    wanted = {
+        name: set(map(str, value if isinstance(value, list) else [value]))
+        for name, value in arguments.items()
+    }
+    fail_calls(
+        tap,
+        lambda ask: (
+            ask.operation == BY_NAME[stream].operation
+            and all(ask.arguments.get(name) in values for name, values in wanted.items())
+        ),
+        reply,
+    )
+
+
+def heal(tap: Tap) -> None:
+    """Answer every call again."""
+    tap.service.rules.clear()
+
+
+def calls(tap: Tap, stream: str, **arguments: object) -> list[Ask]:
+    """The last run's calls for a stream that have these arguments."""
+    wanted = {name: str(value) for name, value in arguments.items()}.items()
+    operation = BY_NAME[stream].operation
+    return [
+        ask
+        for ask in tap.service.asked
+        if ask.operation == operation
+        if wanted <= ask.arguments.items()
+    ]
+
+
+def list_ids(tap: Tap) -> list[int]:
+    """The lists, in the order of the walk."""
+    return sorted(int(str(row["ListID"])) for row in tap.service.account.lists())
+
+
+def msg_ids(tap: Tap) -> list[int]:
+    """The messages, in the order of the walk where one window holds those of a list."""
+    account = tap.service.account
+    return [
+        each
+        for list_id in list_ids(tap)
+        for each in sorted(int(str(row["MsgID"])) for row in account.messages(list_id))
+    ]
+
+
+def missing(tap: Tap, *runs: Run) -> dict[str, int]:
+    """How many rows of the account these runs did not emit, by stream that they synced."""
+    emitted = keys_emitted(*runs)
+    held = keys_held(tap.service.account, [BY_NAME[name] for name in emitted])
+    lost = {name: (held[name] - emitted[name]).total() for name in emitted}
+    return {name: count for name, count in lost.items() if count}
+
+
+def set_aside(run: Run) -> list[dict[str, Any]]:
+    """What the last STATE holds as set aside, each with its stream."""
+    return [
+        {"stream": name, **each}
+        for name, entry in run.state["bookmarks"].items()
+        for each in entry["set_aside"]
+    ]
+
+
+def bookmarks(run: Run) -> set[str | None]:
+    """The bookmarks of all streams in the last STATE."""
+    entries = run.state["bookmarks"].items()
+    return {entry[str(BY_NAME[name].replication_key)] for name, entry in entries}
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the last STATE holds no unfinished range."""
+    return not any(entry["unfinished"] for entry in run.state["bookmarks"].values())
+
+
+def warnings(run: Run, text: str) -> list[str]:
+    """The WARNINGs that hold a text."""
+    return [line for line in run.lines("WARNING") if text in line]
