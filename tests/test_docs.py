@@ -267,6 +267,7 @@ def test_the_numbers_in_the_documents_are_those_of_the_code() -> None:
     assert f"more than {failures.MAX_HELD_AT_THE_END} fail at its end" in on_call
     assert f"more than {failures.MAX_SET_ASIDE:,} are set aside" in on_call
     assert f"for {entry.TIME_TO_FORGET.days} days, it is given up" in on_call
+    assert f"After {client.MAX_RETRIES_UNANSWERED} retries of a stream" in TROUBLESHOOTING
     limits = DOCUMENTS["docs/limits.md"]
     assert f"The limit is {transport.MAX_REPLY_BYTES // 2**20} MiB" in limits
     assert f"Windows of {walk.PAGED_WINDOW_DAYS} days" in limits
