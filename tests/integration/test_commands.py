@@ -88,6 +88,7 @@ class Home:
         process = subprocess.Popen(
             ["bash", "-c", SHELL.format(block=block)],
             env={
+                **os.environ,
                 "HOME": str(self.folder),
                 "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
                 "PIP_CACHE_DIR": os.path.expanduser("~/.cache/pip"),
