@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from fake_listrak import Ask, Reply
-from tests.support.runs import CLICK, MESSAGES, NOW, START, at, debts, tiny_tap
+from tests.support.nights import set_aside
+from tests.support.runs import CLICK, MESSAGES, NOW, START, at, tiny_tap
 from tests.support.tap import MakeTap, Tap
 
 # Eight pages for each worker.
@@ -58,5 +59,5 @@ def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: Make
         account.add_event(CLICK, MsgID, email, NOW, **link)
     run = tap.run(clock=at(NOW))
     assert run.code == 0
-    assert debts(run) == []
+    assert set_aside(run) == []
     assert len(run.records("message_clicks")) == 24

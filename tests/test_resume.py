@@ -22,6 +22,7 @@ from tap_listrak.cli import main
 from tap_listrak.streams import BY_NAME, PUBLISHED
 from tap_listrak.sync import run as runner
 from tests.support.accounts import list_ids
+from tests.support.nights import set_aside
 from tests.support.published import ALL_KEYS
 from tests.support.runs import (
     BOOKMARKS,
@@ -39,7 +40,6 @@ from tests.support.runs import (
     covers,
     cut_within,
     days,
-    debts,
     ends,
     entry,
     is_finished,
@@ -333,6 +333,7 @@ def test_a_deselected_stream_keeps_its_entry_and_is_resumed_when_it_is_selected_
         ({"start_date": "2026-03-01"}, [{}]),
         ({"include_test_messages": False}, [{}, {}]),
         ({}, [{"interval_days": 1}]),
+        ({"interval_days": 1}, [{}]),
         ({}, [{"interval_days": 7, "lookback_days": 3}]),
         ({}, [{"list_ids": [345_001]}, {}]),
         ({}, [{"list_ids": [345_018]}, {}]),
@@ -380,6 +381,8 @@ def test_a_zone_that_changes_before_a_run_is_resumed_loses_nothing(
     # No row is so near start_date that it is before it in another zone.
     tap = tiny_tap(make_tap, lists=1, messages=0, start=START + timedelta(days=2))
     tap.catalog = None
+    # Another zone moves messages to another window.
+    tap.config["interval_days"] = 1
     (ListID,) = list_ids(tap.service.account)
     for hour in range(6):
         sent = START + timedelta(days=9, hours=hour)
@@ -426,6 +429,8 @@ def test_lists_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
     for _, row in rows(whole) - rows(before, rest):
         assert of_gone & {json.loads(row).get("ListID"), json.loads(row).get("MsgID")}
     assert addresses(rest, "subscribed_contacts") >= {"new1@example.com", "new999999@example.com"}
+    first_state = rest.states[0]["bookmarks"]["message_opens"]
+    assert "place" not in first_state["unfinished"][0], "it is void"
     # A list that was not walked to its end is not covered, so it comes whole when it is back.
     assert gone not in covers(rest)["list_ids"]
     account.add_list(gone)
@@ -484,11 +489,11 @@ def test_a_message_in_progress_that_has_vanished_is_set_aside_until_it_is_back(
     sent = {int(str(row["MsgID"])): row["SendDate"] for row in account.messages(ListID)}[hidden]
     account.hide_message(hidden)
     rest = tap.run(clock=at(days(1)), state=before.state)
-    (owed,) = debts(rest)
+    (owed,) = set_aside(rest)
     assert owed["parent_id"] == hidden
     account.add_message(ListID, hidden, str(sent))
     last = tap.run(clock=at(LATER), state=rest.state)
-    assert debts(last) == []
+    assert set_aside(last) == []
     assert rows(before, rest, last).keys() == rows(whole).keys()
 
 
@@ -543,11 +548,11 @@ def test_a_page_of_something_set_aside_that_is_another_by_now_begins_it_at_its_f
 
     refuse(tap, is_refused)
     first = tap.run(clock=at(NOW), config=zone)
-    assert debts(first)[0]["page"] == 3
+    assert set_aside(first)[0]["page"] == 3
     tap.service.rules.clear()
     account.add_event(CLICK, bad, "first@example.com", "2026-02-02T00:00:00")
     second = tap.run(clock=at(days(1)), config={"timezone": "UTC"}, state=first.state)
-    assert debts(second) == []
+    assert set_aside(second) == []
     events = {str(event["EmailAddress"]) for event in account.events(CLICK, bad)}
     of_bad = [row for run in (first, second) for row in run.records("message_clicks")
               if row["MsgID"] == bad]  # fmt: skip

@@ -15,6 +15,7 @@ from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import PUBLISHED
 from tap_listrak.sync.turns import everything_requested_until, last_due_day, requested_from
 from tests.support.accounts import list_ids, message_ids
+from tests.support.nights import set_aside
 from tests.support.runs import (
     MESSAGES,
     NOW,
@@ -24,7 +25,6 @@ from tests.support.runs import (
     at,
     bookmarks,
     days,
-    debts,
     entry,
     msg_ids,
     prefixes,
@@ -294,7 +294,7 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     tap.service.account.add_event(OPEN, old, "late@example.com", days(0.25))
     refuse(tap, lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
     failed = nights(tap, 1, before=first)
-    (owed,) = debts(failed)
+    (owed,) = set_aside(failed)
     start = request_start(old, 0, 1, ten_days(0))
     assert start
     assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
@@ -302,7 +302,7 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     run, asked = asked_in(tap, clock=at(days(2)), state=failed.state)
     assert asked[1].arguments["MsgID"] == str(old)
     assert asked[1].arguments["EndDate"] == wire(days(2))
-    assert debts(run) == []
+    assert set_aside(run) == []
     assert "late@example.com" in addresses(run)
 
 
