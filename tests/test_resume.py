@@ -355,6 +355,8 @@ def test_a_run_resumed_under_other_options_loses_nothing(
             assert runs[-1].code == 0
         assert rows(*runs).keys() == rows(whole).keys()
         assert is_finished(runs[-1].state)
+    bounds = [ask.arguments for ask in tap.service.asked if "EndDate" in ask.arguments]
+    assert all(each["StartDate"] <= each["EndDate"] for each in bounds)
 
 
 @AFTER_EVERY_PAGE
