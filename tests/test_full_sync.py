@@ -127,15 +127,15 @@ def test_test_messages_are_left_out_where_the_config_says_so(make_tap: MakeTap) 
 
 def test_dates_of_another_zone_come_in_utc_and_nothing_is_lost(make_tap: MakeTap) -> None:
     # The clocks of New York went back on 2 November 2025 at 06:00 UTC.
-    dates = {"start": datetime(2025, 11, 1, 20), "end": datetime(2025, 11, 2, 16)}
+    start, end = datetime(2025, 11, 1, 20), datetime(2025, 11, 2, 16)
     shape: dict[str, Any] = {"lists": 2, "messages": 12, "contacts": 30, "page_size": 25}
-    account = Account(**shape, **dates, timezone="America/New_York")
+    account = Account(**shape, start=start, end=end, timezone="America/New_York")
     config = {"start_date": "2025-11-01T20:00:00Z", "timezone": "America/New_York"}
     tap = make_tap(account, config).selecting_all()
-    end = datetime(2025, 11, 2, 17, tzinfo=timezone.utc)
-    run = tap.run(clock=lambda: end)
+    now = datetime(2025, 11, 2, 17, tzinfo=timezone.utc)
+    run = tap.run(clock=lambda: now)
     assert run.code == 0
-    assert all_emitted(run) == all_kept(account, "America/New_York", end)
+    assert all_emitted(run) == all_kept(account, "America/New_York", now)
     bounds = {
         (ask.arguments["StartDate"], ask.arguments["EndDate"])
         for ask in tap.service.asked

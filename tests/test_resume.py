@@ -22,6 +22,7 @@ from tap_listrak.cli import main
 from tap_listrak.streams import BY_NAME, PUBLISHED
 from tap_listrak.sync import run as runner
 from tests.support.accounts import list_ids
+from tests.support.nights import set_aside
 from tests.support.published import ALL_KEYS
 from tests.support.runs import (
     BOOKMARKS,
@@ -39,7 +40,6 @@ from tests.support.runs import (
     covers,
     cut_within,
     days,
-    debts,
     ends,
     entry,
     is_finished,
@@ -57,6 +57,15 @@ from tests.support.runs import (
 )
 from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap that selects the published streams of an account of a few pages."""
+    tap = tiny_tap(make_tap)
+    tap.catalog = None
+    return tap
+
 
 AFTER_EVERY_PAGE = pytest.mark.usefixtures("state_behind_every_page")
 LATER = days(3)
@@ -227,22 +236,6 @@ def test_a_state_backend_that_merges_states_loses_nothing(make_tap: MakeTap) -> 
         assert rows(before, rest).keys() == rows(whole).keys()
 
 
-def test_a_merge_brings_back_no_list_that_was_left_out(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
-    one, other = list_ids(tap.service.account)
-    whole, clicks, narrow = None, catalog_of("message_clicks"), {"list_ids": [other]}
-    tap.catalog = None
-    # What clicks cover is wide, and then as narrow as of all others.
-    runs = [tap.run(clock=at(NOW), config=narrow, catalog=whole)]
-    runs.append(tap.run(clock=at(days(1)), catalog=clicks, state=runs[-1].state))
-    runs.append(tap.run(clock=at(days(40)), config=narrow, catalog=whole, state=runs[-1].state))
-    msg_id = int(str(tap.service.account.messages(one)[0]["MsgID"]))
-    tap.service.account.add_event(CLICK, msg_id, "late@example.com", days(20))
-    state = merged(runs[1].state, runs[2].state)
-    last = tap.run(clock=at(days(80)), catalog=whole, state=state)
-    assert "late@example.com" in addresses(last, "message_clicks")
-
-
 def test_a_target_that_kept_the_last_entry_of_one_stream_alone_loses_nothing(
     make_tap: MakeTap,
 ) -> None:
@@ -293,12 +286,15 @@ def test_a_run_after_one_that_was_cut_off_is_complete_to_its_own_time(
 
 
 @AFTER_EVERY_PAGE
-def test_ranges_with_ends_of_their_own_are_each_finished_to_it(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
+def test_each_range_is_finished_to_its_own_end_and_a_new_stream_begins_at_its_own_start(
+    tap: Tap,
+) -> None:
     tap.catalog = catalog_of("message_opens")
     opens = cut_within(tap.run(clock=at(NOW)))
     tap.catalog = catalog_of("message_clicks")
-    clicks = cut_within(tap.run(clock=at(days(1)), state=opens.state), "message_clicks")
+    newly, asked = asked_in(tap, clock=at(days(1)), state=opens.state)
+    assert starts(asked, CLICK) == {wire(START)}
+    clicks = cut_within(newly, "message_clicks")
     tap.catalog = catalog_of("message_opens", "message_clicks")
     rest, asked = asked_in(tap, clock=at(LATER), state=clicks.state)
     assert ends(asked) == {wire(NOW), wire(LATER)}
@@ -311,24 +307,9 @@ def test_ranges_with_ends_of_their_own_are_each_finished_to_it(make_tap: MakeTap
 
 
 @AFTER_EVERY_PAGE
-def test_a_stream_newly_selected_begins_at_start_date_beside_one_that_is_resumed(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = catalog_of("message_opens")
-    before = cut_within(tap.run(clock=at(NOW)))
-    tap.catalog = catalog_of("message_opens", "message_clicks")
-    rest, asked = asked_in(tap, clock=at(LATER), state=before.state)
-    assert (starts(asked, CLICK), ends(asked, CLICK)) == ({wire(START)}, {wire(LATER)})
-    assert rows(before, rest).keys() == rows(tap.run(clock=at(LATER))).keys()
-    assert bookmarks(rest) == {"message_opens": text(LATER), "message_clicks": text(LATER)}
-
-
-@AFTER_EVERY_PAGE
 def test_a_deselected_stream_keeps_its_entry_and_is_resumed_when_it_is_selected_again(
-    make_tap: MakeTap,
+    tap: Tap,
 ) -> None:
-    tap = tiny_tap(make_tap)
     tap.catalog = both = catalog_of("message_opens", "message_clicks")
     before = cut_within(tap.run(clock=at(NOW)))
     alone = tap.run(clock=at(days(1)), catalog=catalog_of("message_clicks"), state=before.state)
@@ -343,28 +324,43 @@ def test_a_deselected_stream_keeps_its_entry_and_is_resumed_when_it_is_selected_
 # Under another config.
 
 
-def assert_followed(tap: Tap, before: Run, whole: Run, *configs: dict[str, Any]) -> list[Run]:
-    """What a run that was cut off left comes in the runs that follow, each under its config."""
-    runs = [before]
-    for day, config in enumerate(configs, 1):
-        runs.append(tap.run(clock=at(days(day)), state=runs[-1].state, config=config))
-        assert runs[-1].code == 0
-    assert rows(*runs).keys() == rows(whole).keys()
-    return runs[1:]
-
-
-def some_of(run: Run) -> list[Run]:
-    """Some places where a run may be cut off."""
-    cut = prefixes(run)
-    return cut[1 :: len(cut) // 5]
+@AFTER_EVERY_PAGE
+@pytest.mark.parametrize(
+    ("begun", "followed"),
+    [
+        ({}, [{"start_date": "2026-03-01"}, {}]),
+        ({}, [{"start_date": text(days(1))}, {}]),
+        ({"start_date": "2026-03-01"}, [{}]),
+        ({"include_test_messages": False}, [{}, {}]),
+        ({}, [{"interval_days": 1}]),
+        ({"interval_days": 1}, [{}]),
+        ({}, [{"interval_days": 7, "lookback_days": 3}]),
+        ({}, [{"list_ids": [345_001]}, {}]),
+        ({}, [{"list_ids": [345_018]}, {}]),
+    ],
+    ids=str,
+)
+def test_a_run_resumed_under_other_options_loses_nothing(
+    tap: Tap, begun: dict[str, Any], followed: list[dict[str, Any]]
+) -> None:
+    account = tap.service.account
+    account.add_message(345_001, 77, START + timedelta(days=3), test=True)
+    account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
+    whole, first = tap.run(clock=at(NOW)), tap.run(clock=at(NOW), config=begun)
+    cut = prefixes(first)
+    for before in [*cut[1 :: len(cut) // 4], cut_within(first, "subscribed_contacts")]:
+        runs = [before]
+        for day, config in enumerate(followed, 1):
+            runs.append(tap.run(clock=at(days(day)), state=runs[-1].state, config=config))
+            assert runs[-1].code == 0
+        assert rows(*runs).keys() == rows(whole).keys()
+        assert is_finished(runs[-1].state)
+    bounds = [ask.arguments for ask in tap.service.asked if "EndDate" in ask.arguments]
+    assert all(each["StartDate"] <= each["EndDate"] for each in bounds)
 
 
 @AFTER_EVERY_PAGE
-def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap, messages=4)
-    tap.catalog = None
+def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(tap: Tap) -> None:
     account, later = tap.service.account, "2026-03-01"
     old = {
         int(str(each["MsgID"]))
@@ -372,69 +368,11 @@ def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(
         for each in account.messages(ListID)
         if str(each["SendDate"]) < later
     }
-    whole = tap.run(clock=at(NOW))
-    for before in some_of(whole):
-        _, asked = asked_in(tap, clock=at(NOW), state=before.state, config={"start_date": later})
-        in_progress = {place(before, name).get("parent_id") for name in BOOKMARKS}
-        assert not msg_ids(asked) & (old - in_progress)
-        assert_followed(tap, before, whole, {"start_date": later}, {})
-
-
-@AFTER_EVERY_PAGE
-def test_a_start_date_after_the_end_of_an_unfinished_range_begins_a_new_one(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = None
-    whole = tap.run(clock=at(NOW))
-    before = cut_within(whole)
-    later = {"start_date": text(days(5))}
-    run, asked = asked_in(tap, clock=at(days(10)), state=before.state, config=later)
-    assert run.code == 0
-    bounds = [ask.arguments for ask in asked if "EndDate" in ask.arguments]
-    assert all(each["StartDate"] <= each["EndDate"] for each in bounds)
-    back = tap.run(clock=at(days(11)), state=run.state)
-    assert rows(before, run, back).keys() == rows(whole).keys()
-
-
-@AFTER_EVERY_PAGE
-def test_an_earlier_start_date_than_that_of_an_interrupted_run_walks_everything(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = None
-    whole = tap.run(clock=at(NOW))
-    before = cut_within(tap.run(clock=at(NOW), config={"start_date": "2026-03-01"}))
-    (rest,) = assert_followed(tap, before, whole, {})
-    assert "start_date is earlier than before" in "\n".join(rest.lines("WARNING"))
-    assert_followed(tap, cut_within(rest), whole, {})
-
-
-@AFTER_EVERY_PAGE
-def test_test_messages_switched_on_before_a_run_is_resumed_come_whole(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = None
-    account = tap.service.account
-    account.add_message(list_ids(account)[0], 77, START + timedelta(days=3), test=True)
-    account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
-    whole = tap.run(clock=at(NOW))
-    for before in some_of(tap.run(clock=at(NOW), config={"include_test_messages": False})):
-        assert_followed(tap, before, whole, {}, {})
-
-
-@AFTER_EVERY_PAGE
-@pytest.mark.parametrize("changed", [{"interval_days": 1}, {"lookback_days": 30},
-                                     {"interval_days": 7, "lookback_days": 3}])  # fmt: skip
-def test_windows_and_lookback_may_change_before_a_run_is_resumed(
-    make_tap: MakeTap, changed: dict[str, int]
-) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = None
-    whole = tap.run(clock=at(NOW))
-    for within in ("message_opens", "subscribed_contacts"):
-        before = cut_within(whole, within)
-        (rest,) = assert_followed(tap, before, whole, changed)
-        assert is_finished(rest.state)
+    before = cut_within(tap.run(clock=at(NOW)))
+    in_progress = {place(before, name).get("parent_id") for name in BOOKMARKS}
+    _, asked = asked_in(tap, clock=at(NOW), state=before.state, config={"start_date": later})
+    assert old
+    assert not msg_ids(asked) & (old - in_progress)
 
 
 @AFTER_EVERY_PAGE
@@ -445,6 +383,8 @@ def test_a_zone_that_changes_before_a_run_is_resumed_loses_nothing(
     # No row is so near start_date that it is before it in another zone.
     tap = tiny_tap(make_tap, lists=1, messages=0, start=START + timedelta(days=2))
     tap.catalog = None
+    # Another zone moves messages to another window.
+    tap.config["interval_days"] = 1
     (ListID,) = list_ids(tap.service.account)
     for hour in range(6):
         sent = START + timedelta(days=9, hours=hour)
@@ -453,7 +393,7 @@ def test_a_zone_that_changes_before_a_run_is_resumed_loses_nothing(
             moment = sent + timedelta(hours=reader)
             tap.service.account.add_event(OPEN, 70 + hour, f"{reader}@example.com", moment)
     whole = tap.run(clock=at(NOW))
-    for before in some_of(whole):
+    for before in prefixes(whole)[1::7]:
         rest = tap.run(clock=at(days(1)), state=before.state, config={"timezone": zone})
         assert undated(before, rest) == undated(whole)
 
@@ -491,38 +431,13 @@ def test_lists_that_vanish_or_come_while_a_run_is_interrupted_cost_nothing_else(
     for _, row in rows(whole) - rows(before, rest):
         assert of_gone & {json.loads(row).get("ListID"), json.loads(row).get("MsgID")}
     assert addresses(rest, "subscribed_contacts") >= {"new1@example.com", "new999999@example.com"}
+    first_state = rest.states[0]["bookmarks"]["message_opens"]
+    assert "place" not in first_state["unfinished"][0], "it is void"
     # A list that was not walked to its end is not covered, so it comes whole when it is back.
     assert gone not in covers(rest)["list_ids"]
     account.add_list(gone)
     back = tap.run(clock=at(days(4)), state=rest.state)
     assert rows(whole).keys() <= rows(before, rest, back).keys()
-
-
-@CONCURRENCIES
-@AFTER_EVERY_PAGE
-def test_the_place_is_void_where_list_ids_leaves_out_the_list_in_progress(
-    make_tap: MakeTap, concurrency: int
-) -> None:
-    tap = tiny_tap(make_tap, concurrency)
-    tap.catalog = None
-    whole = tap.run(clock=at(NOW))
-    before = cut_within(whole)
-    other = {*list_ids(tap.service.account)} - {place(before)["list_id"]}
-    assert_followed(tap, before, whole, {"list_ids": sorted(other)}, {})
-
-
-@AFTER_EVERY_PAGE
-def test_a_new_list_before_the_one_in_progress_takes_no_place_from_it(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
-    tap.catalog = None
-    whole = tap.run(clock=at(NOW))
-    before = cut_within(whole)
-    tap.service.account.add_list(1)
-    rest = tap.run(clock=at(NOW), state=before.state)
-    again = cut_within(rest)
-    last = tap.run(clock=at(NOW), state=again.state)
-    assert rows(whole).keys() <= rows(before, rest).keys()
-    assert rows(whole).keys() <= rows(before, again, last).keys()
 
 
 @CONCURRENCIES
@@ -576,11 +491,11 @@ def test_a_message_in_progress_that_has_vanished_is_set_aside_until_it_is_back(
     sent = {int(str(row["MsgID"])): row["SendDate"] for row in account.messages(ListID)}[hidden]
     account.hide_message(hidden)
     rest = tap.run(clock=at(days(1)), state=before.state)
-    (owed,) = debts(rest)
+    (owed,) = set_aside(rest)
     assert owed["parent_id"] == hidden
     account.add_message(ListID, hidden, str(sent))
     last = tap.run(clock=at(LATER), state=rest.state)
-    assert debts(last) == []
+    assert set_aside(last) == []
     assert rows(before, rest, last).keys() == rows(whole).keys()
 
 
@@ -635,11 +550,11 @@ def test_a_page_of_something_set_aside_that_is_another_by_now_begins_it_at_its_f
 
     refuse(tap, is_refused)
     first = tap.run(clock=at(NOW), config=zone)
-    assert debts(first)[0]["page"] == 3
+    assert set_aside(first)[0]["page"] == 3
     tap.service.rules.clear()
     account.add_event(CLICK, bad, "first@example.com", "2026-02-02T00:00:00")
     second = tap.run(clock=at(days(1)), config={"timezone": "UTC"}, state=first.state)
-    assert debts(second) == []
+    assert set_aside(second) == []
     events = {str(event["EmailAddress"]) for event in account.events(CLICK, bad)}
     of_bad = [row for run in (first, second) for row in run.records("message_clicks")
               if row["MsgID"] == bad]  # fmt: skip

@@ -6,7 +6,6 @@ import json
 import string
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -44,6 +43,7 @@ from tests.support.runs import (
     tiny_tap,
     wire,
 )
+from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 DAY = timedelta(days=1)
@@ -125,25 +125,6 @@ def test_states_come_after_the_first_page_at_each_lists_end_and_last(
         records += message["type"] == "RECORD"
         found += [records] if message["type"] == "STATE" else []
     assert found == [0, TINY["page_size"], 14, 28, 28]
-
-
-@pytest.mark.usefixtures("state_behind_every_page")
-def test_states_say_the_same_of_published_streams_whether_or_not_others_are_selected(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap)
-    both, alone = tap.run(clock=at(NOW)), tap.run(clock=at(NOW), catalog=published())
-    for stream in PUBLISHED:
-        entries = [
-            [each for each, _ in groupby(s["bookmarks"].get(stream.name) for s in run.states)]
-            for run in (both, alone)
-        ]
-        assert entries[0] == entries[1]
-        assert both.records(stream.name) == alone.records(stream.name)
-
-
-def published() -> dict[str, Any]:
-    return catalog_of(*(stream.name for stream in PUBLISHED))
 
 
 # What is given.
@@ -318,46 +299,47 @@ def test_a_state_file_that_is_not_there_or_no_utf_8_is_an_error(tap: Tap) -> Non
 
 
 RANGE = {"start_date": "2026-02-01T00:00:00Z", "end": "2026-03-19T00:00:00Z"}
-OWED = {
-    "list_id": 1,
-    "parent_id": 2,
-    "start": "2026-02-01T00:00:00Z",
-    "end": "2026-03-01T00:00:00Z",
-}
-MALFORMED: list[tuple[dict[str, Any], str]] = [
-    *(({"OpenDate": value}, "OpenDate") for value in ("", "?", "2026-13-01", 17, [], {}, True)),
-    *(({"covers": value}, "covers") for value in (3, "all", {"start_date": 1}, [3], [RANGE] * 2)),
-    *(({"unfinished": value}, "unfinished") for value in (3, ["2026"], [{"end": RANGE["end"]}])),
-    *(({"unfinished": [{**RANGE, **change}]}, named) for change, named in (
-        ({"start_date": None}, "unfinished[0].start_date"),
-        ({"end": "soon"}, "unfinished[0].end"),
-        ({"end": "2026-03-19T00:00:00"}, "unfinished[0].end"),
-        ({"end": "2026-08-01T00:00:00Z"}, "end"),
-        ({"list_ids": [1.5]}, "unfinished[0].list_ids"),
-        ({"list_ids": {"1": 1}}, "unfinished[0].list_ids"),
-        ({"older_every_days": 1}, "unfinished[0].older_every_days"),
-        ({"place": {"list_id": "one"}}, "unfinished[0].place.list_id"),
-        ({"place": {"list_id": 2**63}}, "unfinished[0].place.list_id"),
-        ({"place": {"page": 0}}, "unfinished[0].place.page"),
-        ({"place": {"page": 1.5}}, "unfinished[0].place.page"),
-        ({"place": {"digest": 3}}, "unfinished[0].place.digest"),
-    )),
-    *(({"set_aside": value}, "set_aside") for value in ("all", [3], {"list_id": 1})),
-    *(({"set_aside": [{**OWED, **change}]}, f"set_aside[0].{name}") for change in (
-        {"parent_id": True},
-        {"start": None},
-        {"page": "3"},
-        {"failed_since": "?"},
-        {"absent_since": 5},
-    ) for name in change),
-    ({"version": "1"}, "version"),
-]  # fmt: skip
+OWED = {**RANGE, "list_id": 1, "parent_id": 2, "start": RANGE["start_date"]}
+
+
+def wrong(name: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
+    """Entries with these values of one key, each with the key."""
+    return [({name: value}, name) for value in values]
+
+
+def wrong_within(name: str, sound: dict[str, Any], **values: Any) -> list[tuple[Any, str]]:
+    """Entries with an array of one object, of which one value is wrong, each with its path."""
+    return [
+        ({name: [{**sound, key: value}]}, f"{name}[0].{key}{nested_key(value)}")
+        for key, value in values.items()
+    ]
+
+
+def nested_key(value: Any) -> str:
+    return "".join(f".{key}" for key in value) if isinstance(value, dict) else ""
+
+
+MALFORMED = [
+    *wrong("OpenDate", "", "?", "2026-13-01", 17, [], {}, True),
+    *wrong("covers", 3, "all", {"start_date": 1}, [3], [RANGE] * 2),
+    *wrong("unfinished", 3, ["2026"], [{"end": RANGE["end"]}]),
+    *wrong("set_aside", "all", [3], [{"list_id": 1}]),
+    *wrong("version", "1"),
+    *wrong_within("unfinished", RANGE, start_date=None, end="soon", list_ids=1, older_every_days=1),
+    *wrong_within("unfinished", RANGE, end="2026-03-19T00:00:00", place={"list_id": "one"}),
+    *wrong_within("unfinished", RANGE, place={"list_id": 2**63}),
+    *wrong_within("unfinished", RANGE, place={"page": 0}),
+    *wrong_within("covers", RANGE, place={"page": 1.5}),
+    *wrong_within("covers", RANGE, place={"digest": 3}),
+    *wrong_within("set_aside", OWED, parent_id=True, start=None, page="3", failed_since="?"),
+    ({"unfinished": [{**RANGE, "end": "2026-08-01T00:00:00Z"}]}, "`end`"),
+]
 
 
 @pytest.mark.parametrize(("value", "named"), MALFORMED, ids=lambda value: json.dumps(value)[:60])
 def test_what_is_malformed_is_named_before_any_request(tap: Tap, value: Any, named: str) -> None:
     run = tap.run(clock=at(NOW), state={"bookmarks": {"message_opens": value}})
-    assert_refused(tap, run, f"bookmarks.message_opens.{named}" if named != "end" else "`end`")
+    assert_refused(tap, run, named if "`" in named else f"bookmarks.message_opens.{named}")
 
 
 @pytest.mark.parametrize("value", [[], None, {"message_opens": None}, {"message_unsubs": []}])
@@ -424,6 +406,13 @@ def test_an_entry_is_read_as_it_was_written(stream: Stream, held: Entry) -> None
     _, states = read_state(written(stream, held), days(365), DAY)
     assert states[stream].entry == held
     assert not any(state.is_known for other, state in states.items() if other is not stream)
+
+
+@given(some.sampled_from(DATED), ENTRIES, ENTRIES)
+def test_a_deep_merge_of_two_entries_is_the_newer(
+    stream: Stream, newer: Entry, older: Entry
+) -> None:
+    assert deep_merge(written(stream, newer), written(stream, older)) == written(stream, newer)
 
 
 @some.composite

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fake_listrak import Account, raw
+from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import PUBLISHED
 from tap_listrak.sync.turns import everything_requested_until, last_due_day, requested_from
 from tests.support.accounts import list_ids, message_ids
+from tests.support.nights import set_aside
 from tests.support.runs import (
     MESSAGES,
     NOW,
@@ -24,7 +25,6 @@ from tests.support.runs import (
     at,
     bookmarks,
     days,
-    debts,
     entry,
     msg_ids,
     prefixes,
@@ -47,8 +47,8 @@ OFF = {"recent_days": None}
 def tap(make_tap: MakeTap) -> Tap:
     """A tap that selects opens of twenty messages of three months, of which few are recent."""
     config = {"start_date": "2025-12-15", "recent_days": RECENT, "older_every_days": EVERY}
-    span = {"start": datetime(2025, 12, 20), "end": datetime(2026, 3, 18)}
-    account = Account(lists=2, messages=10, contacts=3, sends=6, **span)
+    shape: dict[str, Any] = {"lists": 2, "messages": 10, "contacts": 3, "sends": 6}
+    account = Account(**shape, start=datetime(2025, 12, 20), end=datetime(2026, 3, 18))
     tap = make_tap(account, config)
     tap.catalog = catalog_of("message_opens")
     return tap
@@ -162,7 +162,7 @@ def test_events_of_old_messages_all_come_each_on_its_messages_due_day(tap: Tap) 
     for msg_id in everything(tap):
         tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
     old = everything(tap) - sent_since(tap, 1 - RECENT)
-    came = {}
+    came: dict[int, int] = {}
     for number in range(1, EVERY + 1):
         run = nights(tap, number, before=run)
         for record in run.records("message_opens"):
@@ -186,14 +186,14 @@ def test_a_reply_that_lacks_a_message_on_its_due_day_loses_nothing(tap: Tap) -> 
 
 
 def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
-    account, date = tap.service.account, "2026-01-20T01:02:03"
-    account.add_message(list_ids(account)[0], 42, date)
-    element = f"<SendDate>{date}</SendDate>".encode()
-    tap.service.rules.append(
-        lambda ask: (
-            raw(ask.honest().body.replace(element, b"")) if ask.operation == MESSAGES else None
-        )
-    )
+    account, element = tap.service.account, b"<SendDate>2026-01-20T01:02:03</SendDate>"
+    account.add_message(list_ids(account)[0], 42, "2026-01-20T01:02:03")
+
+    def without_date(ask: Ask) -> Reply | None:
+        is_of_messages = ask.operation == MESSAGES
+        return raw(ask.honest().body.replace(element, b"")) if is_of_messages else None
+
+    tap.service.rules.append(without_date)
     run = nights(tap, 0)
     for number in (1, 2, 3):
         run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
@@ -246,9 +246,8 @@ def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
     _, asked = asked_in(tap, clock=at(days(1)), state=first.state)
     of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
     assert msg_ids(asked) >= of_other
-    assert starts(ask for ask in asked if ask.arguments.get("MsgID") in map(str, of_other)) == {
-        "2025-12-15T00:00:00"
-    }
+    of_list = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) in of_other]
+    assert starts(of_list) == {"2025-12-15T00:00:00"}
 
 
 def test_the_age_for_activity_window_days_is_measured_from_where_a_message_is_requested(
@@ -295,7 +294,7 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     tap.service.account.add_event(OPEN, old, "late@example.com", days(0.25))
     refuse(tap, lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
     failed = nights(tap, 1, before=first)
-    (owed,) = debts(failed)
+    (owed,) = set_aside(failed)
     start = request_start(old, 0, 1, ten_days(0))
     assert start
     assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
@@ -303,7 +302,7 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     run, asked = asked_in(tap, clock=at(days(2)), state=failed.state)
     assert asked[1].arguments["MsgID"] == str(old)
     assert asked[1].arguments["EndDate"] == wire(days(2))
-    assert debts(run) == []
+    assert set_aside(run) == []
     assert "late@example.com" in addresses(run)
 
 
