@@ -205,7 +205,7 @@ class Account:
         """(table, rows, distinct keys) of each parent."""
         by: dict[str, list[str]] = {"account": [], "list": [], "message": [], "conversation": []}
         for kind in OPERATIONS.values():
-            if "Page" in kind.arguments or kind.name in (further.CAMPAIGNS, further.TRANSACTIONAL):
+            if "Page" in kind.arguments or kind.name in further.COLLECTIONS:
                 by[kind.asked_by].append(kind.name)
 
         def counts(parent: str, ID: int) -> Iterator[tuple[str, int, int]]:

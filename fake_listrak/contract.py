@@ -170,6 +170,14 @@ _FURTHER: Final = (
         ("ListID", "TransactionalMsgID"),
     ),
     Operation(
+        "GetSavedMessageCollection",
+        "saved_messages",
+        "WSSavedMessage",
+        "list",
+        {"ListID": "int"},
+        ("ListID", "SavedMsgID"),
+    ),
+    Operation(
         "ReportListMessageDelivery",
         "message_deliveries",
         "WSMessageDelivery",
@@ -195,6 +203,18 @@ _FURTHER: Final = (
         {"MsgID": "int", "Page": "int"},
         ("MsgID", "LinkID"),
         takes_exception=True,
+    ),
+    *(
+        Operation(
+            f"ReportMessageLocation{kind}",
+            f"message_location_{kind.lower()}s",
+            f"WSMessageLocation{kind}",
+            "message",
+            {"MsgID": "int", "Page": "int"},
+            ("MsgID", "CountryID", "RegionID"),
+            takes_exception=True,
+        )
+        for kind in ("Open", "Read", "Click")
     ),
     Operation(
         "ReportRangeMessageContactPassalong",
@@ -262,7 +282,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 PUBLISHED_OPERATIONS: Final = tuple(operation.name for operation in _PUBLISHED)
 """Those of the nine published tables."""
 FURTHER_OPERATIONS: Final = tuple(operation.name for operation in _FURTHER)
-"""Those of the eighteen further tables."""
+"""Those of the further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
     operation.name for operation in _PUBLISHED if operation.asked_by == "message"
 )

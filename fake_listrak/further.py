@@ -35,6 +35,15 @@ DELIVERIES: Final = "ReportListMessageDelivery"
 ANALYTICS: Final = "GetMessageAnalyticsInformation"
 MESSAGE_LINKS: Final = "ReportMessageLinkClick"
 PASSALONGS: Final = "ReportRangeMessageContactPassalong"
+LOCATIONS: Final = {
+    "ReportMessageLocationOpen": "OpenCount",
+    "ReportMessageLocationRead": "ReadCount",
+    "ReportMessageLocationClick": "ClickCount",
+}
+"""By operation, the column of its totals."""
+SAVED: Final = "GetSavedMessageCollection"
+COLLECTIONS: Final = (CAMPAIGNS, TRANSACTIONAL, SAVED)
+"""What a list has, all at once."""
 COMPLAINTS: Final = "ReportAdminContactFeedbackLoop"
 
 ACCOUNT: Final = 0
@@ -42,6 +51,7 @@ ACCOUNT: Final = 0
 
 _FIRST_CAMPAIGN: Final = 50_001
 _FIRST_TRANSACTIONAL: Final = 30_001
+_FIRST_SAVED: Final = 20_001
 _FIRST_IMPORT: Final = 600_001
 _PASSALONGS: Final = 0.1  # of one recipient, about
 _FORMER: Final = 10**9
@@ -177,13 +187,15 @@ class FurtherTables:
         def make(ranks: list[int]) -> list[Row]:
             if operation == MESSAGE_LINKS:
                 return self._links(ID, ranks)
+            if operation in LOCATIONS:
+                return [self._location_row(operation, ID, rank) for rank in ranks]
             return [self._made(operation, ID, timeline, rank) for rank in ranks]
 
         return self._added.select(operation, ID, section, timeline, make)
 
     def count(self, operation: str, ID: int) -> tuple[int, int]:
         """(rows, distinct keys) of one list or message, or of the account."""
-        if operation in (CAMPAIGNS, TRANSACTIONAL):
+        if operation in COLLECTIONS:
             rows = self.whole(operation, ID)
             return len(rows), distinct(operation, rows)
         total = self._timeline(operation, ID).rows
@@ -205,6 +217,8 @@ class FurtherTables:
             rows = self._complaints if there else 0
         elif operation == MESSAGE_LINKS:
             rows = len(self._urls(ID))
+        elif operation in LOCATIONS:
+            rows = 0 if self._published.message(ID) is None else 5 + salt % 3
         else:
             message = self._published.message(ID)
         if message is not None:
@@ -444,6 +458,23 @@ class FurtherTables:
                     clickers.setdefault(url, set()).add(str(row.get("EmailAddress")))
         return {url: (number, len(clickers[url])) for url, number in clicks.items()}
 
+    # Locations
+
+    def _location_row(self, operation: str, MsgID: int, rank: int) -> Row:
+        """Two regions a country, of which the first is unknown."""
+        bits = mix(self._basis.seed, SALTS[operation], MsgID, rank)
+        country, region = divmod(rank, 2)
+        column = LOCATIONS[operation]
+        count: dict[str, Field] = {column: str(bits % 1000)}
+        names: dict[str, Field] = {
+            "CountryName": one_of(("Côte d'Ivoire & <more>", None, "", ...), country),
+            "RegionName": one_of(("", "Zürich", None, ...), region + country),
+        }
+        return changed(
+            {"MsgID": str(MsgID), "CountryID": str(country), "RegionID": str(region)},
+            {**names, **count} if column == "ClickCount" else {**count, **names},
+        )
+
     # Not paged
 
     def whole(
@@ -453,11 +484,13 @@ class FurtherTables:
         chosen: Range | None = None,
         with_tests: bool = True,
     ) -> list[Row]:
-        """All campaigns or transactional messages of a list, or deliveries of a range."""
+        """All that a list has of a kind, or the deliveries of a range."""
         if operation == CAMPAIGNS:
             rows = self._campaigns.rows(ListID)
         elif operation == TRANSACTIONAL:
             rows = self._transactional_rows(ListID)
+        elif operation == SAVED:
+            rows = [self._saved_row(ListID, number) for number in range(2)]
         else:
             rows = [
                 self._delivery(MsgID)
@@ -478,6 +511,18 @@ class FurtherTables:
             )
             for number in reversed(range(first, first + self._transactional))
         ]
+
+    def _saved_row(self, ListID: int, number: int) -> Row:
+        bits = mix(self._basis.seed, SALTS[SAVED], ListID, number)
+        saved = self._basis.start + bits % DAY
+        return changed(
+            {
+                "SavedMsgID": str(_FIRST_SAVED + number),
+                "CreateDate": self._basis.write(saved - saved % 1000),
+                "ModifiedDate": (NEVER, self._basis.write(saved + DAY))[number % 2],
+            },
+            {"SavedName": one_of(_TRANSACTIONAL_NAMES, bits)},
+        )
 
     def _delivery(self, MsgID: int) -> Row:
         """A row whose counts agree with the message's, and with its bounces and passalongs."""
@@ -558,6 +603,10 @@ class FurtherTables:
             row = {"CampaignID": ID_text, "ListID": str(ID), "Name": "Added", "MessageCount": "0"}
         elif operation == TRANSACTIONAL:
             row = {"TransactionalMsgID": ID_text, "MessageName": "Added"}
+        elif operation == SAVED:
+            row = self._saved_row(ID, int(ID_text))
+        elif operation in LOCATIONS:
+            row = self._location_row(operation, ID, int(ID_text))
         else:
             row = {
                 "MsgID": str(ID),

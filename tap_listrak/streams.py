@@ -220,6 +220,33 @@ MESSAGE_LINKS = Stream(
     # Not a column: the rows are totals to date, without a date of their own.
     replication_key="AskedUntil",
 )
+MESSAGE_LOCATION_OPENS = Stream(
+    name="message_location_opens",
+    operation="ReportMessageLocationOpen",
+    row="WSMessageLocationOpen",
+    per=Per.MESSAGE,
+    paged=True,
+    key_properties=("MsgID", "CountryID", "RegionID"),
+    replication_key="AskedUntil",
+)
+MESSAGE_LOCATION_READS = Stream(
+    name="message_location_reads",
+    operation="ReportMessageLocationRead",
+    row="WSMessageLocationRead",
+    per=Per.MESSAGE,
+    paged=True,
+    key_properties=("MsgID", "CountryID", "RegionID"),
+    replication_key="AskedUntil",
+)
+MESSAGE_LOCATION_CLICKS = Stream(
+    name="message_location_clicks",
+    operation="ReportMessageLocationClick",
+    row="WSMessageLocationClick",
+    per=Per.MESSAGE,
+    paged=True,
+    key_properties=("MsgID", "CountryID", "RegionID"),
+    replication_key="AskedUntil",
+)
 MESSAGE_PASSALONGS = Stream(
     name="message_passalongs",
     operation="ReportRangeMessageContactPassalong",
@@ -290,6 +317,13 @@ TRANSACTIONAL_MESSAGES = Stream(
     row="WSTransactionalMessage",
     per=Per.LIST,
     key_properties=("ListID", "TransactionalMsgID"),
+)
+SAVED_MESSAGES = Stream(
+    name="saved_messages",
+    operation="GetSavedMessageCollection",
+    row="WSSavedMessage",
+    per=Per.LIST,
+    key_properties=("ListID", "SavedMsgID"),
 )
 CONVERSATIONS = Stream(
     name="conversations",
@@ -392,6 +426,9 @@ STREAMS = (
     MESSAGE_UNSUBS,
     SUBSCRIBED_CONTACTS,
     MESSAGE_LINKS,
+    MESSAGE_LOCATION_OPENS,
+    MESSAGE_LOCATION_READS,
+    MESSAGE_LOCATION_CLICKS,
     MESSAGE_PASSALONGS,
     MESSAGE_ANALYTICS,
     MESSAGE_DELIVERIES,
@@ -400,6 +437,7 @@ STREAMS = (
     IMPORTS,
     CAMPAIGNS,
     TRANSACTIONAL_MESSAGES,
+    SAVED_MESSAGES,
     CONVERSATIONS,
     CONVERSATION_DELIVERIES,
     CONVERSATION_LINKS,

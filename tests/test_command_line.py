@@ -289,7 +289,9 @@ def test_an_unknown_level_is_warned_of_and_info_is_taken(
 
 
 def points_of(run: Run, metric: str) -> list[Any]:
-    points = map(metrics.parse, run.err.splitlines())
+    # singer reads metrics at INFO alone; timers are at DEBUG.
+    lines = (line.replace("DEBUG METRIC", "INFO METRIC", 1) for line in run.err.splitlines())
+    points = map(metrics.parse, lines)
     return [point for point in points if point and point.metric == metric]
 
 

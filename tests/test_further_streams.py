@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, Ask, Reply
-from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS
+from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import nights
 from tests.support.accounts import LATER, later, list_ids, now, small
 from tests.support.nights import REFUSED, fail_calls, heal, missing, set_aside, warnings
@@ -263,7 +263,7 @@ def test_conversations_that_were_terminated_come_with_their_events(make_tap: Mak
 
 
 @pytest.mark.parametrize(
-    "stream", ["campaigns", "transactional_messages", "conversations", "conversation_deliveries"]
+    "stream", [each.name for each in STREAMS if each.per is Per.LIST and not each.dated]
 )
 def test_what_has_no_pages_takes_one_call_for_each_list(stream: str, make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, stream)
@@ -332,11 +332,14 @@ def test_a_second_run_requests_from_the_bookmark_less_the_lookback(
     assert second.state["bookmarks"][stream][key] == f"{LATER:%Y-%m-%dT%H:%M:%S}Z"
 
 
-def test_the_links_of_messages_are_totals_that_each_run_brings_whole(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_links")
+@pytest.mark.parametrize(
+    "stream", [name for name in FURTHER if BY_NAME[name].replication_key == "AskedUntil"]
+)
+def test_totals_to_date_come_whole_in_each_run(make_tap: MakeTap, stream: str) -> None:
+    tap = tap_for(make_tap, stream)
     first = tap.run(clock=now)
-    assert first.state["bookmarks"]["message_links"]["AskedUntil"] == "2026-07-01T12:00:00Z"
-    second = tap.run(clock=later, state=first.state)
+    assert first.state["bookmarks"][stream]["AskedUntil"] == "2026-07-01T12:00:00Z"
+    second = next_run(tap, first)
     assert missing(tap, first) == missing(tap, second) == {}
 
 

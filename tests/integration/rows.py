@@ -67,8 +67,8 @@ TYPED: Columns = {
     for table, columns in ALL_COLUMNS.items()
 }
 """The columns that they make."""
-WHOLE = {stream.name for stream in STREAMS if not stream.replication_key} | {"message_links"}
-"""The tables that each run gives whole; links have a bookmark, but no dates."""
+WHOLE = {each.name for each in STREAMS if each.replication_key in (None, "AskedUntil")}
+"""The tables that each run gives whole; totals to date have a bookmark, but no dates."""
 
 _OPEN, _CLICK = "ReportRangeMessageContactOpen", "ReportRangeMessageContactClick"
 _BOUNCE, _SENT = "ReportRangeMessageContactBounces", "ReportMessageContactSent"

@@ -88,6 +88,11 @@ FURTHER = {
         "integer": "ListID TransactionalMsgID",
         "string": "MessageName",
     },
+    "saved_messages": {
+        "integer": "ListID SavedMsgID",
+        "date-time": "CreateDate ModifiedDate",
+        "string": "SavedName",
+    },
     "message_deliveries": {
         "integer": "BounceCount DeliverCount ListID MsgID PassAlongCount",
         "number": "BouncePercent DeliverPercent",
@@ -104,6 +109,18 @@ FURTHER = {
         "integer": "ClickCount ClickerCount LinkID MsgID",
         "number": "ClickPercent",
         "string": "LinkDescription LinkType LinkURL",
+    },
+    "message_location_opens": {
+        "integer": "CountryID MsgID OpenCount RegionID",
+        "string": "CountryName RegionName",
+    },
+    "message_location_reads": {
+        "integer": "CountryID MsgID ReadCount RegionID",
+        "string": "CountryName RegionName",
+    },
+    "message_location_clicks": {
+        "integer": "CountryID MsgID ClickCount RegionID",
+        "string": "CountryName RegionName",
     },
     "message_passalongs": {
         "integer": "MsgID",
@@ -166,9 +183,13 @@ FURTHER_KEYS = {
     "imports": ["ImportFileID"],
     "campaigns": ["CampaignID"],
     "transactional_messages": ["ListID", "TransactionalMsgID"],
+    "saved_messages": ["ListID", "SavedMsgID"],
     "message_deliveries": ["MsgID"],
     "message_analytics": ["MsgID"],
     "message_links": ["MsgID", "LinkID"],
+    "message_location_opens": ["MsgID", "CountryID", "RegionID"],
+    "message_location_reads": ["MsgID", "CountryID", "RegionID"],
+    "message_location_clicks": ["MsgID", "CountryID", "RegionID"],
     "message_passalongs": ["MsgID", "FromEmailAddress", "ToEmailAddress", "PassAlongDate"],
     "conversations": ["ConversationID"],
     "conversation_deliveries": ["ConversationID"],
