@@ -30,12 +30,17 @@ def choose_lists(shown: frozenset[int], wanted: frozenset[int] | None) -> tuple[
         )
     if wanted is None:
         return tuple(sorted(shown))
-    if wanted - shown:
-        unknown = ", ".join(map(str, sorted(wanted - shown)))
-        LOGGER.warning("Listrak did not return these list_ids of the config: %s.", unknown)
+    warn_of_unlisted(shown, wanted)
     if not wanted & shown:
         raise TapError("Listrak returned none of the lists in the config's `list_ids`.")
     return tuple(sorted(wanted & shown))
+
+
+def warn_of_unlisted(shown: frozenset[int], wanted: frozenset[int]) -> None:
+    """Log the `list_ids` of the config that Listrak did not return."""
+    if missing := sorted(wanted - shown):
+        names = ", ".join(map(str, missing))
+        LOGGER.warning("Listrak did not return these list_ids of the config: %s.", names)
 
 
 def end_of_run(now: datetime, clock_offset: timedelta | None) -> datetime:
