@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class CallMetrics:
-    """Counts calls by stream, and logs how long each took as singer's http_request_duration."""
+    """Counts calls by stream, and logs their durations as singer's http_request_duration."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class CallMetrics:
         self.seconds: defaultdict[Stream, float] = defaultdict(float)
 
     def call_finished(self, stream: Stream, seconds: float, *, succeeded: bool) -> None:
-        """Count a call, and log how long it took."""
+        """Count a call, and log its duration in seconds."""
         with self._lock:
             self.calls[stream] += 1
             self.seconds[stream] += seconds
@@ -39,6 +39,6 @@ class CallMetrics:
 
 
 def log_metric(level: int, kind: str, metric: str, value: float, tags: dict[str, str]) -> None:
-    """Log a metric in singer's form, which singer.metrics.log writes at INFO alone."""
+    """Log a metric in singer's format, at any level: singer.metrics.log always uses INFO."""
     point = {"type": kind, "metric": metric, "value": value, "tags": tags}
     LOGGER.log(level, "METRIC: %s", json.dumps(point))

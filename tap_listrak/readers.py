@@ -1,4 +1,4 @@
-"""The readers of what is selected, and of what the walk needs besides."""
+"""Build the page readers: for selected columns, and for those that the walk needs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tap_listrak.streams import (
     with_parents,
 )
 
-# What the walk needs of parents, whatever columns are selected.
+# Columns of parents that the walk needs, whatever is selected.
 WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
     LISTS: ("ListID",),
     MESSAGES: ("MsgID", "SendDate"),
     CONVERSATIONS: ("ConversationID",),
 }
-# About how many rows each has of its children: hints, which may be missing.
+# Parents' columns with approximate row counts of their children; they may be missing.
 COUNT_COLUMNS = {
     parent: tuple(
         child.count_column for child in STREAMS if child.parent is parent and child.count_column
@@ -36,7 +36,7 @@ COUNT_COLUMNS = {
 def build_readers(
     tables: Mapping[Stream, Table], selection: Mapping[Stream, tuple[str, ...]], config: Config
 ) -> dict[Stream, PageReader]:
-    """Return the readers of what is selected, and of its parents."""
+    """Return a reader for each selected stream and for each of their parents."""
     readers = {}
     for stream in with_parents((LISTS, *selection)):
         table, selected = tables[stream], selection.get(stream, ())

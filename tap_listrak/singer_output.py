@@ -11,15 +11,15 @@ import msgspec
 from tap_listrak.errors import OutputError
 from tap_listrak.streams import Table
 
-# Bytes of records between two looks at whether the run is to end.
+# Bytes of records to write between checks for interruption.
 CHUNK = 2**16
 
 
 class SingerOutput:
-    """Writes Singer messages; what was written is with the target when a call returns.
+    """Writes Singer messages, and flushes after every call.
 
-    `between_rows` is called from time to time while the records of a page are written, and may
-    raise to end the run there, between two lines.
+    `between_rows` is called between lines while the records of a page are written. It may raise to
+    end the run there.
     """
 
     def __init__(self, stdout: BinaryIO, between_rows: Callable[[], None] = lambda: None) -> None:
@@ -27,7 +27,7 @@ class SingerOutput:
         self._between_rows = between_rows
 
     def write_schema(self, table: Table, columns: Iterable[str]) -> None:
-        """Write the SCHEMA of a stream, with these of its columns."""
+        """Write the SCHEMA of a stream with these columns."""
         chosen = {column: table.schema["properties"][column] for column in columns}
         self._write_message(
             {
@@ -43,7 +43,7 @@ class SingerOutput:
     ) -> None:
         """Write a RECORD for each line of a reply's records (see records.encode_lines).
 
-        Those of a mirrored stream have a `version`.
+        `version` is set for mirrored streams.
         """
         if not lines:
             return
@@ -59,7 +59,7 @@ class SingerOutput:
             start = end
 
     def write_activate_version(self, stream: str, version: int) -> None:
-        """Write an ACTIVATE_VERSION: rows of other versions are to be deleted."""
+        """Write an ACTIVATE_VERSION, which tells the target to delete rows of other versions."""
         self._write_message({"type": "ACTIVATE_VERSION", "stream": stream, "version": version})
 
     def write_state(self, value: dict[str, Any]) -> None:
@@ -70,16 +70,16 @@ class SingerOutput:
         self.write(msgspec.json.encode(message) + b"\n")
 
     def write(self, *pieces: bytes) -> None:
-        """Write all of this. Raises OutputError."""
+        """Write all pieces, and flush. Raises OutputError."""
         try:
             for piece in pieces:
                 rest = memoryview(piece)
                 while rest:
-                    # With PYTHONUNBUFFERED stdout is raw, and may take less than it is given.
+                    # With PYTHONUNBUFFERED stdout is raw, and may write only a part.
                     rest = rest[self._stdout.write(rest) :]
             self._stdout.flush()
         except (OSError, ValueError) as exc:
             raise OutputError(
-                "Stdout takes no more: the target has ended, or the disk is full "
+                "Cannot write to stdout: the target has ended, or the disk is full "
                 f"({getattr(exc, 'strerror', None) or exc})."
             ) from exc

@@ -1,4 +1,4 @@
-"""Threads that run what is submitted, and the one place where the main thread waits."""
+"""Worker threads, and the only place where the main thread waits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# In seconds. A signal that finds the main thread on its way into its wait is noticed after so long,
-# and so is that a line of progress is due.
+# Maximum seconds between checks for signals and progress.
 MAX_WAIT = 0.2
 
 
 class Workers:
-    """So many threads. They are daemons, so that the end of a run never waits for a reply."""
+    """A pool of threads. They are daemons, so exit does not wait for a reply."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -39,7 +38,7 @@ class Workers:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function())
-                except BaseException as exc:  # the future hands it to whoever waits for it
+                except BaseException as exc:  # raised again by Future.result
                     future.set_exception(exc)
                 self._finished.put(None)
 
@@ -47,20 +46,20 @@ class Workers:
         return future
 
     def interrupt(self, reason: BaseException) -> None:
-        """Make the main thread raise this when it next waits; a signal handler may call it."""
+        """Make the main thread raise `reason` when it next waits. Safe in a signal handler."""
         self._interruption = reason
         self._finished.put(None)
 
     def raise_if_interrupted(self) -> None:
-        """Raise what `interrupt` was given."""
+        """Raise the reason given to `interrupt`, if any."""
         if self._interruption is not None:
             raise self._interruption
 
     def wait(self) -> None:
-        """Wait until a future is done, or MAX_WAIT is over. Raises what `interrupt` was given."""
+        """Wait for a future, at most MAX_WAIT seconds. Raises the reason given to `interrupt`."""
         with contextlib.suppress(queue.Empty):
             self._finished.get(timeout=MAX_WAIT)
-            while True:  # one look at the futures is enough for all that has finished
+            while True:  # drain: one check covers all finished futures
                 self._finished.get_nowait()
         self.raise_if_interrupted()
 

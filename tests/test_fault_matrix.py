@@ -161,7 +161,7 @@ def test_a_fault_costs_what_its_kind_says_and_no_row(
     tries = 5 if cell.error.is_retryable and cell.kind != "once" else 1
     assert max(striking.struck.values()) == tries
     owed = set_aside(run) if run.states else []
-    left_out = warnings(run, "Left out of this run")
+    left_out = warnings(run, "Skipped in this run")
     if outcome == "healed":
         assert missing(tap, run) == {}
     if outcome in ("healed", "set aside"):

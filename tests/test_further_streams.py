@@ -202,7 +202,7 @@ def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
     assert (sizes[0], sizes[-1]) == (7, 1)
     assert all(half <= (whole + 1) // 2 for whole, half in itertools.pairwise(sizes))
     assert missing(analytics, first) == {"message_analytics": 1}
-    (warning,) = warnings(first, "Left out of this run")
+    (warning,) = warnings(first, "Skipped in this run")
     assert f"message {odd}" in warning
     assert "robot" not in first.err
     heal(analytics)

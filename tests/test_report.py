@@ -110,23 +110,23 @@ def test_counters_add_up_to_the_rows(tap: Tap) -> None:
 
 def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
     (line,) = [line for line in tap.run().lines("INFO") if "tap-listrak" in line]
-    assert "at 127.0.0.1: 9 streams of 3 lists, up to 20" in line
+    assert "syncing 9 streams of 3 lists from 127.0.0.1, up to 20" in line
 
 
 def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "recent_days": 30, "older_every_days": 7})
     first = tap.run(clock=now)
-    assert "wait for their turn" not in first.err
+    assert "were not due" not in first.err
     tap.service.asked.clear()
     second = tap.run(clock=later, state=first.state)
     operation = "ReportRangeMessageContactOpen"
     asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == operation}
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
-    assert f"INFO {waiting} messages wait for their turn" in second.err
+    assert f"INFO {waiting} older messages were not due in this run" in second.err
     # Sends are asked as ever, and so are messages where nothing else is selected.
     sends = tap.run(clock=later, state=first.state, catalog=catalog_of("message_sends"))
-    assert "wait for their turn" not in sends.err
+    assert "were not due" not in sends.err
 
 
 def test_a_run_to_which_no_reply_comes_says_so(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:

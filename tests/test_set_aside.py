@@ -37,7 +37,7 @@ from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 OPEN = BY_NAME["message_opens"].operation
 SET_ASIDE = "Set aside; the next run retries it first"
-LEFT_OUT = "Left out of this run; the next requests it again"
+LEFT_OUT = "Skipped in this run; the next run requests it again"
 
 
 def first_asked(tap: Tap) -> Ask:
@@ -269,9 +269,9 @@ def drop_after_thirty_days(tap: Tap, first: Run) -> None:
         assert run.code == 0
         (still,) = set_aside(run)
         assert still == {**owed, "end": still["end"], "absent_since": instant(1)}
-        assert not warnings(run, "given up")
+        assert not warnings(run, "Gave up")
     last = night(tap, 31, run)
-    (warning,) = warnings(last, "given up")
+    (warning,) = warnings(last, "Gave up")
     assert str(owed.get("parent_id") or owed["list_id"]) in warning
     assert (last.code, set_aside(last)) == (0, [])
 

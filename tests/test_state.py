@@ -20,7 +20,7 @@ from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Stream
 from tap_listrak.sync import run as runner
 from tap_listrak.sync.entry import Entry, Place, Range, SetAside
 from tap_listrak.sync.parts import MAX_PAGES
-from tap_listrak.sync.plan import next_range, start_of
+from tap_listrak.sync.plan import next_range, start_of_list
 from tap_listrak.sync.state import StreamState
 from tap_listrak.sync.state_file import read_state, write_state
 from tests.support.accounts import list_ids, message_ids
@@ -396,7 +396,7 @@ DATED = [stream for stream in STREAMS if stream.replication_key]
 
 
 def written(stream: Stream, held: Entry) -> dict[str, Any]:
-    value = write_state(b'{"bookmarks":{}}', {stream: StreamState(stream, held, is_known=True)})
+    value = write_state(b'{"bookmarks":{}}', {stream: StreamState(stream, held, has_entry=True)})
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
     return found
 
@@ -405,7 +405,7 @@ def written(stream: Stream, held: Entry) -> dict[str, Any]:
 def test_an_entry_is_read_as_it_was_written(stream: Stream, held: Entry) -> None:
     _, states = read_state(written(stream, held), days(365), DAY)
     assert states[stream].entry == held
-    assert not any(state.is_known for other, state in states.items() if other is not stream)
+    assert not any(state.has_entry for other, state in states.items() if other is not stream)
 
 
 @given(some.sampled_from(DATED), ENTRIES, ENTRIES)
@@ -449,13 +449,13 @@ def test_a_range_reaches_back_by_the_lookback_and_a_bookmark_never_does(
     given = {"username": "robot", "password": "p", "lookback_days": lookback}
     config = parse_config({**given, "start_date": start_date.isoformat()}, NOW + 365 * DAY)
     covers = Range(start_date, bookmark, (1,))
-    state = StreamState(stream, Entry(bookmark, covers), is_known=True)
+    state = StreamState(stream, Entry(bookmark, covers), has_entry=True)
     new = next_range(stream, state.entry, config, end)
     assert new
     state.begin(new)
-    start = start_of(stream, state.entry, 1, config)
+    start = start_of_list(stream, state.entry, 1, config)
     assert start >= start_date
     assert start == start_date or start <= bookmark - lookback * DAY
-    state.range_finished(config)
+    state.range_finished()
     assert state.entry.bookmark == max(bookmark, end)
     assert state.entry.unfinished is None

@@ -105,7 +105,7 @@ def test_a_day_has_the_usual_tries_and_if_it_fails_the_rest_is_not_split(
         *(["message_opens"] if stream == "messages" else []),
     }
     if stream == "messages":
-        assert len(warnings(run, "Left out of this run")) == 2
+        assert len(warnings(run, "Skipped in this run")) == 2
         assert [each["stream"] for each in set_aside(run)] == ["message_opens"] * 2
     else:
         bounds = [(each["start"], each["end"]) for each in set_aside(run)]

@@ -1,1 +1,1 @@
-"""All that knows a run: what is fetched, in which order, and the state behind what is emitted."""
+"""Run a sync: what to fetch, in which order, and the state."""

@@ -1,7 +1,7 @@
-"""What the state says of one stream: the JSON of its entry, as Structs.
+"""The state of one stream, as Structs whose fields are the keys of its JSON.
 
-Arrays hold one object or none where there is one thing to say, since a merge of states replaces an
-array whole, but merges objects key by key.
+An optional object is stored as an array of length 0 or 1, because a deep merge of states replaces
+arrays but merges objects key by key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.parts import MAX_PAGES, Part
 from tap_listrak.sync.turns import everything_requested_until
 
-# Listrak has forgotten what it has neither shown nor answered for in this time.
+# Give up a part that has been absent and failing for this long.
 TIME_TO_FORGET = timedelta(days=30)
 
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -26,11 +26,10 @@ PageNumber = Annotated[int, Meta(ge=1, le=MAX_PAGES)]
 
 
 class Place(Struct, frozen=True, omit_defaults=True):
-    """How far the walk has come in a list, or in the account: all before it has been emitted.
+    """Position of the walk in a list or the account. Everything before it has been emitted.
 
-    With a `page`, that page is the last one written of the part; without, all of the part is. The
-    part is a message of the window of messages that starts at `window`, a conversation, or a window
-    (once all of it is written, `window` is its end).
+    `page` is the last page written of a part; without it, the part is complete. `window` is the
+    start of the message's window or of the part, and the end of a part that is complete.
     """
 
     list_id: Identifier | None = None
@@ -41,17 +40,15 @@ class Place(Struct, frozen=True, omit_defaults=True):
 
 
 class Range(Struct, frozen=True, omit_defaults=True):
-    """From when to when a stream is requested, under which options, and how far that has come.
+    """A range of dates of one stream, the options that it was requested under, and its progress.
 
-    It starts at `bookmark` (less the lookback), or at start_date for a list that the bookmark does
-    not cover, or for all where the range is `whole`. `list_ids` are the lists that are done.
-    `left_out_before` is a later start_date, which left out messages. Records of a mirrored stream
-    carry `version`; `left_out` says that some were not emitted.
+    It starts at `bookmark`, less the lookback. It starts at start_date for lists that the bookmark
+    does not cover, and for all lists if it is `whole`.
     """
 
     start_date: Instant
     end: Instant
-    list_ids: tuple[Identifier, ...] = ()
+    list_ids: tuple[Identifier, ...] = ()  # lists walked; of an account stream: lists kept
     include_test_messages: bool = True
     timezone: str = "UTC"
     keep_every_event: bool = False
@@ -61,9 +58,9 @@ class Range(Struct, frozen=True, omit_defaults=True):
     older_every_days: Annotated[int, Meta(ge=2, le=90)] | None = None
     bookmark: Instant | None = None
     whole: bool = False
-    version: int | None = None
-    left_out: bool = False
-    left_out_before: Instant | None = None
+    version: int | None = None  # of the records of a mirrored stream
+    left_out: bool = False  # some rows could not be emitted
+    left_out_before: Instant | None = None  # later start_date, which excluded messages
     place: Place | None = None
 
     @property
@@ -71,14 +68,25 @@ class Range(Struct, frozen=True, omit_defaults=True):
         """The start_date that holds for all of the range."""
         return self.left_out_before or self.start_date
 
+    def covered(self, end: datetime) -> Range:
+        """Return what the bookmark covers once this range is complete."""
+        return Range(
+            start_date=self.first_date,
+            end=end,
+            list_ids=self.list_ids,
+            include_test_messages=self.include_test_messages,
+            timezone=self.timezone,
+            keep_every_event=self.keep_every_event,
+            typed_event_dates=self.typed_event_dates,
+            older_every_days=self.older_every_days,
+        )
+
 
 class SetAside(Struct, frozen=True, omit_defaults=True):
-    """A part that failed, and the range that is still to be requested of it.
+    """A part that failed, with the dates that are still to be requested.
 
-    Without `parent_id`, it is a window of a list or of the account; of a stream that is requested
-    by message or conversation, it is all of them that were sent from `sent_from` to `sent_to`.
-    `failed_since` and `absent_since` are when its calls began to fail, and when Listrak began to
-    leave it out of its lists, messages or conversations.
+    Without `parent_id`, it is a window of a list or of the account. For a stream by message or
+    conversation, it then means all that were sent from `sent_from` to `sent_to`.
     """
 
     start: Instant
@@ -90,16 +98,16 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
     page: PageNumber | None = None
     digest: str | None = None
     failed_since: Instant | None = None
-    absent_since: Instant | None = None
+    absent_since: Instant | None = None  # since when Listrak has not returned its list or parent
 
-    def holds(self, part: Part) -> bool:
-        """Return whether a part, or a window that it is in, was set aside by this."""
+    def covers(self, part: Part) -> bool:
+        """Return whether this is the part, or a window that contains it."""
         if self.list_id != part.list_id or self.parent_id != part.parent_id:
             return False
         return not part.is_window or (self.start <= part.start and part.end <= self.end)
 
     def without(self, part: Part) -> list[SetAside]:
-        """Return what is left once a part of it has come."""
+        """Return what remains once a part of this has been emitted."""
         if not part.is_window:
             return []
         rests = ((self.start, part.start), (part.end, self.end))
@@ -109,27 +117,37 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
             if start < end
         ]
 
+    def merged(self, new: SetAside) -> SetAside:
+        """Return this, extended to the dates of `new`."""
+        is_same = (new.start, new.end) == (self.start, self.end)
+        return replace(
+            self,
+            start=min(self.start, new.start),
+            end=max(self.end, new.end),
+            sent_from=min(filter(None, (self.sent_from, new.sent_from)), default=None),
+            sent_to=max(filter(None, (self.sent_to, new.sent_to)), default=None),
+            page=self.page if is_same else None,
+            digest=self.digest if is_same else None,
+            failed_since=self.failed_since or new.failed_since,
+        )
+
     def is_gone(self, now: datetime) -> bool:
-        """Return whether Listrak has left it out, and failed for it, for TIME_TO_FORGET."""
+        """Return whether it has been absent and failing for TIME_TO_FORGET."""
         limit = now - TIME_TO_FORGET
         return all(since and since <= limit for since in (self.absent_since, self.failed_since))
 
 
 class Entry(Struct, frozen=True):
-    """All that the state says of one stream.
-
-    `covers` is what the bookmark speaks for: the last range that was completed. `version` is the
-    one last activated of a mirrored stream.
-    """
+    """The state of one stream."""
 
     bookmark: datetime | None = None
-    covers: Range | None = None
+    covers: Range | None = None  # the last complete range
     unfinished: Range | None = None
     set_aside: tuple[SetAside, ...] = ()
-    version: int | None = None
+    version: int | None = None  # last one activated (mirrors)
 
     @property
-    def active(self) -> Range:
+    def current(self) -> Range:
         """The range of this pass."""
         if self.unfinished is None:
             raise ValueError("the stream has no range")
@@ -137,22 +155,24 @@ class Entry(Struct, frozen=True):
 
     @property
     def last_end(self) -> datetime | None:
-        """The end of the last complete range; None where the bookmark was set back since."""
-        covers = self.covers
-        if covers and covers.older_every_days and self.bookmark:
-            return (
-                None
-                if self.bookmark < everything_requested_until(covers.end, covers.older_every_days)
-                else covers.end
-            )
-        return self.bookmark
+        """The end of the last complete range; None if the bookmark was moved back by hand."""
+        covers, bookmark = self.covers, self.bookmark
+        if not (covers and covers.older_every_days and bookmark):
+            return bookmark
+        until = everything_requested_until(covers.end, covers.older_every_days)
+        return covers.end if bookmark >= until else None
 
 
-def version_of(end: datetime) -> int:
-    """Return the version of a mirror that is up to date at `end`, in milliseconds since 1970."""
+def mirror_version(end: datetime) -> int:
+    """Return the version of a mirror that ends at `end`: milliseconds since 1970."""
     return (end - EPOCH) // timedelta(milliseconds=1)
 
 
-def holds_parents(owed: SetAside, stream: Stream) -> bool:
-    """Return whether what is set aside is a window of messages, or the conversations of a list."""
-    return owed.parent_id is None and stream.per in (Per.MESSAGE, Per.CONVERSATION)
+def is_parent_window(aside: SetAside, stream: Stream) -> bool:
+    """Return whether this is a window of messages, or all conversations of a list."""
+    return aside.parent_id is None and stream.per in (Per.MESSAGE, Per.CONVERSATION)
+
+
+def resume_at(written: Place | SetAside) -> tuple[int, str] | None:
+    """Return the last page that was written of a part, and its digest."""
+    return (written.page, written.digest) if written.page and written.digest else None

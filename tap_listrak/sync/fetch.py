@@ -1,7 +1,7 @@
-"""Pages fetched ahead by several workers, and handed on in the walk's order.
+"""Prefetch pages with several workers; yield them in walk order.
 
-Workers request and read. The main thread alone decides what is requested, and takes the results in
-order, so that what is emitted does not depend on how many workers there are.
+Only the main thread schedules requests and consumes results, so the output does not depend on the
+number of workers.
 """
 
 from __future__ import annotations
@@ -16,23 +16,30 @@ from tap_listrak.listrak.client import Page
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
 from tap_listrak.sync.paging import PartPages
-from tap_listrak.sync.parts import ONE_DAY, Outcome, PageFetched, Part, PartFinished, Section
+from tap_listrak.sync.parts import (
+    ONE_DAY,
+    Items,
+    Outcome,
+    PageFetched,
+    Part,
+    PartFinished,
+    Section,
+)
 from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger(__name__)
 
-# Pages requested or waiting, for each worker. A part may have more only while half of them are
-# before and in it, so that the first in the queue finds room.
+# Page limit per worker, in flight or buffered. A part may prefetch only within the first half, so
+# that the head of the queue always has room.
 MAX_PAGES_PER_WORKER = 8
-# Of a stream whose parts fail, only as many are begun at once: it may be stopped for them.
-MAX_BEGUN_OF_FAILING = 8
+# Parts in hand of a stream whose last part failed: it may be about to stop.
+MAX_IN_HAND_OF_FAILING = 8
 
 
 class Fetcher:
-    """Fetches the parts of `sections`, and hands their pages on in the same order.
+    """Fetches the parts of `sections` and yields their pages in order.
 
-    Outcomes among them are handed on in their place. Parents are fetched ahead of the section that
-    follows from them. Parts of streams that are `stopped` are dropped.
+    Prefetches the parents of later sections. Drops parts of `stopped` streams.
     """
 
     def __init__(
@@ -47,25 +54,22 @@ class Fetcher:
         self._sections = sections
         self._stopped = stopped
         self._max_pages = MAX_PAGES_PER_WORKER * workers.count
+        self._prefetch_limit = self._max_pages // 2
         self._queue: deque[PartPages | Outcome] = deque()
-        # The sections to follow, each with the pieces in which its parents are fetched.
+        # Later sections, each with its parents' request: several pages if its window was split.
         self._ahead: deque[tuple[Section, list[PartPages]]] = deque()
-        self._current: Iterator[Part | Outcome] = iter(())
-        self._under_way: set[Future[Page]] = set()
-        # The streams whose last part failed, and how many parts of each are begun.
-        self._failing: set[Stream] = set()
-        self._begun: Counter[Stream] = Counter()
+        self._items: Items = iter(())
+        self._in_flight: set[Future[Page]] = set()
+        self._failing: set[Stream] = set()  # streams whose last part failed
+        self._begun: Counter[Stream] = Counter()  # parts in hand or failed
 
     def outcomes(self) -> Iterator[Outcome | None]:
-        """Yield all outcomes in order, and None from time to time while the next is awaited.
-
-        Raises an error that ends the run as soon as it comes, since all else would fail with it.
-        """
+        """Yield outcomes in order, and None while waiting. Raises an error of scope RUN at once."""
         while True:
             self._workers.raise_if_interrupted()
-            self._collect()
+            self._process()
             self._request_pages()
-            outcome = self._take()
+            outcome = self._next_outcome()
             if outcome is not None:
                 yield outcome
             elif self._queue or self._ahead or not self._has_idle_worker():
@@ -74,108 +78,103 @@ class Fetcher:
             else:
                 return
 
-    def _collect(self) -> None:
-        for future in [future for future in self._under_way if future.done()]:
-            self._under_way.remove(future)
+    def _process(self) -> None:
+        for future in [future for future in self._in_flight if future.done()]:
+            self._in_flight.remove(future)
             error = None if future.cancelled() else future.exception()
             if isinstance(error, ListrakError) and error.scope is Scope.RUN:
                 raise error
-        for item in self._queue:
-            if isinstance(item, PartPages):
-                item.collect()
-        for _, pieces in self._ahead:
-            for place, piece in enumerate(pieces):
-                piece.collect()
-                if not piece.is_complete:
+        for pages in self._parts():
+            pages.process()
+        for _, parents in self._ahead:
+            for place, pages in enumerate(parents):
+                pages.process()
+                if not pages.is_complete:
                     break
-                halves = _halves(piece)
+                halves = _halves(pages, parents[place + 1 :])
                 if halves:
-                    pieces[place : place + 1] = halves
+                    parents[place : place + 1] = halves
                     break
-                _keep_whole(piece, pieces[place + 1 :])
 
-    def _take(self) -> Outcome | None:
+    def _next_outcome(self) -> Outcome | None:
         while self._queue:
             first = self._queue[0]
             if not isinstance(first, PartPages):
-                return self._queue.popleft()  # type: ignore[return-value] # no PartPages
+                self._queue.popleft()
+                return first
             if first.part.stream in self._stopped:
                 first.cancel()
                 self._queue.popleft()
                 continue
-            outcome = first.take()
+            outcome = first.pop()
             if not isinstance(outcome, PartFinished):
                 return outcome
-            (self._failing.add if outcome.error else self._failing.discard)(first.part.stream)
             self._queue.popleft()
-            halves = _halves(first)
+            (self._failing.add if outcome.error else self._failing.discard)(first.part.stream)
+            halves = _halves(first, self._parts())
             if not halves:
-                _keep_whole(first, self._queue)
                 return outcome
             self._queue.extendleft(reversed(halves))
         return None
 
-    # What is requested.
+    def _parts(self) -> Iterator[PartPages]:
+        return (item for item in self._queue if isinstance(item, PartPages))
 
-    def _pages_in_hand(self) -> int:
-        """Count what is requested or waits: that bounds the memory."""
-        pieces = (piece for _, pieces in self._ahead for piece in pieces)
-        return sum(
-            item.waiting if isinstance(item, PartPages) else 1 for item in (*self._queue, *pieces)
-        )
+    # Requests.
+
+    def _count_in_hand(self) -> int:
+        """Count pages in flight or buffered; this bounds memory."""
+        outcomes = len(self._queue) - sum(1 for _ in self._parts())
+        parents = (pages for _, parents in self._ahead for pages in parents)
+        return outcomes + sum(pages.in_hand for pages in (*self._parts(), *parents))
 
     def _has_idle_worker(self) -> bool:
-        return len(self._under_way) < self._workers.count
+        return len(self._in_flight) < self._workers.count
 
     def _request_pages(self) -> None:
-        """Request as much as the bound allows: first what is first in the queue."""
-        in_hand = self._pages_in_hand()
-        before = 0
+        """Request pages within the limit, head of the queue first."""
+        in_hand = self._count_in_hand()
+        pages_before = 0
         self._begun = Counter(
-            item.part.stream
-            for item in self._queue
-            if isinstance(item, PartPages) and (item.waiting or item.error)
+            pages.part.stream for pages in self._parts() if pages.in_hand or pages.error
         )
         for place, item in enumerate(self._queue):
             if not self._has_idle_worker():
                 return
             if not isinstance(item, PartPages):
-                before += 1
+                pages_before += 1
                 continue
-            if place and not item.waiting and self._is_held_back(item.part):
+            if place and not item.in_hand and self._is_held_back(item.part):
                 continue
             while self._has_idle_worker():
-                is_first = place == 0 and not item.waiting  # or nothing would ever go on
-                has_room = in_hand < self._max_pages and before + item.waiting < self._half
-                number = item.next_page() if is_first or has_room else None
+                is_head = place == 0 and not item.in_hand  # always allowed, to guarantee progress
+                has_room = pages_before + item.in_hand < self._prefetch_limit
+                has_room = has_room and in_hand < self._max_pages
+                number = item.next_page() if is_head or has_room else None
                 if number is None:
                     break
                 self._request(item, number)
                 in_hand += 1
-            before += item.waiting
+            pages_before += item.in_hand
         self._extend_queue(in_hand)
 
     def _is_held_back(self, part: Part) -> bool:
-        """Return whether a part is not begun, since others of its stream fail and may stop it."""
+        """Return whether not to begin a part, since its stream may be about to stop."""
         stream = part.stream
-        return stream in self._failing and self._begun[stream] >= MAX_BEGUN_OF_FAILING
-
-    @property
-    def _half(self) -> int:
-        return self._max_pages // 2
+        return stream in self._failing and self._begun[stream] >= MAX_IN_HAND_OF_FAILING
 
     def _extend_queue(self, in_hand: int) -> None:
-        """Take parts from the walk, and fetch ahead the parents of the sections to follow."""
+        """Pull parts from the walk, and prefetch the parents of later sections."""
         while (
             self._has_idle_worker()
             and len(self._queue) < self._max_pages
-            and (in_hand < self._half or not self._queue)
+            and (in_hand < self._prefetch_limit or not self._queue)
         ):
             if not self._ahead:
                 self._extend_by_section()
             if (
                 self._request_parents()
-                or self._extend_by_part()
+                or self._extend_by_item()
                 # The bound holds as well while the first section waits for its parents.
                 or (in_hand < self._half and self._extend_by_section())
             ):
@@ -184,35 +183,34 @@ class Fetcher:
                 return
 
     def _request_parents(self) -> bool:
-        """Request the next parents that are not yet; return False where all are."""
-        for _, pieces in self._ahead:
-            for piece in pieces:
-                number = piece.next_page()
-                if number is not None:
-                    self._request(piece, number)
-                    return True
+        """Request the next parents of later sections; return False if all are requested."""
+        for pages in (pages for _, parents in self._ahead for pages in parents):
+            number = pages.next_page()
+            if number is not None:
+                self._request(pages, number)
+                return True
         return False
 
-    def _extend_by_part(self) -> bool:
-        """Take the next part or outcome from the walk; return False where it has to wait."""
-        step = next(self._current, None)
-        while step is None:
-            if not self._ahead or not all(piece.is_complete for piece in self._ahead[0][1]):
+    def _extend_by_item(self) -> bool:
+        """Pull the next part or outcome from the walk; return False if its parents are missing."""
+        item = next(self._items, None)
+        while item is None:
+            if not self._ahead or not all(pages.is_complete for pages in self._ahead[0][1]):
                 return False
-            section, pieces = self._ahead.popleft()
-            self._current = section.follow([_piece(each) for each in pieces])
-            step = next(self._current, None)
-        if not isinstance(step, Part):
-            self._queue.append(step)
-        elif step.stream not in self._stopped:
-            pages = PartPages(step)
+            section, parents = self._ahead.popleft()
+            self._items = section.follow([_result(pages) for pages in parents])
+            item = next(self._items, None)
+        if not isinstance(item, Part):
+            self._queue.append(item)
+        elif item.stream not in self._stopped:
+            pages = PartPages(item)
             self._queue.append(pages)
-            if not self._is_held_back(step):
+            if not self._is_held_back(item):
                 self._request(pages, pages.first)
         return True
 
     def _extend_by_section(self) -> bool:
-        """Take the next section from the walk; return False where there is none."""
+        """Pull the next section from the walk; return False at the end."""
         section = next(self._sections, None)
         if section is None:
             return False
@@ -222,40 +220,35 @@ class Fetcher:
     def _request(self, pages: PartPages, number: int) -> None:
         part = pages.part
         future = self._workers.submit(lambda: self._fetch(part, number))
-        self._begun[part.stream] += not pages.waiting
-        pages.request(number, future)
-        self._under_way.add(future)
+        self._begun[part.stream] += not pages.in_hand
+        pages.register(number, future)
+        self._in_flight.add(future)
 
 
-def _piece(pages: PartPages) -> tuple[Part, Page | ListrakError]:
-    """Return what came of the request for a window of parents."""
-    outcome = pages.take()
+def _result(pages: PartPages) -> tuple[Part, Page | ListrakError]:
+    """Return the page or error of a complete request for parents."""
+    outcome = pages.pop()
     if isinstance(outcome, PageFetched):
         return pages.part, outcome.page
     if pages.error is None:
-        raise ValueError("a piece that is complete has a page or an error")
+        raise ValueError("a complete request has a page or an error")
     return pages.part, pages.error
 
 
-def _halves(pages: PartPages) -> list[PartPages]:
-    """Return both halves of what failed, where they may succeed."""
-    part, error = pages.part, pages.error
-    if error is None or error.scope is not Scope.PART:
-        return []
-    if not part.batch and not (part.can_halve and error.is_too_long):
-        return []
-    LOGGER.info("%s %s: requested again in two halves. %s", part.stream.name, part, error)
-    return [PartPages(half) for half in part.halves()]
+def _halves(failed: PartPages, others: Iterable[PartPages]) -> list[PartPages]:
+    """Split a part if it failed and its halves may succeed.
 
-
-def _keep_whole(failed: PartPages, others: Iterable[PartPages | Outcome]) -> None:
-    """Halve nothing more of a window, once one day of it has failed."""
-    day = failed.part
-    is_day = day.is_window and day.end - day.start <= ONE_DAY
-    if not (is_day and failed.error and failed.error.is_too_long):
-        return
-    for item in others:
-        if isinstance(item, PartPages):
-            part = item.part
-            if (part.stream, part.list_id) == (day.stream, day.list_id):
-                item.part = replace(part, may_halve=False)
+    Once a single day has timed out, the `others` of its stream and list are not split any more.
+    """
+    part, error = failed.part, failed.error
+    if error is None:
+        return []
+    can_halve = bool(part.batch) or (part.can_halve and error.is_too_long)
+    if can_halve and error.scope is Scope.PART:
+        LOGGER.info("%s %s: requested again in two halves. %s", part.stream.name, part, error)
+        return [PartPages(half) for half in part.halves()]
+    if error.is_too_long and part.is_window and part.end - part.start <= ONE_DAY:
+        for each in others:
+            if (each.part.stream, each.part.list_id) == (part.stream, part.list_id):
+                each.part = replace(each.part, may_halve=False)
+    return []

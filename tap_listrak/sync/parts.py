@@ -1,4 +1,4 @@
-"""What a run requests, and what comes of it."""
+"""Parts and their outcomes."""
 
 from __future__ import annotations
 
@@ -9,53 +9,45 @@ from typing import Any, NamedTuple
 
 from tap_listrak.config import Config
 from tap_listrak.dates import wall_clock
-from tap_listrak.listrak.client import Page, PageRequest
+from tap_listrak.listrak.client import MAX_TRIES, Page, PageRequest
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.streams import Per, Stream
 
-# Far more than any part has: pages of 2,500 rows make 250 million rows.
+# Safety limit: 100,000 pages of 2,500 rows are 250 million rows.
 MAX_PAGES = 100_000
 ONE_DAY = timedelta(days=1)
-# Whether Listrak includes the bounds of a window is not known.
+# Listrak does not document whether the bounds of a window are inclusive.
 _OVERLAP = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one stream that are requested, fail, and are resumed as a whole.
+    """The unit of request, failure and resumption: rows of one stream.
 
-    Those of one message or conversation (`parent_id`), of a `batch` of MsgIDs, or of one window of
-    a list, or of the account where `list_id` is None. `start` and `end` bound the dates requested.
-    `window` is the start of the window of messages that a message came in, or of this part itself.
-    `number` of `count` is its place among the messages of that window. `sent` is their SendDate.
-    `expected_rows` is about how many rows there are, where that is known. `page` is the last page
-    that an earlier run wrote of it, and `digest` that of its rows.
+    These are the rows of one message or conversation, of a batch of messages, or of a list or the
+    account. Dated streams of lists and of the account have one part per window of dates.
     """
 
     stream: Stream
-    list_id: int | None
+    list_id: int | None  # None: the account
     start: datetime
     end: datetime
-    parent_id: int | None = None
-    window: datetime | None = None
-    sent: tuple[datetime, datetime] | None = None
-    batch: tuple[int, ...] = ()
-    number: int = 0
-    count: int = 0
-    expected_rows: int | None = None
-    page: int | None = None
-    digest: str | None = None
+    parent_id: int | None = None  # message or conversation
+    batch: tuple[int, ...] = ()  # MsgIDs
+    window: datetime | None = None  # start of this window, or of the message's window
+    sent_range: tuple[datetime, datetime] | None = None  # of the messages
+    progress: tuple[int, int] | None = None  # number of the message in its window, and of how many
+    expected_rows: int | None = None  # estimate
+    resume: tuple[int, str] | None = None  # last page that an earlier run wrote, and its digest
     is_retry: bool = False  # an earlier run set it aside
-    is_verified: bool = False  # its pages are requested twice, since a mirror rests on them
+    verify: bool = False  # request each page twice (mirrors)
     may_halve: bool = True
-    is_half: bool = False
 
     def __str__(self) -> str:
         if self.batch:
             return f"of {len(self.batch)} messages in list {self.list_id}"
         if self.parent_id is not None:
-            kind = "conversation" if self.stream.per is Per.CONVERSATION else "message"
-            return f"of {kind} {self.parent_id} in list {self.list_id}"
+            return f"of {name_parent(self.stream, self.parent_id)} in list {self.list_id}"
         where = "of the account" if self.list_id is None else f"of list {self.list_id}"
         if self.is_window:
             where += f" from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
@@ -68,23 +60,21 @@ class Part:
 
     @property
     def can_halve(self) -> bool:
-        """Whether half of it may succeed where all of it takes too long."""
+        """Whether the window can be split after a timeout."""
         return self.is_window and self.may_halve and self.end - self.start > ONE_DAY
 
     def halves(self) -> tuple[Part, Part]:
-        """Return both halves of a window or batch; one message alone is no batch."""
+        """Split a window or batch in two."""
         if self.batch:
             middle = len(self.batch) // 2
             return self.of_messages(self.batch[:middle]), self.of_messages(self.batch[middle:])
-        days = max((self.end - self.start) / 2, ONE_DAY)
-        middle_date = self.start + days
-        whole = replace(self, page=None, digest=None, is_half=True)
-        return replace(whole, end=middle_date), replace(
-            whole, start=middle_date, window=self.window and middle_date
-        )
+        middle_date = self.start + max((self.end - self.start) / 2, ONE_DAY)
+        first = replace(self, end=middle_date, resume=None)
+        window = self.window and middle_date
+        return first, replace(self, start=middle_date, window=window, resume=None)
 
     def of_messages(self, msg_ids: tuple[int, ...]) -> Part:
-        """Return the part of these messages."""
+        """Return this part for these messages. A batch of one becomes a part of a message."""
         if len(msg_ids) == 1:
             return replace(self, batch=(), parent_id=msg_ids[0])
         return replace(self, batch=msg_ids)
@@ -109,10 +99,15 @@ class Part:
             arguments,
             f"{self}, page {page}" if self.stream.paged else str(self),
             self.list_id if self.parent_id is None else self.parent_id,
-            # What failed in an earlier run gets one try, so that it delays nothing else.
-            tries=1 if self.is_retry else 5,
+            # Retries of old failures must not delay the run.
+            tries=1 if self.is_retry else MAX_TRIES,
             is_splittable=self.can_halve,
         )
+
+
+def name_parent(stream: Stream, parent_id: int) -> str:
+    """Return a message or conversation as logs name it."""
+    return f"{'conversation' if stream.per is Per.CONVERSATION else 'message'} {parent_id}"
 
 
 class PageFetched(NamedTuple):
@@ -124,33 +119,36 @@ class PageFetched(NamedTuple):
 
 
 class PartFinished(NamedTuple):
-    """All pages of a part have come, or the rest of them cannot be had."""
+    """A part is complete, or failed with `error`."""
 
     part: Part
     error: ListrakError | None = None
 
 
 class ListFinished(NamedTuple):
-    """Everything of a list has been handed on.
+    """The walk of a list is complete.
 
-    `parents` are the ids of all of its messages and conversations, by stream, where all are known.
-    `waiting` messages wait for their turn in at least one stream.
+    `parents` maps a parent stream to all of its IDs, if all are known. `not_due` counts messages
+    that rotation skipped in at least one stream.
     """
 
     list_id: int
     parents: Mapping[Stream, Collection[int]]
-    waiting: int
+    not_due: int
 
 
 Outcome = PageFetched | PartFinished | ListFinished
+Items = Iterator[Part | Outcome]
+# The outcome of a request for parents: one item, or several if a window was split.
+ParentResults = list[tuple[Part, Page | ListrakError]]
 
 
 class Section(NamedTuple):
-    """A reply that names parents, or none, and what follows from it.
+    """A request for parents (or None), and its continuation.
 
-    `follow` takes what came of the request for `parents` (pieces of a window, where it was halved)
-    and yields the parts to fetch, among outcomes to hand on as they are.
+    `follow` takes the results of the request and yields the parts to fetch, mixed with outcomes
+    that are already known.
     """
 
     parents: Part | None
-    follow: Callable[[list[tuple[Part, Page | ListrakError]]], Iterator[Part | Outcome]]
+    follow: Callable[[ParentResults], Items]

@@ -1,4 +1,4 @@
-"""What a run logs while it goes on and when it ends: counters, progress, a table."""
+"""Counters, progress and the closing table of a run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tap_listrak.sync.state import StreamState
 LOGGER = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_COUNTS = 60.0
-# A terminal shows movement; a log that is kept stays short.
+# Log progress more often on a terminal.
 SECONDS_BETWEEN_LINES = 10.0 if sys.stderr and sys.stderr.isatty() else 60.0
-# A reply that takes longer is mentioned.
+# Mention a reply that is slower than this.
 SECONDS_OF_SILENCE = 5.0
 
 
 class Report:
-    """Counts what is emitted and logs it from time to time; `now` is monotonic, in seconds."""
+    """Count and log what is emitted. `now` is monotonic, in seconds."""
 
     def __init__(
         self, calls: CallMetrics, selected: Iterable[Stream], start_date: datetime, now: float
     ) -> None:
-        """Begin at `now`; a pass walks messages sent since `start_date`."""
+        """`start_date` serves to estimate the progress."""
         self._calls = calls
         self._start_date = start_date
         self._records: dict[Stream, int] = dict.fromkeys(selected, 0)
@@ -45,29 +45,29 @@ class Report:
         self._share = 0.0
 
     def begin_pass(self, lists: int, now: float) -> None:
-        """Note that a pass begins, over so many lists."""
+        """Start a pass over `lists` lists."""
         self._lists, self._lists_finished, self._share = lists, 0, 0.0
         self._pass_started = now
 
     def set_position(self, part: Part) -> None:
-        """Note what is being emitted."""
+        """Record which part is being emitted."""
         where = "the account" if part.list_id is None else f"list {part.list_id}"
         self._position = f"{part.stream.name} of {where}"
-        if part.count and part.window:
-            self._position += f", message {part.number:,} of {part.count:,}"
-            self._position += f" sent since {part.window:%Y-%m-%d}"
-            # Windows are alike, but for the last: near enough for an estimate.
+        if part.progress and part.window:
+            number, count = part.progress
+            self._position += f", message {number:,} of {count:,} sent since {part.window:%Y-%m-%d}"
+            # Assumes equal windows: good enough for an estimate.
             whole = max((part.end - self._start_date).total_seconds(), 1.0)
             before = (part.window - self._start_date).total_seconds() / whole
-            self._share = before + (1 - before) * part.number / part.count
+            self._share = before + (1 - before) * number / count
 
     def list_finished(self) -> None:
-        """Note that a list was walked to its end."""
+        """Record that the walk of a list is complete."""
         self._lists_finished += 1
         self._share = 0.0
 
     def count_records(self, stream: Stream, count: int, issues: RowIssues) -> None:
-        """Count records that were emitted, and warn once of a field that the schema lacks."""
+        """Count emitted records; warn once of each field that the schema lacks."""
         self._records[stream] += count
         self._rows_without_key[stream] += issues.rows_without_key
         for field in sorted(issues.unknown_fields):
@@ -77,9 +77,9 @@ class Report:
                     "%s: a field that the schema lacks is left out: %s.", stream.name, field
                 )
 
-    def tick(self, now: float, *, is_waiting: bool) -> None:
-        """Log what is due; `is_waiting` when nothing has come since the last time."""
-        if not is_waiting:
+    def tick(self, now: float, *, is_idle: bool) -> None:
+        """Log progress if due. `is_idle`: nothing arrived since the last call."""
+        if not is_idle:
             self._last_reply = now
         if now - self._last_count >= SECONDS_BETWEEN_COUNTS:
             self._last_count = now
@@ -89,7 +89,7 @@ class Report:
             LOGGER.info("%s", self._line(now))
 
     def _line(self, now: float) -> str:
-        """Describe how far the run is."""
+        """Return the progress line."""
         records, silent = sum(self._records.values()), now - self._last_reply
         line = self._position
         if self._lists:
@@ -113,19 +113,17 @@ class Report:
             log_metric(logging.INFO, "counter", metrics.Metric.record_count, value, tags)
             self._logged_records[stream] = records
 
-    def close(self, states: Mapping[Stream, StreamState], waiting: int, now: float) -> None:
-        """Log what was left out, and a table of streams; `waiting` counts messages that wait."""
+    def close(self, states: Mapping[Stream, StreamState], not_due: int, now: float) -> None:
+        """Log the summary. `not_due`: messages that rotation skipped in this run."""
         if not sum(self._records.values()) and not self._lists:
-            return  # the run ended before it began
+            return  # nothing was synced
         self._log_counts()
         for stream, count in self._rows_without_key.items():
             if count:
-                LOGGER.warning("%s: %d rows without their key are left out.", stream.name, count)
-        if waiting:
+                LOGGER.warning("%s: skipped %d rows without their key.", stream.name, count)
+        if not_due:
             LOGGER.info(
-                "%s messages wait for their turn (older_every_days): this run did not request all "
-                "streams of them.",
-                f"{waiting:,}",
+                "%s older messages were not due in this run (older_every_days).", f"{not_due:,}"
             )
         totals = {
             stream.name: {

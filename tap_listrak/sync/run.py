@@ -1,4 +1,4 @@
-"""One run: two passes, in which pages are written as they come and the state follows them."""
+"""Run a sync in two passes: write pages as they arrive, and update the state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from itertools import groupby
 from urllib.parse import urlsplit
 
 from tap_listrak import __version__
@@ -23,23 +23,23 @@ from tap_listrak.sync.failures import error_of_stopped
 from tap_listrak.sync.fetch import Fetcher
 from tap_listrak.sync.parts import (
     ListFinished,
-    Outcome,
     PageFetched,
     Part,
     PartFinished,
     Section,
+    name_parent,
 )
 from tap_listrak.sync.plan import (
-    changes_since,
+    adapt_entry,
     choose_lists,
+    config_changes,
     continued_range,
     end_of_run,
-    fit_entry,
     next_range,
     pin_covers,
 )
 from tap_listrak.sync.report import Report
-from tap_listrak.sync.state import Held, StreamState
+from tap_listrak.sync.state import StreamState
 from tap_listrak.sync.state_file import write_state
 from tap_listrak.sync.walk import lists_to_walk, set_aside_parts, walk
 from tap_listrak.workers import Workers
@@ -50,7 +50,7 @@ SECONDS_BETWEEN_STATES = 1.0
 
 
 class Runner:
-    """Emits everything selected: what earlier runs left, then all streams up to now."""
+    """Emit everything selected: first leftovers of earlier runs, then every stream up to now."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class Runner:
         self._monotonic = monotonic
         self._stopped: dict[Stream, ListrakError] = {}
         self._retried: tuple[Part, ...] = ()
-        self._waiting = 0
-        self._has_begun = any(each.is_known for each in self._states.values())
+        self._not_due = 0
+        self._has_begun = any(each.has_entry for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False
 
     def run(self) -> None:
-        """Emit everything. Raises TapError, after a last STATE of what was emitted."""
+        """Emit everything. Raises TapError, after a last STATE."""
         try:
             lists = self._fetch_lists()
             shown = frozenset(parent.record.ListID for parent in lists.parents)
@@ -94,18 +94,18 @@ class Runner:
             self._finish_ranges(list_ids, end)
             self._begin_ranges(end)
             self._write_lists(lists, list_ids)
-            self._walk([state for state in self._active() if state.entry.unfinished], list_ids)
+            self._walk([each for each in self._active() if each.entry.unfinished], list_ids)
             self._end_ranges(self._active())
             self._write_state()
         except OutputError:
             raise
         except BaseException:
-            # A state that says nothing must not replace one that the user keeps.
+            # Do not overwrite the user's state with an empty one.
             if self._has_begun:
                 self._write_state()
             raise
         finally:
-            self._report.close(self._states, self._waiting, self._monotonic())
+            self._report.close(self._states, self._not_due, self._monotonic())
         error = error_of_stopped(self._stopped)
         if error:
             raise error
@@ -114,86 +114,82 @@ class Runner:
         """Return the states of the streams that are selected and not stopped."""
         return [self._states[stream] for stream in self._selection if stream not in self._stopped]
 
-    # The beginning.
+    # Start.
+
+    @property
+    def _lists_part(self) -> Part:
+        return Part(LISTS, None, self._config.start_date, self._now)
 
     def _fetch_lists(self) -> Page:
-        part = Part(LISTS, None, self._config.start_date, self._now)
-        for outcome in self._outcomes(iter([Section(None, lambda _: iter([part]))])):
-            if isinstance(outcome, PageFetched):
-                return outcome.page
-            if isinstance(outcome, PartFinished) and outcome.error:
-                raise outcome.error
-            self._tick(is_waiting=outcome is None)
-        raise AssertionError("a part gives a page or an error")
+        future = self._workers.submit(lambda: self._fetch(self._lists_part, 1))
+        while not future.done():
+            self._workers.wait()
+            self._tick(is_idle=True)
+        return future.result()
 
     def _begin(self, list_ids: tuple[int, ...], end: datetime) -> None:
-        """Fit the entries to this run, and write what comes before the first RECORD."""
+        """Adapt the entries to this run; write the SCHEMAs and a first STATE."""
         changes: dict[str, list[str]] = {}
         for stream, state in self._states.items():
             state.entry = pin_covers(stream, state.entry, self._config, list_ids)
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
             state = self._states[stream]
-            for change in changes_since(stream, state.entry, self._config):
+            for change in config_changes(stream, state.entry, self._config):
                 changes.setdefault(change, []).append(stream.name)
-            state.entry = fit_entry(stream, state.entry, self._config, list_ids, end)
+            state.entry = adapt_entry(stream, state.entry, self._config, list_ids, end)
         for change, names in changes.items():
-            LOGGER.warning("%s. Of: %s.", change, ", ".join(names))
+            LOGGER.warning("%s (streams: %s).", change, ", ".join(names))
         self._write_state()
         self._has_begun = True
-        self._last_state_at = float("-inf")  # the first page is worth a STATE at once
+        self._last_state_at = float("-inf")  # write a STATE right after the first page
         LOGGER.info(
-            "tap-listrak %s at %s: %d streams of %d lists, up to %s.",
+            "tap-listrak %s: syncing %d streams of %d lists from %s, up to %s.",
             __version__,
-            urlsplit(self._config.wsdl_url).hostname,
             len(self._selection),
             len(list_ids),
+            urlsplit(self._config.wsdl_url).hostname,
             format_instant(end),
         )
 
     def _retry_set_aside(self, shown: frozenset[int], end: datetime) -> None:
-        """Request what earlier runs set aside; note the lists that Listrak lacks."""
+        """Retry what earlier runs set aside; record lists that Listrak no longer returns."""
         entries = {state.stream: state.entry for state in self._active()}
         self._retried = tuple(set_aside_parts(entries, self._config, end))
-        self._handle_all(iter([Section(None, lambda _: iter(self._retried))]))
+        self._process(iter([Section(None, lambda _: iter(self._retried))]))
         for state in self._active():
             self._warn_gone(state, state.lists_shown(shown, self._config, self._now))
-            state.retries_ended()
+            state.retries_finished()
             self._stop_if_due(state)
 
-    # The passes.
+    # Passes.
 
     def _finish_ranges(self, list_ids: tuple[int, ...], end: datetime) -> None:
-        """Finish what earlier runs left unfinished, each range to its own end."""
-        begun = [state for state in self._active() if state.entry.unfinished]
-        if begun:
-            LOGGER.info("Resuming %d streams where an earlier run stopped.", len(begun))
-        alike_by_windows: dict[tuple[Any, ...], list[StreamState]] = {}
-        for state in begun:
-            active = state.entry.active
-            key = (active.end, active.start_date, active.interval_days or 0)
-            alike_by_windows.setdefault(key, []).append(state)
-        for key in sorted(alike_by_windows):
-            alike = alike_by_windows[key]
-            self._walk(alike, list_ids)
-            for state in alike:
+        """Finish ranges that earlier runs left unfinished."""
+        unfinished = [state for state in self._active() if state.entry.unfinished]
+        if unfinished:
+            LOGGER.info("Resuming %d streams where an earlier run stopped.", len(unfinished))
+        for _, group in groupby(sorted(unfinished, key=_windows), _windows):
+            states = list(group)
+            self._walk(states, list_ids)
+            for state in states:
                 if state.stream in self._stopped:
                     continue
-                self._warn_set_aside(state.range_ends())
-                finished = state.entry.active
+                self._warn_set_aside(state, state.set_aside_at_end())
+                finished = state.entry.current
                 state.range_finished()
                 if finished.version:
                     state.begin(continued_range(finished, max(end, finished.end)))
 
     def _begin_ranges(self, end: datetime) -> None:
-        """Begin the ranges up to now of all streams."""
+        """Begin a range up to now for each stream."""
         for state in self._active():
             if state.entry.unfinished:
                 continue
             last_end = state.entry.last_end
             if end < self._now and last_end and last_end > end:
                 LOGGER.warning(
-                    "%s was requested up to %s, later than Listrak's clock: left alone.",
+                    "Skipped %s: it was requested up to %s, later than Listrak's clock.",
                     state.stream.name,
                     format_instant(last_end),
                 )
@@ -203,17 +199,17 @@ class Runner:
                 state.begin(new)
 
     def _walk(self, states: list[StreamState], list_ids: tuple[int, ...]) -> None:
-        """Walk the lists for streams whose ranges have the same windows."""
+        """Walk the lists for streams that share the same windows."""
         entries = {state.stream: state.entry for state in states}
-        self._waiting = 0
+        self._not_due = 0
         self._report.begin_pass(len(lists_to_walk(entries, list_ids)), self._monotonic())
         sections = walk(self._config, entries, list_ids, self._stopped, self._retried)
-        self._handle_all(sections, states)
+        self._process(sections, states)
 
     def _end_ranges(self, states: list[StreamState]) -> None:
         for state in states:
-            self._warn_set_aside(state.range_ends())
-            state.run_ends()
+            self._warn_set_aside(state, state.set_aside_at_end())
+            state.stop_if_held()
             self._stop_if_due(state)
             if state.entry.unfinished and not state.stopped_by:
                 self._activate_version(state)
@@ -223,69 +219,64 @@ class Runner:
         state = self._states[LISTS]
         if LISTS not in self._selection or not state.entry.unfinished:
             return
-        part = Part(LISTS, None, self._config.start_date, self._now)
+        part = self._lists_part
         if lists.own_error is None:
             rows = {parent.record.ListID: parent for parent in lists.parents}
             page = lists.with_parents(tuple(rows[list_id] for list_id in list_ids))
             self._handle(PageFetched(part, 1, page))
         self._handle(PartFinished(part, lists.own_error))
-        self._tick(is_waiting=False)
+        self._tick(is_idle=False)
 
-    # What comes, in its order.
-
-    def _outcomes(self, sections: Iterator[Section]) -> Iterator[Outcome | None]:
-        return Fetcher(self._fetch, self._workers, sections, self._stopped).outcomes()
+    # Outcomes.
 
     def _fetch(self, part: Part, page: int) -> Page:
         return self._client.fetch(part.request(self._config, page))
 
-    def _handle_all(self, sections: Iterator[Section], states: Iterable[StreamState] = ()) -> None:
-        for outcome in self._outcomes(sections):
+    def _process(self, sections: Iterator[Section], states: Iterable[StreamState] = ()) -> None:
+        fetcher = Fetcher(self._fetch, self._workers, sections, self._stopped)
+        for outcome in fetcher.outcomes():
             if isinstance(outcome, ListFinished):
                 self._list_finished(outcome, states)
             elif outcome is not None:
                 self._handle(outcome)
-            self._tick(is_waiting=outcome is None)
+            self._tick(is_idle=outcome is None)
 
     def _handle(self, outcome: PageFetched | PartFinished) -> None:
-        state = self._states[outcome.part.stream]
+        part, state = outcome.part, self._states[outcome.part.stream]
         if state.stopped_by:
             return
+        error = outcome.error if isinstance(outcome, PartFinished) else None
+        if error is None or error.is_answer:
+            self._warn_set_aside(state, state.service_works())
         if isinstance(outcome, PageFetched):
-            self._warn_set_aside(state.answered(outcome.part))
             self._write_page(state, outcome)
-        elif outcome.error is None:
-            self._warn_set_aside(state.answered(outcome.part))
-            state.part_finished(outcome.part)
+        elif error is None:
+            (state.retry_finished if part.is_retry else state.part_finished)(part)
+        elif part.is_retry:
+            LOGGER.warning("Still set aside; the next run retries it first: %s", error)
+            state.retry_failed(part, error, self._now)
         else:
-            self._part_failed(state, outcome.part, outcome.error)
+            state.part_failed(part, error, self._now)
         self._state_is_due = True
         self._stop_if_due(state)
 
     def _write_page(self, state: StreamState, fetched: PageFetched) -> None:
         part, number, page = fetched
-        active = state.entry.unfinished
-        version = active.version if active else None
+        current = state.entry.unfinished
+        version = current.version if current else None
         self._output.write_records(part.stream.name, page.lines, page.received_at, version)
         self._report.count_records(part.stream, page.record_count, page.issues)
         self._report.set_position(part)
-        state.page_written(part, number, page.digest)
-        if page.issues.rows_without_key and active:
+        (state.retry_written if part.is_retry else state.page_written)(part, number, page.digest)
+        if page.issues.rows_without_key and current:
             state.rows_left_out()
 
-    def _part_failed(self, state: StreamState, part: Part, error: ListrakError) -> None:
-        if error.is_answer:
-            self._warn_set_aside(state.answered(part))
-        if part.is_retry:
-            LOGGER.warning("Still set aside; the next run retries it first: %s", error)
-        state.part_failed(part, error, self._now)
-
-    def _warn_set_aside(self, held: list[Held]) -> None:
-        for each in held:
-            if each.part.stream.replication_key:
-                LOGGER.warning("Set aside; the next run retries it first: %s", each.error)
+    def _warn_set_aside(self, state: StreamState, errors: list[ListrakError]) -> None:
+        for error in errors:
+            if state.stream.replication_key:
+                LOGGER.warning("Set aside; the next run retries it first: %s", error)
             else:
-                LOGGER.warning("Left out of this run; the next requests it again: %s", each.error)
+                LOGGER.warning("Skipped in this run; the next run requests it again: %s", error)
 
     def _stop_if_due(self, state: StreamState) -> None:
         if state.stopped_by and state.stream not in self._stopped:
@@ -301,45 +292,53 @@ class Runner:
                 gone = state.parents_shown(finished.list_id, parents, self._now)
                 self._warn_gone(state, gone)
             state.list_finished(finished.list_id)
-        self._waiting += finished.waiting
+        self._not_due += finished.not_due
         self._report.list_finished()
         self._write_state()
 
     def _warn_gone(self, state: StreamState, gone: list[SetAside]) -> None:
-        for owed in gone:
+        for aside in gone:
+            where = f"list {aside.list_id}"
+            if aside.parent_id is not None:
+                where = f"{name_parent(state.stream, aside.parent_id)} in {where}"
             LOGGER.warning(
-                "%s of %s, which was set aside, is given up: Listrak has neither shown it nor "
-                "answered for it since %s.",
+                "Gave up %s of %s, which was set aside: Listrak has not returned it since %s.",
                 state.stream.name,
-                f"list {owed.list_id}" if owed.parent_id is None else f"message {owed.parent_id}",
-                owed.absent_since and format_instant(owed.absent_since),
+                where,
+                aside.absent_since and format_instant(aside.absent_since),
             )
 
-    # What is written.
+    # Output.
 
     def _activate_version(self, state: StreamState) -> None:
-        """Let the target delete what a mirrored stream does not hold any more, if all of it came.
+        """Write ACTIVATE_VERSION for a mirrored stream if no row is missing.
 
-        What Listrak does not show any more is no part of it, even if it was set aside.
+        Set-aside parts that Listrak no longer returns do not count as missing.
         """
-        active = state.entry.active
-        if active.version is None:
+        current = state.entry.current
+        if current.version is None:
             return
-        if state.is_complete and not active.left_out:
-            self._output.write_activate_version(state.stream.name, active.version)
+        if state.is_complete and not current.left_out:
+            self._output.write_activate_version(state.stream.name, current.version)
             state.version_activated()
         else:
             LOGGER.warning(
-                "%s: a part of it is missing, so deletions wait until all of it has come.",
+                "%s: some rows are missing, so deletions wait for a complete run.",
                 state.stream.name,
             )
 
-    def _tick(self, *, is_waiting: bool) -> None:
+    def _tick(self, *, is_idle: bool) -> None:
         now = self._monotonic()
         if self._state_is_due and now - self._last_state_at >= SECONDS_BETWEEN_STATES:
             self._write_state()
-        self._report.tick(now, is_waiting=is_waiting)
+        self._report.tick(now, is_idle=is_idle)
 
     def _write_state(self) -> None:
         self._last_state_at, self._state_is_due = self._monotonic(), False
         self._output.write_state(write_state(self._given, self._states))
+
+
+def _windows(state: StreamState) -> tuple[datetime, datetime, int]:
+    """Return what determines the windows of a range, as a key to sort by."""
+    current = state.entry.current
+    return current.end, current.start_date, current.interval_days or 0

@@ -1,45 +1,37 @@
-"""What has been emitted of each stream, and what has not: events in, snapshots out. No I/O."""
+"""The state of one stream: events in, snapshots out. No I/O."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.streams import Per, Stream
-from tap_listrak.sync.entry import Entry, Place, Range, SetAside, holds_parents
+from tap_listrak.sync.entry import Entry, Place, Range, SetAside, is_parent_window
 from tap_listrak.sync.failures import can_set_aside_at_the_end, reason_to_stop
 from tap_listrak.sync.parts import Part
-from tap_listrak.sync.plan import is_left_out
+from tap_listrak.sync.plan import is_excluded
 from tap_listrak.sync.turns import everything_requested_until
 
 
-class Held(NamedTuple):
-    """A part that failed while nothing has shown that its stream's operation works."""
-
-    part: Part
-    error: ListrakError
-    owed: SetAside
-
-
 class StreamState:
-    """The state of one stream. Nothing else changes it; its methods are what can happen.
+    """The state of one stream. Change it only through its methods.
 
-    While parts are held, the state that is written stays as it was before the first of them.
+    A failed part is held until another part of the stream succeeds. While parts are held,
+    `snapshot` stays at the value before the first of them.
     """
 
-    def __init__(self, stream: Stream, entry: Entry, *, is_known: bool) -> None:
-        """Begin with a stream's entry; `is_known` is whether the state has one."""
+    def __init__(self, stream: Stream, entry: Entry, *, has_entry: bool) -> None:
+        """`has_entry`: the loaded state has an entry for the stream."""
         self.stream = stream
         self.entry = entry
-        self.is_known = is_known
+        self.has_entry = has_entry
         self.stopped_by: ListrakError | None = None
-        self.held: list[Held] = []
+        self._held: list[tuple[SetAside, ListrakError]] = []
         self._before_held: Entry | None = None
         self._failed = 0
         self._was_answered = False
@@ -47,266 +39,239 @@ class StreamState:
 
     @property
     def snapshot(self) -> Entry:
-        """What may be claimed now."""
+        """The entry to write to the STATE."""
         return self._before_held or self.entry
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of it is held, or set aside of what Listrak still shows."""
-        return not self.held and all(owed.absent_since for owed in self.entry.set_aside)
+        """Whether nothing is held or set aside, except parts that Listrak no longer returns."""
+        return not self._held and all(aside.absent_since for aside in self.entry.set_aside)
 
     def _update(self, **changes: object) -> None:
         self.entry = replace(self.entry, **changes)
 
     def _update_range(self, **changes: object) -> None:
-        self._update(unfinished=replace(self.entry.active, **changes))
+        self._update(unfinished=replace(self.entry.current, **changes))
 
     # The range.
 
     def begin(self, new: Range) -> None:
-        """Begin the range of a pass.
-
-        The range of a mirror is whole, so what was set aside of it before is requested with it.
-        """
-        self.is_known = True
+        """Begin a range. That of a mirror requests everything, so nothing stays set aside."""
+        self.has_entry = True
+        self._update(unfinished=new)
         if new.version and new.whole:
             self._update(set_aside=())
-        self._update(unfinished=new)
 
     def list_finished(self, list_id: int) -> None:
-        """Note that everything of a list was emitted, held or set aside."""
-        active = self.entry.active
-        place = active.place
+        """Mark a list as done."""
+        current = self.entry.current
+        place = current.place
         self._update_range(
-            list_ids=tuple(sorted({*active.list_ids, list_id})),
+            list_ids=tuple(sorted({*current.list_ids, list_id})),
             place=None if place and place.list_id == list_id else place,
         )
 
     def rows_left_out(self) -> None:
-        """Note that rows of this range could not be emitted."""
+        """Mark the range as incomplete: some rows could not be emitted."""
         self._update_range(left_out=True)
 
     def version_activated(self) -> None:
-        """Note that the target was told to delete the rows of earlier versions."""
-        self._update(version=self.entry.active.version)
+        """Record that ACTIVATE_VERSION was written."""
+        self._update(version=self.entry.current.version)
 
     def range_finished(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
-        active, entry = self.entry.active, self.entry
-        covers = replace(
-            active,
-            start_date=active.first_date,
-            left_out_before=None,
-            end=max(active.end, entry.last_end or active.end),
-            interval_days=None,
-            recent_days=None,
-            bookmark=None,
-            whole=False,
-            version=None,
-            left_out=False,
-            place=None,
-        )
+        entry, current = self.entry, self.entry.current
+        covers = current.covered(max(current.end, entry.last_end or current.end))
         bookmark = entry.bookmark
         if self.stream.replication_key:
-            reached = active.end
-            if active.older_every_days:
-                reached = everything_requested_until(covers.end, active.older_every_days)
+            reached = current.end
+            if current.older_every_days:
+                reached = everything_requested_until(covers.end, current.older_every_days)
             bookmark = max(bookmark or reached, reached)
         self._update(
             bookmark=bookmark,
             covers=covers,
             unfinished=None,
-            set_aside=tuple(each for each in entry.set_aside if self._is_owed(each, covers)),
+            set_aside=tuple(each for each in entry.set_aside if self._is_missing(each, covers)),
         )
 
-    def _is_owed(self, owed: SetAside, covers: Range) -> bool:
-        """Return whether what is set aside still is, now that a range up to `covers` is complete.
+    def _is_missing(self, aside: SetAside, covers: Range) -> bool:
+        """Return whether a set-aside part is still missing after a completed range.
 
-        A window of messages is not, where it has not failed in a range that began after it did.
+        A window of parents is not, if a range that began after it walked it without failure.
         """
-        last_date = owed.sent_to or (None if owed.parent_id else owed.end)
+        last_date = aside.sent_to or (None if aside.parent_id else aside.end)
         if last_date and last_date < covers.start_date:
             return False
-        is_walked = owed.list_id in covers.list_ids and owed.end < self.entry.active.end
-        return not (holds_parents(owed, self.stream) and is_walked)
+        is_walked = aside.list_id in covers.list_ids and aside.end < self.entry.current.end
+        return not (is_parent_window(aside, self.stream) and is_walked)
 
-    # Its parts.
+    # Parts of the walk.
 
     def page_written(self, part: Part, number: int, digest: str) -> None:
-        """Note that the rows of a page were emitted."""
-        if part.is_retry:
-            # Half a window has other pages.
-            written = (None, None) if part.is_half else (number, digest)
-            self._replace(
-                part,
-                lambda owed: replace(owed, page=written[0], digest=written[1], failed_since=None),
-            )
-        elif _has_place(part):
-            self._update_range(place=_place(part, number, digest))
+        """Record a page that was emitted."""
+        self._move_place(part, number, digest)
 
     def part_finished(self, part: Part) -> None:
-        """Note that all rows of a part were emitted."""
-        if part.is_retry:
-            owed = self.entry.set_aside
-            kept = ([each] if not each.holds(part) else each.without(part) for each in owed)
-            self._update(set_aside=tuple(itertools.chain.from_iterable(kept)))
-        else:
-            self._pass(part)
+        """Record a part that was emitted."""
+        self._move_place(part)
 
     def part_failed(self, part: Part, error: ListrakError, now: datetime) -> None:
-        """Hold a part that cannot be had; stop the stream if that is one too many."""
-        if part.is_retry:
-            self._replace(
-                part,
-                lambda owed: replace(
-                    owed,
-                    start=min(owed.start, part.start),
-                    end=max(owed.end, part.end),
-                    failed_since=owed.failed_since or now,
-                ),
-            )
-            self._last_retry = error
-            self._stop_if(reason_to_stop(error, 0, 0))
-            return
-        if not self.held:
+        """Hold a failed part; stop the stream above the limits."""
+        if not self._held:
             self._before_held = self.entry
-        place = self.entry.active.place
-        written = place if place and place == _place(part, place.page, place.digest) else None
-        sent_from, sent_to = part.sent or (None, None)
-        owed = SetAside(
+        place = self.entry.current.place
+        written: tuple[int | None, str | None] = part.resume or (None, None)
+        if place and place == _place(part, place.page, place.digest):
+            written = place.page, place.digest
+        sent_from, sent_to = part.sent_range or (None, None)
+        aside = SetAside(
             list_id=part.list_id,
             parent_id=part.parent_id,
             start=part.start,
             end=part.end,
             sent_from=sent_from,
             sent_to=sent_to,
-            page=written.page if written else part.page,
-            digest=written.digest if written else part.digest,
+            page=written[0],
+            digest=written[1],
             failed_since=now,
         )
-        self.held.append(Held(part, error, owed))
+        self._held.append((aside, error))
         self._failed += 1
-        self._pass(part)
+        self._move_place(part)
         self._stop_if(reason_to_stop(error, self._failed, 0))
 
-    def retries_ended(self) -> None:
-        """Stop the stream if too much is still set aside after all of it was retried."""
-        if self._last_retry:
-            self._stop_if(reason_to_stop(self._last_retry, 0, len(self.entry.set_aside)))
+    def service_works(self) -> list[ListrakError]:
+        """Record an answer, which shows that held parts fail by themselves.
 
-    def answered(self, part: Part) -> list[Held]:
-        """Note that a call was answered; set aside, and return, what is held of a walk."""
+        Set them aside, and return their errors.
+        """
         self._was_answered = True
-        return [] if part.is_retry else self._set_aside_held()
+        return self._set_aside_held()
 
-    def range_ends(self) -> list[Held]:
-        """Set aside, and return, what is held at the end of a range, if the rules allow it."""
-        if can_set_aside_at_the_end(len(self.held), was_answered=self._was_answered):
+    def set_aside_at_end(self) -> list[ListrakError]:
+        """Set the parts aside that are held at the end of a range, if few; return their errors."""
+        if can_set_aside_at_the_end(len(self._held), was_answered=self._was_answered):
             return self._set_aside_held()
         return []
 
-    def run_ends(self) -> None:
-        """Stop the stream if parts of it are held."""
-        if self.held and not self.stopped_by:
-            last = self.held[-1].error
-            self._stop_if(last.prefixed(f"{len(self.held)} parts in a row failed, the last with: "))
+    def stop_if_held(self) -> None:
+        """Stop the stream if parts are still held."""
+        if self._held:
+            last = self._held[-1][1]
+            self._stop_if(last.prefixed(f"{len(self._held)} parts in a row failed; last error: "))
+
+    def _move_place(self, part: Part, page: int | None = None, digest: str | None = None) -> None:
+        # A place cannot point at a batch or at an undated request of a list.
+        if part.window is not None or part.stream.per is Per.CONVERSATION:
+            self._update_range(place=_place(part, page, digest))
 
     def _stop_if(self, error: ListrakError | None) -> None:
         self.stopped_by = self.stopped_by or error
 
-    def _set_aside_held(self) -> list[Held]:
-        held, self.held, self._before_held = self.held, [], None
-        for each in held:
-            self._set_aside(each.owed)
-            self._stop_if(reason_to_stop(each.error, 0, len(self.entry.set_aside)))
-        return held
+    def _set_aside_held(self) -> list[ListrakError]:
+        held, self._held, self._before_held = self._held, [], None
+        for aside, error in held:
+            others: list[SetAside] = []
+            for each in self.entry.set_aside:
+                if _can_merge(each, aside, self.stream):
+                    aside = each.merged(aside)
+                else:
+                    others.append(each)
+            self._update(set_aside=(*others, aside))
+            self._stop_if(reason_to_stop(error, 0, len(self.entry.set_aside)))
+        return [error for _, error in held]
 
-    def _set_aside(self, new: SetAside) -> None:
-        """Add a part to those set aside; windows of messages that overlap become one."""
-        others: list[SetAside] = []
-        for each in self.entry.set_aside:
-            if not _is_same(each, new, self.stream):
-                others.append(each)
-                continue
-            is_wider = (new.start, new.end) != (each.start, each.end)
-            new = replace(
-                new,
-                start=min(each.start, new.start),
-                end=max(each.end, new.end),
-                sent_from=min((d for d in (each.sent_from, new.sent_from) if d), default=None),
-                sent_to=max((d for d in (each.sent_to, new.sent_to) if d), default=None),
-                page=None if is_wider else each.page,
-                digest=None if is_wider else each.digest,
-                failed_since=each.failed_since or new.failed_since,
-                absent_since=each.absent_since,
-            )
-        self._update(set_aside=(*others, new))
+    # Retries of what earlier runs set aside.
 
-    def _replace(self, part: Part, change: Callable[[SetAside], SetAside]) -> None:
-        changed = (change(each) if each.holds(part) else each for each in self.entry.set_aside)
-        self._update(set_aside=tuple(changed))
+    def retry_written(self, part: Part, number: int, digest: str) -> None:
+        """Record a page of a retry that was emitted."""
 
-    def _pass(self, part: Part) -> None:
-        """Move the place to the end of a part."""
-        if _has_place(part):
-            self._update_range(place=_place(part))
+        def with_page(aside: SetAside) -> list[SetAside]:
+            # Page numbers of a half do not apply to the whole.
+            is_half = part.is_window and (part.start, part.end) != (aside.start, aside.end)
+            page = (None, None) if is_half else (number, digest)
+            return [replace(aside, page=page[0], digest=page[1], failed_since=None)]
 
-    # What Listrak shows.
+        self._change_set_aside(part, with_page)
+
+    def retry_finished(self, part: Part) -> None:
+        """Record a retry that was emitted."""
+        self._change_set_aside(part, lambda aside: aside.without(part))
+
+    def retry_failed(self, part: Part, error: ListrakError, now: datetime) -> None:
+        """Keep a part set aside, with all dates that were requested."""
+
+        def widened(aside: SetAside) -> list[SetAside]:
+            start, end = min(aside.start, part.start), max(aside.end, part.end)
+            since = aside.failed_since or now
+            return [replace(aside, start=start, end=end, failed_since=since)]
+
+        self._change_set_aside(part, widened)
+        self._last_retry = error
+        self._stop_if(reason_to_stop(error, 0, 0))
+
+    def retries_finished(self) -> None:
+        """Stop the stream if too many parts are still set aside."""
+        if self._last_retry:
+            self._stop_if(reason_to_stop(self._last_retry, 0, len(self.entry.set_aside)))
+
+    def _change_set_aside(self, part: Part, change: Callable[[SetAside], list[SetAside]]) -> None:
+        changed = (change(each) if each.covers(part) else [each] for each in self.entry.set_aside)
+        self._update(set_aside=tuple(itertools.chain.from_iterable(changed)))
+
+    # Absence.
 
     def lists_shown(self, shown: Collection[int], config: Config, now: datetime) -> list[SetAside]:
-        """Note the lists that Listrak shows; drop and return what is gone for good."""
+        """Update `absent_since` from the lists returned; drop and return parts to give up."""
 
-        def is_absent(owed: SetAside) -> bool | None:
-            if owed.list_id is None or is_left_out(owed.list_id, None, config):
+        def is_absent(aside: SetAside) -> bool | None:
+            if aside.list_id is None or is_excluded(aside.list_id, None, config):
                 return None
-            if owed.list_id not in shown:
+            if aside.list_id not in shown:
                 return True
-            return None if owed.parent_id is not None else False
+            return None if aside.parent_id is not None else False
 
-        return self._note_absent(is_absent, now)
+        return self._update_absent(is_absent, now)
 
     def parents_shown(self, list_id: int, shown: Collection[int], now: datetime) -> list[SetAside]:
-        """Note all messages or conversations of a list; drop and return what is gone for good."""
+        """Update `absent_since` from the parents of a list; drop and return parts to give up."""
 
-        def is_absent(owed: SetAside) -> bool | None:
-            is_known = owed.list_id == list_id and owed.parent_id is not None
-            return owed.parent_id not in shown if is_known else None
+        def is_absent(aside: SetAside) -> bool | None:
+            has_parent = aside.list_id == list_id and aside.parent_id is not None
+            return aside.parent_id not in shown if has_parent else None
 
-        return self._note_absent(is_absent, now)
+        return self._update_absent(is_absent, now)
 
-    def _note_absent(
+    def _update_absent(
         self, is_absent: Callable[[SetAside], bool | None], now: datetime
     ) -> list[SetAside]:
         kept: list[SetAside] = []
         gone: list[SetAside] = []
-        for owed in self.entry.set_aside:
-            absent = is_absent(owed)
+        for aside in self.entry.set_aside:
+            absent = is_absent(aside)
             if absent is not None:
-                owed = replace(owed, absent_since=(owed.absent_since or now) if absent else None)
-            (gone if absent and owed.is_gone(now) else kept).append(owed)
+                aside = replace(aside, absent_since=(aside.absent_since or now) if absent else None)
+            (gone if absent and aside.is_gone(now) else kept).append(aside)
         self._update(set_aside=tuple(kept))
         return gone
 
 
-def _is_same(owed: SetAside, new: SetAside, stream: Stream) -> bool:
-    """Return whether two things set aside become one."""
-    if (owed.list_id, owed.parent_id) != (new.list_id, new.parent_id):
+def _can_merge(aside: SetAside, new: SetAside, stream: Stream) -> bool:
+    """Return whether two set-aside parts become one: the same part, or overlapping windows."""
+    if (aside.list_id, aside.parent_id) != (new.list_id, new.parent_id):
         return False
-    if owed.parent_id is not None:
+    if aside.parent_id is not None:
         return True
-    if not holds_parents(owed, stream):
-        return (owed.start, owed.end) == (new.start, new.end)
-    if None in (owed.sent_from, owed.sent_to, new.sent_from, new.sent_to):
+    if not is_parent_window(aside, stream):
+        return (aside.start, aside.end) == (new.start, new.end)
+    if not (aside.sent_from and aside.sent_to and new.sent_from and new.sent_to):
         return True
-    return owed.sent_from <= new.sent_to and new.sent_from <= owed.sent_to  # type: ignore[operator] # none is None
-
-
-def _has_place(part: Part) -> bool:
-    """Return whether a run can be resumed at a part: neither a batch nor a whole list is one."""
-    return part.window is not None or part.stream.per is Per.CONVERSATION
+    return aside.sent_from <= new.sent_to and new.sent_from <= aside.sent_to
 
 
 def _place(part: Part, page: int | None = None, digest: str | None = None) -> Place:
-    """Return the place at a page of a part; without a page, at its end."""
+    """Return the place at a page of a part, or at its end."""
     window = part.end if part.is_window and page is None else part.window
     return Place(part.list_id, window, part.parent_id, page, digest)

@@ -1,8 +1,7 @@
-"""The value of STATE messages, in and out; the forms of the published tap are understood.
+"""Read and write STATE values, including the published tap's format.
 
-All that is said of a stream is in its entry under `bookmarks`, which always has the same keys. So
-whatever a target makes of several STATEs (one stream's entry from each, or a deep merge) claims of
-no stream more than was emitted.
+The entry of a stream is self-contained and always has the same keys. So any mix of the entries of
+several STATEs, and any deep merge of them, claims only rows that were emitted.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _ARRAYS: dict[str, Any] = {
 
 
 def write_state(given: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
-    """Return the value of a STATE: the `given` one, with the entries of these streams."""
+    """Return the loaded state (`given`), updated with the entries of these streams."""
     value: dict[str, Any] = msgspec.json.decode(given)
     for stream, state in states.items():
         bookmarks = value["bookmarks"]
-        has_entry = stream.replication_key or _is_mirror(state.snapshot)
-        if state.is_known and (has_entry or stream.name in bookmarks):
+        is_kept = stream.replication_key or _is_mirror(state.snapshot)
+        if state.has_entry and (is_kept or stream.name in bookmarks):
             bookmarks.setdefault(stream.name, {}).update(_write_entry(stream, state.snapshot))
     return value
 
@@ -52,7 +51,7 @@ def _write_entry(stream: Stream, entry: Entry) -> dict[str, Any]:
         "covers": msgspec.to_builtins([entry.covers] if entry.covers else []),
         "unfinished": msgspec.to_builtins([entry.unfinished] if entry.unfinished else []),
         "set_aside": msgspec.to_builtins(entry.set_aside),
-        "turns": [],
+        "turns": [],  # reserved
         "version": entry.version,
     }
 
@@ -60,10 +59,10 @@ def _write_entry(stream: Stream, entry: Entry) -> dict[str, Any]:
 def read_state(
     raw: object, now: datetime, lookback: timedelta
 ) -> tuple[bytes, dict[Stream, StreamState]]:
-    """Read a state file's JSON; return it as it came, and what it says of each stream.
+    """Read a state. Return its JSON unchanged, and a StreamState per stream.
 
-    Understands a whole STATE message, Meltano's `singer_state`, and what the published tap wrote.
-    Raises UsageError that names what is wrong in it.
+    Accepts a STATE message, Meltano's `singer_state` and the published tap's state. Raises
+    UsageError that names the path of what is wrong.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "STATE":
         raw = raw.get("value")
@@ -74,20 +73,20 @@ def read_state(
     try:
         value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(raw))
     except (TypeError, ValueError, RecursionError) as exc:
-        raise UsageError(f"The state could not be written back: {exc}.") from exc
+        raise UsageError(f"The state cannot be serialized as JSON: {exc}.") from exc
     if value and "bookmarks" not in value:
-        LOGGER.warning("The state holds no bookmarks, so the sync starts at start_date.")
+        LOGGER.warning("The state has no `bookmarks`, so the sync starts at start_date.")
     bookmarks = _object(value.setdefault("bookmarks", {}), "bookmarks")
     for name in bookmarks:
         _object(bookmarks[name], f"bookmarks.{name}")
         if name not in BY_NAME:
-            LOGGER.warning("The state's stream %s is not one of this tap's: kept as it is.", name)
+            LOGGER.warning("Unknown stream %s in the state: kept unchanged.", name)
     _move_bounce_bookmark(bookmarks)
     states = {
         stream: StreamState(
             stream,
             _read_entry(stream, bookmarks.get(stream.name, {}), now, lookback),
-            is_known=stream.name in bookmarks,
+            has_entry=stream.name in bookmarks,
         )
         for stream in STREAMS
     }
@@ -95,7 +94,7 @@ def read_state(
 
 
 def _move_bounce_bookmark(bookmarks: dict[str, Any]) -> None:
-    """Move the bookmark that the published tap, until 2026, left under message_unsubs."""
+    """Move the BounceDate that the published tap (before 2026) stored under message_unsubs."""
     stray = bookmarks.get("message_unsubs", {}).pop("BounceDate", None)
     if stray is not None:
         bookmarks.setdefault("message_bounces", {}).setdefault("BounceDate", stray)
@@ -110,7 +109,7 @@ def _read_entry(stream: Stream, entry: dict[str, Any], now: datetime, lookback: 
     }
     covers, unfinished = arrays["covers"], arrays["unfinished"]
     if key and entry and key not in entry and not unfinished:
-        LOGGER.warning("In the state, %s holds no %s.", where, key)
+        LOGGER.warning("In the state, %s has no %s.", where, key)
     for each in (*covers, *unfinished):
         _check_not_ahead(each.end, now, lookback, f"{where}, in `end`,")
     return Entry(
@@ -150,8 +149,8 @@ def _bookmark(value: Any, where: str, now: datetime, lookback: timedelta) -> dat
 def _check_not_ahead(instant: datetime, now: datetime, lookback: timedelta, where: str) -> None:
     if instant > now + lookback:
         raise UsageError(
-            f"In the state, {where} is in the future. Set it back to the last moment that was "
-            "synced, or check this machine's clock."
+            f"In the state, {where} is in the future. Set it to the date of the last sync, or "
+            "correct this machine's clock."
         )
     if instant > now:
         LOGGER.warning("In the state, %s is ahead of this machine's clock.", where)

@@ -1,7 +1,8 @@
-"""Which old messages a run requests where they are requested in rotation. Pure.
+"""Decide which old messages are due in a run (`older_every_days`). Pure.
 
-Each message is due on one UTC day in `every`: that on which the days since 1970 and its MsgID are
-alike modulo `every`. What is not requested is not claimed, so it is late, never lost.
+A message is due on the UTC days on which the days since 1970 and its MsgID are equal modulo
+`every`. The bookmark does not pass messages that were not requested, so rows come late but are not
+lost.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def last_due_day(moment: datetime, number: int, every: int) -> datetime:
 
 
 def everything_requested_until(last_end: datetime, every: int) -> datetime:
-    """Return up to when every message was requested, once a run has ended at `last_end`.
+    """Return the date up to which every message has been requested, if the last run ended then.
 
-    That is the first of the 2 * `every` days up to it: one reply may have lacked a message on its
-    last due day.
+    That is the first of the last 2 * `every` days, because a reply may have omitted a message on
+    its last due day.
     """
     day = (last_end - EPOCH) // _DAY
     return EPOCH + (day + 1 - 2 * every) * _DAY
@@ -32,7 +33,7 @@ def everything_requested_until(last_end: datetime, every: int) -> datetime:
 def requested_from(
     last_end: datetime, bookmark: datetime, end: datetime, number: int, every: int
 ) -> datetime | None:
-    """Return from when a message is requested up to `end`; None where it is not due.
+    """Return a message's start date, or None if it is not due by `end`.
 
     `last_end` is the end of the last complete run.
     """

@@ -1,9 +1,10 @@
-"""The walk over the account: what a pass requests, and in which order.
+"""The walk over the account: what a pass requests, and in which order. Pure.
 
-Lists by ListID; of each list its messages, window by window, and within one by MsgID, of each
-message its streams; then what is requested for many messages at once; what is requested by list;
-and its conversations by ConversationID, of each its streams. At last what is requested for the
-account. The order depends on the account alone, so that a place means the same in every run.
+For each list, by ListID:
+1. its messages, by window and then by MsgID, each with its streams;
+2. streams by batch of messages, then streams by list;
+3. its conversations, by ConversationID, each with its streams.
+Account streams come last. The order depends only on the account, so a place is valid in every run.
 """
 
 from __future__ import annotations
@@ -16,51 +17,55 @@ from functools import partial
 from tap_listrak.config import Config
 from tap_listrak.dates import parse_instant, windows
 from tap_listrak.listrak.client import Page, ParentRow
-from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Per, Stream
-from tap_listrak.sync.entry import Entry, Place, holds_parents
-from tap_listrak.sync.parts import ListFinished, Outcome, PageFetched, Part, PartFinished, Section
-from tap_listrak.sync.plan import is_in_turns, is_left_out, start_of, start_of_message
+from tap_listrak.sync.entry import Entry, Place, is_parent_window, resume_at
+from tap_listrak.sync.parts import (
+    Items,
+    ListFinished,
+    PageFetched,
+    ParentResults,
+    Part,
+    PartFinished,
+    Section,
+)
+from tap_listrak.sync.plan import is_excluded, rotation_of, start_of_list, start_of_parent
 
-# What Listrak takes in one call of message_analytics.
+# Maximum MsgIDs of one message_analytics call.
 MAX_BATCH = 2500
-# Rows that go while pages are read shift the rest: short windows keep that rare.
+# Rows that are removed during paging shift later pages; short windows make that rare.
 PAGED_WINDOW_DAYS = 30
 
 Entries = Mapping[Stream, Entry]
-Pieces = list[tuple[Part, Page | ListrakError]]
-Steps = Iterator[Part | Outcome]
 
 
 def set_aside_parts(entries: Entries, config: Config, end: datetime) -> Iterator[Part]:
-    """Yield what earlier runs set aside, up to now. Windows of messages are left to the walk."""
+    """Yield the parts that earlier runs set aside, except the parents that the walk requests."""
     for stream, entry in entries.items():
         if stream.name in config.mirror and not entry.unfinished:
-            continue  # all of it is requested
+            continue  # a new mirror requests everything
         has_parents = stream.per in (Per.MESSAGE, Per.CONVERSATION)
         covers = entry.covers
         is_earlier = covers is not None and config.start_date < covers.start_date
-        for owed in entry.set_aside:
-            last_date = owed.sent_to if has_parents else owed.end
-            if is_left_out(owed.list_id, last_date, config) or holds_parents(owed, stream):
+        for aside in entry.set_aside:
+            last_date = aside.sent_to if has_parents else aside.end
+            if is_excluded(aside.list_id, last_date, config) or is_parent_window(aside, stream):
                 continue
             yield Part(
                 stream,
-                owed.list_id,
-                config.start_date if has_parents and is_earlier else owed.start,
-                max(owed.end, end) if has_parents else owed.end,
-                parent_id=owed.parent_id,
-                page=owed.page,
-                digest=owed.digest,
+                aside.list_id,
+                config.start_date if has_parents and is_earlier else aside.start,
+                max(aside.end, end) if has_parents else aside.end,
+                parent_id=aside.parent_id,
+                resume=resume_at(aside),
                 is_retry=True,
-                is_verified=_is_verified(stream, config),
+                verify=_needs_verification(stream, config),
             )
 
 
 def lists_to_walk(entries: Entries, list_ids: Iterable[int]) -> list[int]:
-    """Return the lists that a stream has yet to walk."""
+    """Return the lists that at least one stream has not walked yet."""
     by_list = [entry for stream, entry in entries.items() if stream.per is not Per.ACCOUNT]
-    return [each for each in list_ids if any(each not in e.active.list_ids for e in by_list)]
+    return [each for each in list_ids if any(each not in e.current.list_ids for e in by_list)]
 
 
 def walk(
@@ -70,18 +75,17 @@ def walk(
     stopped: Collection[Stream],
     retried: Collection[Part],
 ) -> Iterator[Section]:
-    """Yield what a pass requests, for streams whose ranges have the same windows.
+    """Yield the sections of a pass, for streams whose ranges have the same windows.
 
-    It runs ahead of what is emitted, so it goes by the `entries` as they were when the pass began.
-    It leaves out what was `retried` in this run, and streams that are `stopped`, also those that
-    are added while it goes on.
+    The walk runs ahead of the output, so it uses `entries` as of the start of the pass. It skips
+    the parts `retried` in this run, and `stopped` streams; `stopped` may grow meanwhile.
     """
     for list_id in (*lists_to_walk(entries, list_ids), None):
         yield from Walk(config, entries, stopped, retried, list_id).sections()
 
 
 class Walk:
-    """The walk over one list, or over the account where `list_id` is None."""
+    """The walk over one list, or over the account if `list_id` is None."""
 
     def __init__(
         self,
@@ -98,23 +102,23 @@ class Walk:
             stream: entry
             for stream, entry in entries.items()
             if (stream.per is Per.ACCOUNT) == (list_id is None)
-            if stream is not LISTS and list_id not in entry.active.list_ids
+            if stream is not LISTS and list_id not in entry.current.list_ids
         }
-        # The messages and conversations seen; those of which all were; and messages that wait.
+        # IDs seen by parent stream, and the parent streams of which all IDs were seen.
         self._seen: dict[Stream, set[int]] = {MESSAGES: set(), CONVERSATIONS: set()}
-        self._known = set(self._seen)
-        self._last_window: set[int] = set()
-        self._waiting: set[int] = set()
-        self._left_out = {
-            (stream, owed.parent_id)
+        self._complete_parents = set(self._seen)
+        self._ids_of_last_window: set[int] = set()
+        self._not_due: set[int] = set()
+        self._skipped = {
+            (stream, aside.parent_id)
             for stream, entry in self._entries.items()
-            for owed in entry.set_aside
-            if owed.list_id == list_id
+            for aside in entry.set_aside
+            if aside.list_id == list_id
         }
-        self._left_out |= {(each.stream, each.parent_id) for each in retried}
+        self._skipped |= {(p.stream, p.parent_id) for p in retried if p.list_id == list_id}
 
     def sections(self) -> Iterator[Section]:
-        """Yield all that is requested and handed on, in order."""
+        """Yield the sections in order."""
         yield from self._sections_of(MESSAGES, Per.MESSAGE, Per.BATCH)
         yield Section(None, self._without_parents)
         yield from self._sections_of(CONVERSATIONS, Per.CONVERSATION)
@@ -125,140 +129,130 @@ class Walk:
         return [each for each in self._entries if each.per in per and each not in self._stopped]
 
     def _place(self, stream: Stream) -> Place:
-        """Return where an earlier run was cut off, if that is in this list."""
-        place = self._entries[stream].active.place
+        """Return the place in this list where an earlier run stopped, or an empty one."""
+        place = self._entries[stream].current.place
         return place if place and place.list_id == self._list_id else Place()
 
-    # What is requested for messages or conversations.
+    # Streams by message or conversation.
 
     def _sections_of(self, parent: Stream, *per: Per) -> Iterator[Section]:
-        """Yield the windows of messages, or all conversations, with what follows from them."""
+        """Yield a section per window of messages, or one for all conversations."""
         streams = [*self._streams(*per), *(each for each in self._entries if each is parent)]
         if not streams:
-            self._known.discard(parent)
+            self._complete_parents.discard(parent)
             return
-        active = self._entries[streams[0]].active
-        days = active.interval_days or self._config.interval_days
-        whole = active.start_date, active.end
+        current = self._entries[streams[0]].current
+        days = current.interval_days or self._config.interval_days
+        whole = current.start_date, current.end
         for start, end in windows(*whole, days) if parent.dated else [whole]:
             window = start if parent.dated else None
-            if end < active.first_date:
+            if end < current.first_date:
                 continue
-            owing = [each for each in streams if not self._has_passed(each, window)]
-            is_skipped = all(each in self._stopped for each in owing)
-            if is_skipped or len(owing) < len(streams):
-                self._known.discard(parent)
+            pending = [each for each in streams if not self._is_done(each, window)]
+            is_skipped = all(each in self._stopped for each in pending)
+            if is_skipped or len(pending) < len(streams):
+                self._complete_parents.discard(parent)
             if is_skipped:
                 continue
-            first = max(start, active.first_date)
+            first = max(start, current.first_date)
             part = Part(parent, self._list_id, first, end, window=window)
-            yield Section(part, partial(self._of_parents, owing, window))
+            yield Section(part, partial(self._of_parents, pending, window))
 
-    def _has_passed(self, stream: Stream, window: datetime | None) -> bool:
+    def _is_done(self, stream: Stream, window: datetime | None) -> bool:
         reached = self._place(stream).window
         return window is not None and reached is not None and window < reached
 
-    def _of_parents(self, streams: list[Stream], window: datetime | None, pieces: Pieces) -> Steps:
-        """Yield what came of a request for messages or conversations, and what follows from it."""
-        parent = pieces[0][0].stream
+    def _of_parents(
+        self, streams: list[Stream], window: datetime | None, results: ParentResults
+    ) -> Items:
+        """Yield the outcomes of a request for parents, then the parts of their streams."""
+        parent = results[0][0].stream
         children = [each for each in streams if each is not parent]
-        key, taken = parent.key_properties[0], self._last_window
+        key, previous = parent.key_properties[0], self._ids_of_last_window
         rows: dict[int, ParentRow] = {}
-        self._last_window = set()
-        for part, page in pieces:
+        self._ids_of_last_window = set()
+        for part, page in results:
             error = page.own_error if isinstance(page, Page) else page
             if isinstance(page, Page):
-                # Windows overlap; a message seen in two is taken once.
                 seen = {getattr(row.record, key): row for row in page.parents}
-                new = {
-                    each: row
-                    for each, row in seen.items()
-                    if each not in taken and each not in rows
-                }
+                # Adjacent windows overlap.
+                new = {ID: seen[ID] for ID in seen if ID not in previous and ID not in rows}
                 rows |= new
-                self._last_window |= seen.keys() if window else set()
+                self._ids_of_last_window |= seen.keys() if window else set()
                 self._seen[parent] |= seen.keys()
                 if parent in streams and not error:
                     yield PageFetched(part, 1, page.with_parents(tuple(new.values())))
             else:
-                self._known.discard(parent)
+                self._complete_parents.discard(parent)
                 yield from (PartFinished(self._lost(each, part, window), page) for each in children)
             if parent in streams:
                 yield PartFinished(part, error)
-        yield from self._of_rows(
-            rows, [each for each in children if each.per is not Per.BATCH], window
-        )
+        by_parent = [each for each in children if each.per is not Per.BATCH]
+        yield from self._of_rows(rows, by_parent, window)
 
     def _lost(self, stream: Stream, part: Part, window: datetime | None) -> Part:
-        """Return what a stream lacks where messages or conversations cannot be had."""
+        """Return the part to set aside for a stream whose parents' request failed."""
         entry = self._entries[stream]
-        start = start_of(stream, entry, self._list_id, self._config)
+        start = start_of_list(stream, entry, self._list_id, self._config)
         sent = (part.start, part.end) if part.is_window else None
-        return Part(stream, part.list_id, start, entry.active.end, window=window, sent=sent)
+        return Part(stream, part.list_id, start, entry.current.end, window=window, sent_range=sent)
 
     def _of_rows(
         self, rows: Mapping[int, ParentRow], streams: list[Stream], window: datetime | None
     ) -> Iterator[Part]:
-        """Yield the parts of these messages or conversations, also of one that was cut off."""
-        cut_off = {
+        """Yield the parts of these parents, including one that is resumed."""
+        resumed = {
             each: place.parent_id
             for each in streams
             if (place := self._place(each)).page and place.window == window and place.parent_id
         }
-        ids = sorted(rows.keys() | set(cut_off.values()))
+        ids = sorted(rows.keys() | set(resumed.values()))
         for number, parent_id in enumerate(ids, 1):
             for stream in streams:
-                if parent_id in rows or cut_off.get(stream) == parent_id:
+                if parent_id in rows or resumed.get(stream) == parent_id:
                     part = self._part(stream, parent_id, rows.get(parent_id), window)
                     if part:
-                        yield replace(part, number=number, count=len(ids))
+                        yield replace(part, progress=(number, len(ids)))
 
     def _part(
         self, stream: Stream, parent_id: int, row: ParentRow | None, window: datetime | None
     ) -> Part | None:
-        """Return the part of a message or conversation, unless it is done, set aside, or waits."""
+        """Return the part of a parent; None if it is done, set aside or not due."""
         entry, place = self._entries[stream], self._place(stream)
-        active, page, digest = entry.active, None, None
-        if place.parent_id is not None and place.window == window:
-            if parent_id == place.parent_id:
-                page, digest = place.page, place.digest
-            if parent_id <= place.parent_id and not page:
-                return None
-        if (stream, parent_id) in self._left_out:
+        reached = place.parent_id if place.window == window else None
+        is_place = parent_id == reached and place.page is not None
+        is_done = reached is not None and parent_id <= reached and not is_place
+        if is_done or (stream, parent_id) in self._skipped:
             return None
-        sent = _sent(row) if row else None
-        start = start_of_message(stream, entry, self._list_id, self._config, parent_id, sent)
+        sent = _send_date(row) if row else None
+        start = start_of_parent(stream, entry, self._list_id, self._config, parent_id, sent)
         if start is None:
-            if is_in_turns(entry, self._list_id):
-                self._waiting.add(parent_id)
+            if rotation_of(entry, self._list_id):
+                self._not_due.add(parent_id)
             return None
         expected_rows = None
-        # The counts are to date, so they say little of a range that starts later.
-        if (
-            row
-            and stream.count_column
-            and (not stream.dated or start <= (sent or active.start_date))
-        ):
+        # Counts are all-time totals: use them only if the range covers the message's whole life.
+        has_all_dates = not stream.dated or start <= (sent or entry.current.start_date)
+        if row and stream.count_column and has_all_dates:
             expected_rows = getattr(row.record, stream.count_column)
         return Part(
             stream,
             self._list_id,
             start,
-            active.end,
+            entry.current.end,
             parent_id=parent_id,
             window=window,
-            sent=(sent, sent) if sent else None,
+            sent_range=(sent, sent) if sent else None,
             expected_rows=expected_rows,
-            page=page,
-            digest=digest,
+            resume=resume_at(place) if is_place else None,
         )
 
-    # What is requested without parents.
+    # Batch, list and account streams.
 
-    def _without_parents(self, _: Pieces) -> Steps:
+    def _without_parents(self, _: ParentResults) -> Items:
         for stream in self._streams(Per.BATCH):
-            active = self._entries[stream].active
-            part = Part(stream, self._list_id, active.start_date, active.end)
+            current = self._entries[stream].current
+            part = Part(stream, self._list_id, current.start_date, current.end)
             msg_ids = sorted(self._seen[MESSAGES])
             for first in range(0, len(msg_ids), MAX_BATCH):
                 yield part.of_messages(tuple(msg_ids[first : first + MAX_BATCH]))
@@ -267,10 +261,10 @@ class Walk:
                 yield from self._windows(stream)
 
     def _windows(self, stream: Stream) -> Iterator[Part]:
-        """Yield the windows of a list or of the account; one part where there are no dates."""
+        """Yield a part per window, or a single one if the stream is not dated."""
         entry, place = self._entries[stream], self._place(stream)
-        end = entry.active.end
-        start = min(start_of(stream, entry, self._list_id, self._config), end)
+        end = entry.current.end
+        start = min(start_of_list(stream, entry, self._list_id, self._config), end)
         if not stream.dated:
             yield Part(stream, self._list_id, start, end)
             return
@@ -281,32 +275,26 @@ class Walk:
         if place.window:
             if place.window >= end and not place.page:
                 return
-            start = max(place.window, entry.active.first_date)
-        owed = [each for each in entry.set_aside if each.list_id == self._list_id]
+            start = max(place.window, entry.current.first_date)
+        set_aside = [each for each in entry.set_aside if each.list_id == self._list_id]
         for first, last in windows(start, end, days):
-            if any(each.start <= first and last <= each.end for each in owed):
+            if any(each.start <= first and last <= each.end for each in set_aside):
                 continue
-            is_place = first == place.window
+            resume = resume_at(place) if first == place.window else None
+            verify = _needs_verification(stream, self._config)
             yield Part(
-                stream,
-                self._list_id,
-                first,
-                last,
-                window=first,
-                page=place.page if is_place else None,
-                digest=place.digest if is_place else None,
-                is_verified=_is_verified(stream, self._config),
+                stream, self._list_id, first, last, window=first, resume=resume, verify=verify
             )
 
-    def _list_finished(self, _: Pieces) -> Steps:
-        parents = {parent: frozenset(self._seen[parent]) for parent in self._known}
-        yield ListFinished(self._list_id or 0, parents, len(self._waiting))
+    def _list_finished(self, _: ParentResults) -> Items:
+        parents = {each: frozenset(self._seen[each]) for each in self._complete_parents}
+        yield ListFinished(self._list_id or 0, parents, len(self._not_due))
 
 
-def _is_verified(stream: Stream, config: Config) -> bool:
+def _needs_verification(stream: Stream, config: Config) -> bool:
     return stream.paged and stream.name in config.mirror
 
 
-def _sent(row: ParentRow) -> datetime | None:
+def _send_date(row: ParentRow) -> datetime | None:
     text = getattr(row.record, "SendDate", None)
     return parse_instant(text) if text else None

@@ -51,19 +51,14 @@ def _returning(value: Any) -> Callable[[Method], Method]:
     return lambda _: lambda *_args, **_names: value
 
 
-def _passing_failures(is_retry: bool) -> Callable[[Method], Method]:
-    """Let parts that fail, of the walk or of those set aside, pass for done."""
+def _passing_failures(_: Method) -> Method:
+    """Let parts that fail pass for done."""
+    return lambda self, part, *_rest: self.part_finished(part)
 
-    def break_it(original: Method) -> Method:
-        def part_failed(self: StreamState, part: Part, *rest: Any) -> None:
-            if part.is_retry == is_retry:
-                self.part_finished(part)
-            else:
-                original(self, part, *rest)
 
-        return part_failed
-
-    return break_it
+def _passing_retries(_: Method) -> Method:
+    """Let retries that fail pass for done."""
+    return lambda self, part, *_rest: self.retry_finished(part)
 
 
 def _lookback_of_an_hour(original: Method) -> Method:
@@ -174,7 +169,7 @@ def _due_from_the_last_run(original: Method) -> Method:
 
 def _without_windows_of_messages(original: Method) -> Method:
     def part_failed(self: StreamState, part: Part, *rest: Any) -> None:
-        if part.parent_id is not None or part.sent is None:
+        if part.parent_id is not None or part.sent_range is None:
             original(self, part, *rest)
 
     return part_failed
@@ -183,21 +178,21 @@ def _without_windows_of_messages(original: Method) -> Method:
 STATE: Final = (StreamState,)
 COVERS: Final = (plan,)
 MUTANTS: Final = (
-    Mutant("what fails is not set aside", STATE, "part_failed", _passing_failures(False)),
-    Mutant("what fails again is taken out", STATE, "part_failed", _passing_failures(True)),
+    Mutant("what fails is not set aside", STATE, "part_failed", _passing_failures),
+    Mutant("what fails again is taken out", STATE, "retry_failed", _passing_retries),
     Mutant("a range forgets what is set aside", STATE, "range_finished",
            _forgetting_what_is_set_aside),
     Mutant("held parts are claimed", STATE, "snapshot",
            lambda _: property(lambda self: self.entry), "bad row"),
-    Mutant("held parts are not set aside", STATE, "answered", _returning([])),
-    Mutant("the end of a run stops nothing", STATE, "run_ends", _returning(None)),
+    Mutant("held parts are not set aside", STATE, "service_works", _returning([])),
+    Mutant("the end of a run stops nothing", STATE, "stop_if_held", _returning(None)),
     Mutant("a failed window of messages is passed over", STATE, "part_failed",
            _without_windows_of_messages),
     Mutant("one stream stops all", (run.Runner,), "_stop_if_due", _stopping_all),
     Mutant("a page passes for its part", STATE, "page_written", _passing_pages),
     Mutant("a range is claimed as it begins", STATE, "begin", _ending_later),
-    Mutant("the lookback is an hour", (plan, walk), "start_of", _lookback_of_an_hour),
-    Mutant("sends look back as events do", (plan, walk), "start_of", _sends_as_events),
+    Mutant("the lookback is an hour", (plan, walk), "start_of_list", _lookback_of_an_hour),
+    Mutant("sends look back as events do", (plan, walk), "start_of_list", _sends_as_events),
     Mutant("a list that is not walked stays covered", STATE, "range_finished",
            _keeping_lists_covered),
     Mutant("shifted pages are not noticed", (PartPages,), "_has_shifted", _returning(False)),
@@ -214,7 +209,7 @@ MUTANTS: Final = (
     Mutant("old messages are never due", COVERS, "requested_from", _returning(None), "turns"),
     Mutant("what is due is requested from the last run", COVERS, "requested_from",
            _due_from_the_last_run, "turns"),
-    Mutant("pages of a mirror are not verified", (walk,), "_is_verified", _returning(False),
+    Mutant("pages of a mirror are not verified", (walk,), "_needs_verification", _returning(False),
            "mirror"),
     Mutant("a mirror with a hole is activated", STATE, "is_complete",
            lambda _: property(lambda _: True), "mirror"),
