@@ -43,16 +43,16 @@ def build_readers(
         needed, counts = WALK_COLUMNS.get(stream, ()), COUNT_COLUMNS.get(stream, ())
         columns = dict.fromkeys((*selected, *needed, *counts))
         hints = frozenset(counts) - frozenset(selected)
-        walked = None
+        fallback = None
         if stream in WALK_COLUMNS and selected:
             own = (*needed, *counts)
             optional = frozenset(own) - frozenset(table.key_properties)
-            walked = RecordReader(table, own, config.timezone, hints=optional)
+            fallback = RecordReader(table, own, config.timezone, hints=optional)
         is_of_account = stream.per is Per.ACCOUNT and stream is not LISTS
         readers[stream] = PageReader(
             RecordReader(table, columns, config.timezone, hints=hints),
             selected,
-            walked=walked,
+            fallback=fallback,
             with_key_digest=stream.paged and stream.name in config.mirror,
             only_lists=config.list_ids if is_of_account else None,
         )

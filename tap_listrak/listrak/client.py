@@ -1,4 +1,4 @@
-"""Calls to Listrak, with retries: a page of rows, or the error that the reply means."""
+"""Call Listrak with retries."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from tap_listrak.streams import PARENTS, PUBLISHED, Stream
 LOGGER = logging.getLogger(__name__)
 
 MAX_TRIES = 5
-# As many retries of a stream without an answer show that its operation is out of order: no further
-# one is begun until it answers. Six requests use them up, and so do many at once, each with fewer.
+# Do not retry a stream's requests after this many retries without a reply in between: its operation
+# is out of order. Concurrent requests share the number.
 MAX_RETRIES_UNANSWERED = 24
 
 
 class ParentRow(NamedTuple):
-    """A list or message: its record, and that as the JSON line that is emitted."""
+    """A list, message or conversation: its record, and that as a JSON line."""
 
     record: Record
     line: bytes
@@ -57,11 +57,10 @@ class ParentRow(NamedTuple):
 class Page:
     """The rows of one reply.
 
-    `row_count` is the number of rows; 0 means that there are no more. `lines` are the records made
-    of them, as JSON, each with a line end, and `record_count` is their number. `digest` is that of
-    the rows, `key_digest` that of their keys in any order, where the reader was made to compute it.
-    `parents` are the records of a stream that has children. `own_error` says that these can be
-    walked, but a value that would be emitted of them cannot be read.
+    `row_count` 0 means that there are no more rows. `lines` are the records as JSON, one per line,
+    and `record_count` is their number. `digest` is of the rows as sent; `key_digest` is of their
+    keys in any order, and only computed for mirrors. `parents` are the records of a parent stream;
+    with `own_error` they can be walked, but a selected value is invalid.
     """
 
     row_count: int
@@ -75,7 +74,7 @@ class Page:
     own_error: ListrakError | None = None
 
     def with_parents(self, parents: tuple[ParentRow, ...]) -> Page:
-        """Return the page with just these of its parents, in this order."""
+        """Return the page reduced to these parents, in this order."""
         lines = b"".join(parent.line for parent in parents)
         return replace(self, lines=lines, record_count=len(parents), parents=parents)
 
@@ -83,9 +82,8 @@ class Page:
 class PageRequest(NamedTuple):
     """One request: its arguments by Listrak's names, and a description for the log.
 
-    The records carry `parent_id`, where their stream takes its parent's key from the request.
-    `tries` 1 means no retry. Where the request `is_splittable`, an error that is too long is raised
-    without a retry, since the caller makes a shorter request.
+    `parent_id` is the parent's key in the records, if the rows lack it. `tries` 1 means no retry.
+    If the request `is_splittable`, a timeout is not retried: the caller splits the request.
     """
 
     stream: Stream
@@ -97,21 +95,21 @@ class PageRequest(NamedTuple):
 
 
 class CallObserver(Protocol):
-    """Counts calls; called from the thread that made the call."""
+    """Count calls, from the thread that made the call."""
 
     def call_finished(self, stream: Stream, seconds: float, *, succeeded: bool) -> None:
-        """Count a call that took this many seconds."""
+        """Count a call that took `seconds`."""
 
     def call_retried(self, stream: Stream) -> None:
         """Count a retry."""
 
 
 class PageReader:
-    """Reads the pages of one stream.
+    """Read the pages of one stream.
 
-    The records of parents have more columns than the `selected`, which alone are emitted. Where a
-    value of theirs cannot be read, `walked` reads the columns that the walk needs. Of a stream of
-    the account, rows of `only_lists` are kept.
+    Only the `selected` columns of parents are emitted, although their records have more. If one of
+    the values is invalid, `fallback` reads the columns that the walk needs. `only_lists` filters
+    the rows of account streams.
     """
 
     def __init__(
@@ -119,30 +117,30 @@ class PageReader:
         records: RecordReader,
         selected: tuple[str, ...],
         *,
-        walked: RecordReader | None = None,
+        fallback: RecordReader | None = None,
         with_key_digest: bool = False,
         only_lists: frozenset[int] | None = None,
     ) -> None:
         self._records = records
         self._selected = selected
-        self._walked = walked
+        self._fallback = fallback
         self._with_key_digest = with_key_digest
         self._only_lists = only_lists
 
     def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
-        """Return the page that a reply holds. Raises ListrakError."""
+        """Return the page of a reply. Raises ListrakError."""
         stream = self._records.stream
         rows = parse_rows(reply, stream.operation, stream.row)
         issues, own_error = RowIssues(), None
         try:
             records = self._records.read(rows, parent_id, issues)
         except InvalidValueError as exc:
-            if self._walked is None:
+            if self._fallback is None:
                 raise
             own_error = exc
-            records = self._walked.read(rows, parent_id, RowIssues())
+            records = self._fallback.read(rows, parent_id, RowIssues())
         if len(rows) and not records:
-            raise make_error(Condition.INCOMPLETE, f"{len(rows)} rows, of which none has its key")
+            raise make_error(Condition.INCOMPLETE, f"none of {len(rows)} rows has its key")
         if self._only_lists is not None:
             records = [each for each in records if each.ListID in self._only_lists]
         digest = digest_rows(reply.body, stream.operation)
@@ -157,21 +155,21 @@ class PageReader:
         if not self._selected:
             return b""
         line = encode_lines([{column: getattr(record, column) for column in self._selected}])
-        # A copy: what the encoder gives keeps its whole buffer, of which a line is a part.
+        # Copy it: the result of msgspec keeps its larger buffer alive.
         return b"%b" % line
 
 
 def missing_operations(*streams: Stream) -> ListrakError:
-    """Return the error of streams whose operations the service's WSDL lacks."""
+    """Return the error for streams whose operations the WSDL lacks."""
     needs = ", ".join(f"{stream.name} needs {stream.operation}" for stream in streams)
     return make_error(Condition.NO_OPERATION, needs)
 
 
 class ListrakClient:
-    """Fetches pages; safe to use from several threads at once.
+    """Fetch pages. Thread-safe.
 
-    `clock_offset` is the service's clock less this machine's, at the first answer; None before it,
-    and where the answer had no `Date`.
+    `clock_offset` is the service's clock minus this machine's, from the `Date` of the first reply;
+    None before that, and if it had no `Date`.
     """
 
     def __init__(
@@ -184,7 +182,7 @@ class ListrakClient:
         *,
         required: Iterable[Stream] = (),
     ) -> None:
-        """Prepare to fetch; the service must have the operations of the `required` streams."""
+        """The service must have the operations of the `required` streams."""
         self._config = config
         self._readers = readers
         self._required = tuple(required)
@@ -195,20 +193,19 @@ class ListrakClient:
         self._gate = Gate(sleep)
         self._contract: Contract | None = None
         self._contract_lock = threading.Lock()
-        # By stream: the retries begun since its last answer.
+        # By stream: retries since its last reply.
         self._retries: Counter[Stream] = Counter()
         self._retries_lock = threading.Lock()
-        # One page is read at a time: Python runs one thread at a time anyway, and the contention
-        # of several for its lock takes a third more CPU.
+        # Read one page at a time: GIL contention adds a third to the CPU time.
         self._read_lock = threading.Lock()
-        self._has_answered = False
+        self._clock_compared = False
         self.clock_offset: timedelta | None = None
         self._has_warned_of_characters = False
 
     def fetch(self, request: PageRequest) -> Page:
-        """Return one page. Raises ListrakError when the tries are used up or none would help.
+        """Return one page. Raises ListrakError after the last try.
 
-        Once an error of the whole run has been raised, each later call raises it too, unsent.
+        After an error of scope RUN, each call raises it without sending a request.
         """
         stream = request.stream
         context = f"{stream.name}, {stream.operation} {request.description}"
@@ -223,7 +220,7 @@ class ListrakClient:
                 if exc.is_answer:
                     self._retries[stream] = 0
                 if tried == request.tries or not self._may_retry(request, exc):
-                    raise self._named(exc, context) from exc
+                    raise self._final_error(exc, context) from exc
                 wait = max(backoff.full_jitter(2**tried), exc.retry_after)
                 of, number = request.tries, tried + 1
                 LOGGER.warning("%s: retry %d of %d in %.1f s. %s", context, number, of, wait, exc)
@@ -234,22 +231,22 @@ class ListrakClient:
             self._sleep(wait)
 
     def load_operations(self) -> frozenset[str]:
-        """Return the operations that the service's WSDL has. Raises ListrakError."""
+        """Return the operations of the service's WSDL. Raises ListrakError."""
         return self._load_contract().operations
 
     def _may_retry(self, request: PageRequest, error: ListrakError) -> bool:
-        """Return whether a retry is begun, and count it."""
+        """Return whether to retry, and count the retry."""
         if not error.is_retryable or (request.is_splittable and error.is_too_long):
             return False
         if isinstance(error, UnreachableError):
-            return True  # before the first answer, nothing tells a bad stream from a bad service
+            return True  # the service is down, not this stream
         with self._retries_lock:
             self._retries[request.stream] += 1
             return self._retries[request.stream] <= MAX_RETRIES_UNANSWERED
 
-    def _named(self, error: ListrakError, context: str) -> ListrakError:
-        """Return the error of a request with its name; let no call begin where all would fail."""
-        # A missing operation is not of the call during which the WSDL was loaded.
+    def _final_error(self, error: ListrakError, context: str) -> ListrakError:
+        """Return the error with its request's name; block further calls if its scope is RUN."""
+        # A missing operation is unrelated to the call that loaded the WSDL.
         is_of_call = not isinstance(error, MissingOperationError)
         named = error.prefixed(f"{context}: ") if is_of_call else error
         if error.scope is Scope.RUN:
@@ -285,8 +282,8 @@ class ListrakClient:
         return reply
 
     def _compare_clocks(self, reply: HttpReply, received_at: datetime) -> None:
-        if not self._has_answered and reply.status == 200:
-            self._has_answered = True
+        if not self._clock_compared and reply.status == 200:
+            self._clock_compared = True
             date = parse_date(reply.date)
             self.clock_offset = date - received_at if date else None
 
@@ -295,14 +292,14 @@ class ListrakClient:
         try:
             return reader.read(reply, request.parent_id, received_at)
         except ListrakError:
-            # Only what does not parse holds such characters, so other replies are not searched.
+            # Clean only replies that fail to parse.
             body = strip_around(reply.body)
             readable = remove_forbidden_characters(body)
             if readable == body:
                 raise
         if not self._has_warned_of_characters:
             self._has_warned_of_characters = True
-            LOGGER.warning("Listrak sent characters that XML forbids; they are left out.")
+            LOGGER.warning("Removed characters that XML forbids from a reply.")
         return reader.read(replace(reply, body=readable), request.parent_id, received_at)
 
     def _load_contract(self) -> Contract:
@@ -312,7 +309,7 @@ class ListrakClient:
                 if reply.status != 200:
                     error = error_from_status(reply.status, "for the WSDL", reply.retry_after)
                     if isinstance(error, PermissionDeniedError):
-                        # It says nothing of any one operation, as that error would.
+                        # Raise no permission error: it would look like that of an operation.
                         raise make_error(Condition.REJECTED, f"HTTP {reply.status} for the WSDL")
                     raise error
                 operations = [stream.operation for stream in PUBLISHED]

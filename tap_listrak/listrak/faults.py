@@ -1,20 +1,20 @@
-"""What can go wrong in a call: the exceptions, and the tables that say which fault raises which.
+"""The errors of a call, and the tables that map faults to them.
 
 ::
 
-    ListrakError                          retried  fails with it
-    ├── TransientError                    yes      the part     may succeed on another try
-    ├── InvalidValueError                 no       the part     a value is not of its column's type
-    ├── RejectedRequestError              no       the part     this request is not answered
-    │   └── PermissionDeniedError         no       the part     Listrak refuses it to this user
-    ├── InvalidRequestError               no       the stream   Listrak takes no such request
-    └── PermanentError                    no       the run      no request would be answered
-        ├── AuthenticationError           no       the run      Listrak refuses the user or address
-        ├── MissingOperationError         no       the run      the WSDL lacks a stream's operation
-        └── UnreachableError              yes      the run      no connection to the service
+    ListrakError                          retried  scope
+    ├── TransientError                    yes      part      a retry may succeed
+    ├── InvalidValueError                 no       part      a value is not of its column's type
+    ├── RejectedRequestError              no       part      Listrak rejects this request
+    │   └── PermissionDeniedError         no       part      the user may not make it
+    ├── InvalidRequestError               no       stream    Listrak rejects this kind of request
+    └── PermanentError                    no       run       every request would fail
+        ├── AuthenticationError           no       run       Listrak refuses the user or address
+        ├── MissingOperationError         no       run       the WSDL lacks a stream's operation
+        └── UnreachableError              yes      run       cannot connect to the service
 
-There are two tables, since a code is text from outside: it is looked up among Listrak's codes
-alone. The codes and forms are those that clients of the live service have met;
+Listrak's codes and the tap's own conditions are separate tables, so that text from outside cannot
+select a condition. The codes were collected from clients of the live service.
 docs/troubleshooting.md lists both tables.
 """
 
@@ -36,7 +36,7 @@ REFUSED = 3
 
 
 class Scope(Enum):
-    """What fails with an error: one message or window, all of its stream, or the run."""
+    """How much an error affects: one part, its stream, or the run."""
 
     PART = "part"
     STREAM = "stream"
@@ -46,9 +46,8 @@ class Scope(Enum):
 class ListrakError(TapError):
     """A call failed.
 
-    `fault` is its row in the tables of faults; `retry_after` the least wait in seconds before the
-    next try, where Listrak named one. `is_answer` says that the service did answer, although the
-    part failed.
+    `fault` is its row in the tables. `retry_after` is the minimum number of seconds before a retry,
+    0 if Listrak sent none. With `is_answer` the service works, and only this part failed.
     """
 
     is_retryable = False
@@ -62,12 +61,12 @@ class ListrakError(TapError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether Listrak, or a server before it, refused the user."""
+        """Whether Listrak, or a proxy, refused the user."""
         return self.exit_code == REFUSED
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the reply was too long or too large, so that a shorter window may succeed."""
+        """Whether the reply took too long or was too large, so a shorter window may succeed."""
         return self.fault in (Condition.TIMEOUT.value, Condition.TOO_LARGE.value)
 
     def prefixed(self, prefix: str) -> ListrakError:
@@ -76,7 +75,7 @@ class ListrakError(TapError):
 
 
 class TransientError(ListrakError):
-    """The call may succeed on another try."""
+    """A retry may succeed."""
 
     is_retryable = True
 
@@ -88,45 +87,45 @@ class InvalidValueError(ListrakError):
 
 
 class RejectedRequestError(ListrakError):
-    """Listrak rejects this request, however often it is made."""
+    """Listrak rejects this request permanently."""
 
 
 class PermissionDeniedError(RejectedRequestError):
-    """Listrak refuses this request to this user; discovery leaves its stream out."""
+    """The user may not make this request; discovery omits its stream."""
 
     exit_code = REFUSED
 
 
 class InvalidRequestError(ListrakError):
-    """Listrak does not take requests of this form, so no part of the stream can be had."""
+    """Listrak rejects the form of the request, so the whole stream fails."""
 
     scope = Scope.STREAM
 
 
 class PermanentError(ListrakError):
-    """No request would be answered."""
+    """Every request would fail."""
 
     scope = Scope.RUN
 
 
 class AuthenticationError(PermanentError):
-    """Listrak refuses the user, or the address that the call comes from."""
+    """Listrak refuses the user or this machine's IP address."""
 
     exit_code = REFUSED
 
 
 class MissingOperationError(PermanentError):
-    """The service's WSDL lacks the operation of a stream; discovery leaves it out."""
+    """The service's WSDL lacks the operation of a stream; discovery omits the stream."""
 
 
 class UnreachableError(PermanentError):
-    """No connection could be made; the run ends if that stays so."""
+    """Cannot connect; the run ends if that persists."""
 
     is_retryable = True
 
 
 class Fault(NamedTuple):
-    """The error of a code or condition, and what the user is told."""
+    """The error class and the user's message of a code or condition."""
 
     error: type[ListrakError]
     message: str
@@ -151,18 +150,18 @@ CODES: dict[str, Fault] = {
 
 
 class Condition(Enum):
-    """What the tap itself concludes from a reply, or from its absence."""
+    """The faults that the tap detects itself."""
 
     # Any other [Logon] code.
     LOGON = Fault(
         AuthenticationError,
-        "Listrak did not let the user in. Check in Listrak that the user is active and has the "
+        "Listrak rejected the login. Check in Listrak that the user is active and has the "
         "permission API Access.",
     )
     # Any other code.
     CODE = Fault(
         PermissionDeniedError,
-        "Listrak refused the request. If it refuses every one, check that the user has the "
+        "Listrak refused the request. If it refuses all requests, check that the user has the "
         "permissions Analytics Access and API Access and is granted the lists.",
     )
     UNREADABLE_REQUEST = Fault(
@@ -172,52 +171,52 @@ class Condition(Enum):
     )
     ARGUMENTS = Fault(
         InvalidRequestError,
-        "The service's operation takes other arguments than Listrak's. Check `wsdl_url`.",
+        "The service's operation has different arguments than Listrak's. Check `wsdl_url`.",
     )
-    # Neither has a code.
+    # Without a code.
     EXCEPTION = Fault(TransientError, "Listrak reported an error inside its reply.")
-    FAULT = Fault(TransientError, "Listrak answered with a fault.")
+    FAULT = Fault(TransientError, "Listrak returned a SOAP fault.")
     FORBIDDEN = Fault(
         PermissionDeniedError,
-        "Access was refused on the way to Listrak. Check `wsdl_url`, the proxy, and that Listrak "
-        "accepts this machine's IP address.",
+        "HTTP access was denied. Check `wsdl_url`, the proxy, and that Listrak accepts this "
+        "machine's IP address.",
     )
     REJECTED = Fault(
         RejectedRequestError,
-        "The address does not accept this request. If it accepts none, check `wsdl_url` in the "
+        "The server rejected this request. If it rejects all requests, check `wsdl_url` in the "
         "config.",
     )
     REDIRECT = Fault(
         PermanentError,
-        "The address redirects the tap, and the credentials go only to the host of `wsdl_url`. "
-        "Set `wsdl_url` to the final address if you trust it.",
+        "The server sent a redirect, and the tap sends credentials only to the host of "
+        "`wsdl_url`. Set `wsdl_url` to the final address if you trust it.",
     )
     NOT_FOUND = Fault(
         TransientError,
-        "Listrak did not find the page. This happens for some messages; if it happens for every "
+        "Listrak returned 404 Not Found. This happens for some messages; if it happens for every "
         "call, check `wsdl_url` in the config.",
     )
     THROTTLED = Fault(
-        TransientError, "Listrak asked for fewer calls. Run fewer taps against the account at once."
+        TransientError,
+        "Listrak is limiting the call rate. Run fewer taps against the account at once.",
     )
     SERVER_ERROR = Fault(
         TransientError,
-        "Listrak is not working at the moment. Run again later, with the last STATE.",
+        "Listrak is temporarily unavailable. Run again later, with the last STATE.",
     )
     NOT_SOAP = Fault(
         TransientError,
-        "The answer is not a SOAP reply of Listrak. Check `wsdl_url` and any proxy on the way.",
+        "The reply is not a SOAP reply from Listrak. Check `wsdl_url` and any proxy.",
     )
-    NOT_XML = Fault(TransientError, "The reply was damaged on the way.")
+    NOT_XML = Fault(TransientError, "The reply is not well-formed XML.")
     # No row has its key, or an empty reply lacks the WSException that the WSDL names.
     INCOMPLETE = Fault(
         TransientError,
-        "The reply lacks what every reply of Listrak has, so it does not count as empty.",
+        "The reply is incomplete, so it is not treated as empty.",
     )
     DOCTYPE = Fault(
         RejectedRequestError,
-        "The reply has a document type, which no reply of Listrak has. Check `wsdl_url` and any "
-        "proxy on the way.",
+        "The reply contains a DTD, which Listrak never sends. Check `wsdl_url` and any proxy.",
     )
     TOO_LARGE = Fault(
         TransientError,
@@ -225,21 +224,21 @@ class Condition(Enum):
     )
     REPEATED_PAGE = Fault(
         RejectedRequestError,
-        "Listrak returned the same page again and again, so the pages cannot be trusted.",
+        "Listrak returned the same page repeatedly, so its pages are unreliable.",
     )
     SHIFTED_PAGES = Fault(
         RejectedRequestError,
-        "Rows moved from page to page each time the pages were read, as they do when contacts "
-        "leave meanwhile. Run at a quieter time.",
+        "The pages changed during each reading, as they do when contacts unsubscribe meanwhile. "
+        "Run at a quieter time.",
     )
     INVALID_VALUE = Fault(InvalidValueError, "A value cannot be read as its column's type.")
     TIMEOUT = Fault(
         TransientError,
-        "Listrak did not answer in time. Raise `request_timeout`, or make `interval_days` smaller.",
+        "Listrak did not reply in time. Increase `request_timeout` or decrease `interval_days`.",
     )
     UNTRUSTED = Fault(
         PermanentError,
-        "The server's certificate cannot be trusted. Check `wsdl_url`, this machine's clock and "
+        "The server's certificate is not trusted. Check `wsdl_url`, this machine's clock and "
         "certificates, and whether a proxy replaces certificates (REQUESTS_CA_BUNDLE).",
     )
     CA_BUNDLE = Fault(
@@ -253,23 +252,23 @@ class Condition(Enum):
     )
     PROXY = Fault(
         UnreachableError,
-        "There is no connection through the proxy. Check HTTPS_PROXY and NO_PROXY.",
+        "Cannot connect through the proxy. Check HTTPS_PROXY and NO_PROXY.",
     )
     CUT_SHORT = Fault(TransientError, "The connection broke in the middle of a reply.")
     CONNECTION = Fault(TransientError, "The connection to Listrak broke.")
-    # Refused, no route, no such host, or no answer to the connection in time.
+    # Refused, no route, unknown host, or connection timeout.
     UNREACHABLE = Fault(
         UnreachableError,
-        "Listrak cannot be reached. Check `wsdl_url`, the network and the firewall.",
+        "Cannot connect to Listrak. Check `wsdl_url`, the network and the firewall.",
     )
-    ADDRESS = Fault(PermanentError, "The address cannot be used. Check `wsdl_url` in the config.")
+    ADDRESS = Fault(PermanentError, "The address is invalid. Check `wsdl_url` in the config.")
     CONTRACT = Fault(
         PermanentError,
         "The address does not describe Listrak's integration service. Check `wsdl_url`.",
     )
     NO_OPERATION = Fault(
         MissingOperationError,
-        "The service does not have this stream. Leave it out of the catalog, or check `wsdl_url`.",
+        "The service does not have this stream. Deselect it in the catalog, or check `wsdl_url`.",
     )
 
 
@@ -282,7 +281,7 @@ _STATUSES = {
 }
 _STATUS_CLASSES = {3: Condition.REDIRECT, 4: Condition.REJECTED, 5: Condition.SERVER_ERROR}
 
-# The first class that fits decides, so the narrower stand before the wider.
+# The first match wins, so subclasses come before their base classes.
 _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (requests.exceptions.ProxyError, Condition.PROXY),
     (requests.exceptions.InvalidProxyURL, Condition.PROXY_SETTING),
@@ -306,12 +305,12 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (UnicodeError, Condition.ADDRESS),
 )
 
-# How urllib3 names its connections before a reason.
+# The prefix that urllib3 puts before the reason of an error.
 _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?\(.*?\):\s*")
-# How http.client reports what a proxy answered to CONNECT.
+# http.client's message for a rejected CONNECT.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
-# Where clients of the live service saw a code: `Op(): [Area] [Code] text`, or without `Op():`.
-# ASP.NET may put the class of its exception before it.
+# The format of codes: `Op(): [Area] [Code] text`, or without `Op():`. ASP.NET may add the class of
+# its exception in front.
 _START = r"\s*(?:[\w.]+Exception\s*:\s*)?(?:\w+\(\)\s*:\s*)?"
 _CODE = re.compile(_START + r"\[(\w[\w ]*)\]\s*\[(\w+)\]")
 _INVALID_CREDENTIALS = re.compile(_START + "Invalid Credentials Provided")
@@ -319,7 +318,7 @@ _UNREADABLE_REQUEST = "Server was unable to read request"
 
 
 def make_error(condition: Condition, detail: str = "", *, retry_after: float = 0.0) -> ListrakError:
-    """Return the error of a condition; `detail` is what was seen."""
+    """Return the error of a condition, with `detail` in parentheses."""
     return _make(condition.value, detail, retry_after)
 
 
@@ -330,10 +329,10 @@ def _make(fault: Fault, detail: str, retry_after: float = 0.0) -> ListrakError:
 
 
 def error_from_text(text: str, otherwise: Condition) -> ListrakError:
-    """Return the error that a faultstring or a WSException means; without a code, `otherwise`.
+    """Return the error of a faultstring or WSException; `otherwise` if it has no code.
 
-    A code counts only where Listrak puts it, at the start of the text or, where ASP.NET wrapped it,
-    after the last arrow: a text that quotes brackets elsewhere is no refusal.
+    Match a code only at the start of the text or, if ASP.NET wrapped it, after the last `--->`:
+    brackets elsewhere are not a code.
     """
     for place in (text, text.rpartition("--->")[2]):
         found = _CODE.match(place)
@@ -349,20 +348,20 @@ def error_from_text(text: str, otherwise: Condition) -> ListrakError:
 
 
 def error_from_status(status: int, detail: str, retry_after: float) -> ListrakError:
-    """Return the error of an HTTP status that came without a SOAP fault that says more."""
+    """Return the error of an HTTP status without a usable SOAP fault."""
     condition = _STATUSES.get(status) or _STATUS_CLASSES.get(status // 100, Condition.NOT_SOAP)
     detail = f"HTTP {status}{', ' if detail else ''}{detail}"
     return make_error(condition, detail, retry_after=retry_after)
 
 
 def error_from_exception(exc: BaseException) -> ListrakError:
-    """Return the error of an exception of requests' (or below it) that came in place of a reply."""
+    """Return the error of an exception that requests or a library below it raised."""
     reason = _innermost_reason(exc)
     fitting = (condition for kind, condition in _EXCEPTIONS if isinstance(exc, kind))
     condition = next(fitting, Condition.CONNECTION)
     is_untrusted = isinstance(reason, ssl.SSLCertVerificationError)
     if condition in (Condition.PROXY, Condition.PROXY_SETTING):
-        # The reason's text may hold the proxy's address; of its own answer the status is enough.
+        # Log no text of the reason: it may contain the proxy's address.
         status = _TUNNEL_STATUS.search(str(reason))
         is_refused = status is not None and status[1].startswith("4")
         detail = f"HTTP {status[1]}" if status else type(reason).__name__
@@ -376,7 +375,7 @@ def error_from_exception(exc: BaseException) -> ListrakError:
 
 
 def _innermost_reason(exc: BaseException) -> BaseException:
-    """Return the innermost reason that an exception holds."""
+    """Return the innermost exception that an exception wraps."""
     while True:
         inner = getattr(exc, "reason", None) or (exc.args[0] if exc.args else None)
         if not isinstance(inner, BaseException):

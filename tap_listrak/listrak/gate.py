@@ -1,4 +1,4 @@
-"""What all calls share: an outage that they wait out together, and an error that stops them all."""
+"""State shared by all calls: wait out an outage together, stop after a fatal error."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from tap_listrak.listrak.faults import ListrakError, UnreachableError
 
 LOGGER = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-# Seconds between the attempts to reach the service, the last of them repeated, and in all.
+# Seconds between attempts to reconnect, the last repeated, and in total.
 OUTAGE_WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)
 MAX_OUTAGE_SECONDS = 300.0
 
 
 class Gate:
-    """Lets calls begin; safe to use from several threads at once."""
+    """Run calls, unless a fatal error has closed the gate. Thread-safe."""
 
     def __init__(self, sleep: Callable[[float], None]) -> None:
         self._sleep = sleep
-        # Held by the one call that tries to reach the service in an outage; the others wait for it.
+        # Held by the call that tries to reconnect in an outage; the others wait for it.
         self._lock = threading.Lock()
         self._outages = 0
         self.has_answered = False
         self.closed_by: ListrakError | None = None
 
     def close(self, error: ListrakError) -> None:
-        """Let no call begin from now on: each raises this error, or an earlier one."""
+        """Block further calls: they raise the first error given."""
         self.closed_by = self.closed_by or error
 
-    def call(self, attempt: Callable[[], Answer]) -> Answer:
-        """Return what `attempt` returns, repeated through an outage of a service that has answered.
+    def call(self, attempt: Callable[[], Result]) -> Result:
+        """Call `attempt`, and wait out an outage if the service has answered before.
 
-        Raises `closed_by` once that is set; an outage of MAX_OUTAGE_SECONDS sets it.
+        Raises `closed_by` once it is set, which an outage of MAX_OUTAGE_SECONDS does.
         """
         while True:
             with self._lock:
@@ -56,8 +56,8 @@ class Gate:
                     self._outages += 1
                     return self._wait_out(attempt, error)
 
-    def _wait_out(self, attempt: Callable[[], Answer], error: ListrakError) -> Answer:
-        """Repeat `attempt` until the service is reached."""
+    def _wait_out(self, attempt: Callable[[], Result], error: ListrakError) -> Result:
+        """Repeat `attempt` until it reaches the service."""
         LOGGER.warning(
             "All calls wait until the service is reachable, up to %d s. %s",
             MAX_OUTAGE_SECONDS,

@@ -1,11 +1,10 @@
-"""Row elements into records, and records into JSON, typed by the stream's JSON schema.
+"""Convert row elements to records, and records to JSON, typed by the stream's JSON schema.
 
-A reader is made once for each stream of a run, from its table and the selected columns. Fields are
-read by name, in any order and namespace: absent, nil and empty elements are null.
+Fields are read by name, in any order and namespace; absent, nil and empty elements are null.
 
-There are two ways to read a page, which give the same records: row by row, and column by column,
-which takes a tenth of the time. The second is taken where one count proves that the rows hold
-nothing but the texts that it reads.
+There are two equivalent ways to read a page: by row, and by column, which takes a tenth of the
+time. A page is read by column if a node count proves that its rows contain only the texts that this
+reads.
 """
 
 from __future__ import annotations
@@ -38,22 +37,22 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass
 class RowIssues:
-    """What is worth a WARNING in a page: fields that the schema lacks, rows without their key."""
+    """Problems of a page that are worth a WARNING: unknown fields, rows without a key."""
 
     unknown_fields: set[str] = field(default_factory=set)
     rows_without_key: int = 0
 
 
 def encode_lines(records: list[Record]) -> bytes:
-    """Return the records as JSON, one a line.
+    """Return the records as JSON, one per line.
 
-    JSON escapes the line ends within texts, so there is one after each record and nowhere else.
+    JSON escapes line breaks within texts, so each record is exactly one line.
     """
     return _ENCODER.encode_lines(records)
 
 
 class RecordReader:
-    """Reads the rows of one stream into records with these columns."""
+    """Read the rows of one stream into records with the given columns."""
 
     def __init__(
         self,
@@ -63,9 +62,9 @@ class RecordReader:
         *,
         hints: Collection[str] = (),
     ) -> None:
-        """Prepare both ways of reading. Raises TypeError for a schema that neither can read.
+        """Raise TypeError for an unsupported schema.
 
-        An unreadable value of a column among the `hints`, which is not emitted, is null.
+        Invalid values of the `hints`, columns that are not emitted, become null.
         """
         check_schema(table)
         self.stream = table.stream
@@ -75,13 +74,13 @@ class RecordReader:
         self._hints = hints
         self._absent_values = table.absent_values
         parent_column = self.stream.supplied_key
-        # The columns of the key that rows have themselves, and those that may not be absent. Where
-        # all may, a row needs one of them.
+        # The key columns that Listrak sends, and those of them that are required. If none is
+        # required, a row needs at least one.
         self._own_key = [column for column in table.key_properties if column != parent_column]
         self._key = [column for column in self._own_key if column not in self._absent_values]
         self._parent_column = parent_column if parent_column in self._columns else None
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
-        # By column: how its text is read (None: as it is).
+        # By column; None keeps the text.
         self._converters: dict[str, Convert | None] = {
             column: converter(column, table, zone)
             for column in self._columns
@@ -90,26 +89,26 @@ class RecordReader:
         self._prepare_columns(parent_column)
 
     def read(self, rows: etree._Element, parent_id: int | None, issues: RowIssues) -> list[Record]:
-        """Read the children of `rows` into records that carry `parent_id`, their parent's key.
+        """Read the children of `rows` into records with `parent_id`, their parent's key.
 
-        Raises InvalidValueError, naming the field, for a value that is not of its type.
+        Raises InvalidValueError, naming the field, for a value that is not of its column's type.
         """
         if not len(rows):
             return []
         return self.read_by_column(rows, parent_id) or self.read_by_row(rows, parent_id, issues)
 
     def digest_keys(self, records: list[Record]) -> str:
-        """Return a digest of the keys of these records, whatever their order."""
+        """Return a digest of the records' keys that does not depend on their order."""
         keys = ([getattr(record, name) for name in self._key_properties] for record in records)
         lines = sorted(map(_ENCODER.encode, keys))
         return hashlib.sha256(b"\n".join(lines)).hexdigest()[:16]
 
-    # Row by row: the plain way, for every page.
+    # By row: slow, reads any page.
 
     def read_by_row(
         self, rows: etree._Element, parent_id: int | None, issues: RowIssues
     ) -> list[Record]:
-        """Read any page; `issues` takes what is left out of it."""
+        """Read any page, and collect its problems in `issues`."""
         records = []
         for row in rows:
             values = self._read_row(row, issues)
@@ -132,7 +131,7 @@ class RecordReader:
         values = dict.fromkeys(self._columns)
         found: dict[str, list[etree._Element]] = {}
         for cell in row:
-            # A field in another namespace is that field all the same.
+            # Ignore the namespace.
             column = str(cell.tag).rpartition("}")[2]
             if column in self._converters:
                 found.setdefault(column, []).append(cell)
@@ -145,23 +144,23 @@ class RecordReader:
             except ValueError as exc:
                 if column in self._hints:
                     continue
-                # The value itself stays out of the log: it may be a contact's data.
+                # Do not log the value: it may be a contact's data.
                 raise make_error(Condition.INVALID_VALUE, f"field {column}: {exc}") from exc
         return values
 
-    # Column by column: the fast way, for a plain page.
+    # By column: fast, reads a page of texts only.
 
     def _prepare_columns(self, parent_column: str | None) -> None:
-        """Compile what reads a column, and what counts the nodes that may stand in a plain page."""
+        """Compile the XPaths for reading by column."""
         columns = self._columns
-        # A column of several texts has no one text in each row.
+        # Arrays and objects have more than one text in a row.
         self._has_fast_way = not any(is_compound(self._properties[column]) for column in columns)
         first = {
             column: f"l:{column}[1]/text()"
             for column in self._properties
             if column != parent_column
         }
-        # By column: the text of each row's first such element, and the rows that have one.
+        # By column: the text of each row's first element of that name, and the rows that have one.
         self._texts = {
             column: _xpath(f"*/{first[column]}") for column in columns if column in first
         }
@@ -170,10 +169,10 @@ class RecordReader:
         self._count_nodes = _xpath(f"count(*/*/node()){''.join(others)}")
 
     def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
-        """Read a plain page; return None for any other.
+        """Read a page of texts only; return None for any other.
 
-        A page is plain when its fields hold nothing but texts that are read here, or those of
-        columns that are not selected, and every row has its key.
+        Not read here are pages with nested, repeated or unknown elements, rows without a key or
+        invalid values.
         """
         if not self._has_fast_way:
             return None
@@ -187,7 +186,7 @@ class RecordReader:
                     columns.append(itertools.repeat(parent_id))
                     continue
                 values = texts[column]
-                if "" in values:  # of an empty CDATA section, which is no value
+                if "" in values:  # an empty CDATA section
                     return None
                 convert = self._converters[column]
                 if convert:
@@ -201,7 +200,7 @@ class RecordReader:
                     values = [absent if value is None else value for value in values]
                 columns.append(values)
         except ValueError:
-            # Row by row, the field can be named.
+            # Reading by row names the field.
             return None
         return list(map(self._make, *columns))
 

@@ -1,7 +1,6 @@
-"""A reply's bytes, read into row elements or turned into the error that they mean.
+"""Parse a reply into row elements, or raise its error.
 
-Here, and only here, a SOAP fault, a filled WSException, HTML in place of XML and hostile XML are
-met; whatever leaves this module is rows.
+Only this module handles SOAP faults, WSExceptions, HTML and malformed XML.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ _SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _HAS_TEXT = etree.XPath("boolean(normalize-space(string(.)))")
 
-# A CDATA section or a comment, in which a reference is only text, or a character reference.
+# A CDATA section or comment (left unchanged), or a character reference.
 _REFERENCE = re.compile(
     rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&#(?:x([0-9A-Fa-f]+)|([0-9]+));", re.DOTALL
 )
-# All below 32 but tab, LF and CR.
+# Control characters except tab, LF and CR.
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 
 
 def remove_forbidden_characters(body: bytes) -> bytes:
-    """Return a body without the characters that XML 1.0 forbids and .NET writes all the same.
+    """Remove the characters that XML 1.0 forbids, which .NET writes anyway.
 
-    They come as references, such as ``&#x1;``, or as they are, such as a vertical tab.
+    They occur as references, such as ``&#x1;``, or raw, such as a vertical tab.
     """
 
     def keep(found: re.Match[bytes]) -> bytes:
         if found[1] is None and found[2] is None:
             return found[0]
-        # The slices keep int() from the thousands of digits that a hostile reply may hold.
+        # Limit the digits for int(): a hostile reply may contain thousands.
         point = int(found[1][-9:], 16) if found[1] is not None else int(found[2][-9:])
         if point in (0x9, 0xA, 0xD) or 0x20 <= point <= 0xD7FF or 0xE000 <= point <= 0xFFFD:
             return found[0]
@@ -54,7 +53,7 @@ def remove_forbidden_characters(body: bytes) -> bytes:
 
 
 def strip_around(body: bytes) -> bytes:
-    """Return a body without the byte order mark, white space and NULs before and after the XML."""
+    """Remove the byte order mark, white space and NULs before and after the XML."""
     return body if _is_wide(body) else body.lstrip(b"\xef\xbb\xbf \t\r\n").rstrip(b"\0 \t\r\n")
 
 
@@ -87,10 +86,10 @@ def parse_xml(body: bytes) -> etree._Element:
 
 
 def parse_rows(reply: HttpReply, operation: str, row: str) -> etree._Element:
-    """Return the element whose children are the `row` elements of a reply; of an empty page, none.
+    """Return the element whose children are the `row` elements of a reply.
 
-    A page is empty only where Listrak said so: an operation's response whose Result is absent, nil
-    or empty. Raises ListrakError for all else.
+    It has no children only if the operation's response has an absent, nil or empty Result: an empty
+    page. Raises ListrakError for anything else.
     """
     try:
         root = parse_xml(reply.body)
@@ -104,13 +103,15 @@ def parse_rows(reply: HttpReply, operation: str, row: str) -> etree._Element:
     first = body[0] if body is not None and len(body) else None
     is_response = first is not None and first.tag == f"{LISTRAK}{operation}Response"
     reported = _reported_error(first, is_response=is_response) if first is not None else None
-    # A code says more than a status does; a text without one says less.
+    # A code outranks the HTTP status; a message without a code does not.
     if reported is not None and (reply.status == 200 or not reported.is_retryable):
         raise reported
     if reply.status != 200:
         raise error_from_status(reply.status, str(reported or ""), reply.retry_after)
     if first is None or not is_response or body is None or len(body) != 1:
-        raise make_error(Condition.NOT_SOAP, f"no {operation}Response but {_name(root, first)}")
+        raise make_error(
+            Condition.NOT_SOAP, f"expected {operation}Response, got {_name(root, first)}"
+        )
     return _result(first, operation, row)
 
 
@@ -120,24 +121,23 @@ def _result(response: etree._Element, operation: str, row: str) -> etree._Elemen
     for more in results[1:]:
         result.extend(list(more))
     if len(result) != len(result.findall(LISTRAK + row)):
-        raise make_error(Condition.NOT_SOAP, f"other elements among the {row} elements")
+        raise make_error(Condition.NOT_SOAP, f"other elements besides {row}")
     if not len(result) and _HAS_TEXT(response):
-        # A page is empty only where Listrak said so.
-        raise make_error(Condition.NOT_SOAP, f"text, but no {row}")
+        raise make_error(Condition.NOT_SOAP, f"text instead of {row} elements")
     return result
 
 
 def check_nil_exception(reply: HttpReply, operation: str) -> None:
-    """Raise ListrakError where a reply without rows has no nil WSException, so is not complete."""
+    """Raise ListrakError if a reply without rows lacks the nil WSException: it is incomplete."""
     exception = parse_xml(reply.body).find(f".//{LISTRAK}{operation}Response/{LISTRAK}WSException")
     if exception is None or exception.get(_NIL, "").strip() not in ("true", "1"):
         raise make_error(Condition.INCOMPLETE, f"no rows and no nil WSException in {operation}")
 
 
 def _reported_error(element: etree._Element, *, is_response: bool) -> ListrakError | None:
-    """Return the error of a SOAP fault, or of a filled WSException.
+    """Return the error of a SOAP fault or a non-empty WSException, else None.
 
-    Listrak puts a WSException after an empty Result, with status 200.
+    Listrak sends a WSException after an empty Result, with status 200.
     """
     if element.tag == f"{_SOAP}Fault":
         return error_from_text(element.findtext("faultstring") or "", Condition.FAULT)
@@ -150,18 +150,15 @@ def _reported_error(element: etree._Element, *, is_response: bool) -> ListrakErr
 
 
 def digest_rows(body: bytes, operation: str) -> str:
-    """Return a digest of the Result's bytes.
-
-    What is around the Result may change from call to call, and says nothing about the rows.
-    """
+    """Return a digest of the Result's bytes; the rest of a reply varies between calls."""
     name = f"{operation}Result".encode()
-    start = body.find(name)  # found in no UTF-16, say, where the whole body will do
+    start = body.find(name)  # -1 in UTF-16: use the whole body
     rows = body[start : body.rfind(name)] if start >= 0 else body
     return hashlib.sha256(rows).hexdigest()[:16]
 
 
 def looks_like_html(body: bytes) -> bool:
-    """Return whether a body is a page for a browser."""
+    """Return whether a body is an HTML page."""
     start = body[:1000].lower()
     return b"<html" in start or b"<!doctype html" in start
 

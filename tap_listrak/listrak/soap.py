@@ -1,7 +1,4 @@
-"""Listrak's WSDL, read by zeep: an operation and its arguments become a request.
-
-The only user of zeep.
-"""
+"""Build requests from Listrak's WSDL. The only module that uses zeep."""
 
 from __future__ import annotations
 
@@ -19,17 +16,17 @@ from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.response import LISTRAK, looks_like_html, strip_around
 
-# What zeep raises, besides its own exceptions, for XML that is no sound WSDL.
+# Other exceptions that zeep raises for an invalid WSDL.
 _INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
 
-# What differs between most calls of an operation: set in a message that zeep has built for others,
-# which spares a fifth of the CPU of a call. As many messages are kept.
+# Arguments that vary between calls. They are set in a cached message, which saves a fifth of the
+# CPU time of a call.
 _VARYING = ("Page", "MsgID", "ConversationID")
 _MAX_MESSAGES = 64
 
 
 class _OneDocument(zeep.Transport):
-    """Gives zeep the WSDL that was fetched already, and nothing else that it may refer to."""
+    """Give zeep the WSDL that was already fetched, and block all other addresses."""
 
     url = "file:contract.wsdl"
 
@@ -39,23 +36,23 @@ class _OneDocument(zeep.Transport):
 
     def load(self, url: str) -> bytes:
         if url != self.url:
-            raise make_error(Condition.CONTRACT, f"it refers to {url}")
+            raise make_error(Condition.CONTRACT, f"the WSDL refers to {url}")
         return self._body
 
 
 class Contract:
-    """The service's operations, by name; builds requests, from several threads at once."""
+    """The service's operations, by name. Thread-safe."""
 
     def __init__(self, wsdl: bytes, operations: Iterable[str], config: Config) -> None:
-        """Read the WSDL. Raises ListrakError where it is none, or lacks one of `operations`."""
+        """Read the WSDL. Raises ListrakError if it is invalid or lacks one of `operations`."""
         self._user = {"UserName": config.username, "Password": config.password}
-        self._built = functools.lru_cache(_MAX_MESSAGES)(self._build)
+        self._build_cached = functools.lru_cache(_MAX_MESSAGES)(self._build)
         # zeep resolves its types at first use, which is not safe in several threads at once.
         self._lock = threading.Lock()
         if looks_like_html(wsdl):
-            raise make_error(Condition.NOT_SOAP, "HTML in place of the WSDL")
+            raise make_error(Condition.NOT_SOAP, "HTML instead of the WSDL")
         if b"<!DOCTYPE" in wsdl:
-            raise make_error(Condition.CONTRACT, "a document type")
+            raise make_error(Condition.CONTRACT, "the WSDL contains a DTD")
         try:
             self._client = zeep.Client(
                 _OneDocument.url,
@@ -64,7 +61,7 @@ class Contract:
             )
             self._service = self._bind()
             self.operations = frozenset(self._service._binding._operations)
-            # Those whose reply always holds a WSException, nil where all went well.
+            # Operations whose reply always contains a WSException, nil on success.
             self.with_exception = frozenset(filter(self._has_exception, self.operations))
         except zeep.exceptions.XMLSyntaxError as exc:
             raise make_error(Condition.NOT_XML, str(exc)) from exc
@@ -79,7 +76,7 @@ class Contract:
             for port in service.ports.values():
                 if isinstance(port.binding, zeep.wsdl.bindings.Soap11Binding):
                     return self._client.bind(service.name, port.name)
-        raise ValueError("it has no SOAP 1.1 port")
+        raise ValueError("no SOAP 1.1 port")
 
     def _has_exception(self, operation: str) -> bool:
         response = self._service._binding._operations[operation].output.body
@@ -93,7 +90,7 @@ class Contract:
         varying = {name: str(arguments[name]) for name in _VARYING if name in arguments}
         fixed = tuple((name, 1 if name in varying else arguments[name]) for name in arguments)
         with self._lock:
-            build = self._built if varying else self._build
+            build = self._build_cached if varying else self._build
             message, action = build(operation, fixed)
             for name, text in varying.items():
                 message.find(f"{{*}}Body//{LISTRAK}{name}").text = text
@@ -104,7 +101,7 @@ class Contract:
         }
 
     def _build(self, operation: str, arguments: tuple[tuple[str, Any], ...]) -> tuple[Any, str]:
-        """Let zeep build a message; return it and its SOAPAction."""
+        """Build a message with zeep; return it and its SOAPAction."""
         try:
             message = self._client.create_message(
                 self._service, operation, _soapheaders={"WSUser": self._user}, **dict(arguments)

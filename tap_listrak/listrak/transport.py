@@ -1,4 +1,4 @@
-"""One HTTP exchange, bounded in time and size. The only user of requests."""
+"""Send an HTTP request, with a time and a size limit. The only module that uses requests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from urllib3.util import Timeout, parse_url
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, error_from_exception, make_error
 
-# Seconds for connecting and the TLS handshake; a host that is there takes few.
+# Seconds for connecting and the TLS handshake; a reachable host needs only a few.
 MAX_CONNECT_SECONDS = 30
-# A longer Retry-After, in seconds, is cut to this.
+# The longest Retry-After accepted, in seconds.
 MAX_RETRY_AFTER = 300.0
-# The largest replies known, a year's messages of a busy list, stay below a tenth of this.
+# Ten times the largest known reply, a year's messages of a busy list.
 MAX_REPLY_BYTES = 64 * 2**20
-# What sockets, TLS, addresses and gzip raise below requests.
+# Exceptions of sockets, TLS, addresses and gzip that requests does not wrap.
 UNDERLYING = (OSError, ValueError, EOFError, zlib.error)
 
 
@@ -42,8 +42,8 @@ UNDERLYING = (OSError, ValueError, EOFError, zlib.error)
 class HttpReply:
     """The reply to one request.
 
-    `retry_after` is in seconds from now, 0 where none was named; `date` is the header of that name,
-    the time by the service's own clock.
+    `retry_after` is in seconds from now, 0 if absent. `date` is the Date header, by the service's
+    own clock.
     """
 
     status: int
@@ -53,7 +53,7 @@ class HttpReply:
 
 
 def parse_date(text: str) -> datetime | None:
-    """Return the time that an HTTP header holds, or None where it holds none."""
+    """Parse an HTTP date; return None if it is invalid."""
     try:
         date = email.utils.parsedate_to_datetime(text)
         return date.replace(tzinfo=timezone.utc) if date.tzinfo is None else date
@@ -62,13 +62,13 @@ def parse_date(text: str) -> datetime | None:
 
 
 class Transport:
-    """Sends requests to the host of `wsdl_url`; safe to use from several threads at once."""
+    """Send requests to the host of `wsdl_url`. Thread-safe."""
 
     def __init__(self, config: Config, clock: Callable[[], datetime]) -> None:
         self._timeout = config.request_timeout
         self._clock = clock
         adapter = _Adapter(config.concurrency)
-        # Plain http is for this machine alone (see config), so no proxy may come between.
+        # config allows http only to this machine, so bypass proxies.
         is_secure = urlsplit(config.wsdl_url).scheme == "https"
         session = requests.Session()
         session.trust_env = is_secure
@@ -79,9 +79,9 @@ class Transport:
         )
         if is_secure:
             _check_environment(config.wsdl_url, settings, adapter)
-        # A session's own send would follow redirects, or read them whole to be able to.
+        # Not Session.send: it reads the bodies of redirects.
         self._send: Callable[..., requests.Response] = functools.partial(adapter.send, **settings)
-        # Nor does a session prepare the request: it would add the credentials of a .netrc.
+        # Not Session.prepare_request: it adds the credentials of a .netrc.
         headers = {"User-Agent": config.user_agent, "Accept-Encoding": "gzip"}
         self._prepared = requests.Request("GET", config.wsdl_url, headers).prepare()
 
@@ -90,11 +90,11 @@ class Transport:
     ) -> HttpReply:
         """Send one request and return its reply, whatever the status.
 
-        `request_timeout` bounds it as a whole, and MAX_REPLY_BYTES bounds the body before any of it
-        is parsed. Redirects are not followed. Raises ListrakError.
+        The whole exchange is limited to `request_timeout`, and the body to MAX_REPLY_BYTES.
+        Redirects are not followed. Raises ListrakError.
         """
         try:
-            # Prepared from one that is whole already: half the work of a small request.
+            # Copying a prepared request takes half the time of preparing one.
             request = self._prepared.copy()
             request.prepare_method(method)
             request.url = url
@@ -110,11 +110,11 @@ class Transport:
                     answer.headers.get("Date", ""),
                 )
         except (requests.exceptions.RequestException, HTTPError, *UNDERLYING) as exc:
-            # requests lets some of urllib3's and Python's through, such as LocationParseError.
+            # requests does not wrap all of urllib3's and Python's, such as LocationParseError.
             raise error_from_exception(exc) from exc
 
     def _retry_after(self, answer: requests.Response) -> float:
-        """Read Retry-After, which is seconds or a date, into seconds from now."""
+        """Convert Retry-After, which is seconds or a date, to seconds from now."""
         text = answer.headers.get("Retry-After", "").strip()
         if not text:
             return 0.0
@@ -130,9 +130,9 @@ class Transport:
 
 
 def _check_environment(url: str, settings: Mapping[str, Any], adapter: HTTPAdapter) -> None:
-    """Raise ListrakError where the environment names a CA bundle or proxy that cannot be used.
+    """Raise ListrakError if the environment's CA bundle or proxy is unusable.
 
-    The error shows no part of a proxy's address, which may hold a password.
+    The error contains no part of the proxy's address, which may include a password.
     """
     bundle = settings["verify"]
     if isinstance(bundle, str):
@@ -156,16 +156,16 @@ def _check_environment(url: str, settings: Mapping[str, Any], adapter: HTTPAdapt
 
 
 def _read_body(answer: requests.Response) -> bytes:
-    """Return the body, unpacked by Python: urllib3 keeps gzip of several members many times over.
+    """Return the decompressed body. Raises ListrakError beyond MAX_REPLY_BYTES.
 
-    Raises ListrakError beyond MAX_REPLY_BYTES.
+    Decompress it here, because urllib3 buffers multi-member gzip several times.
     """
     source = answer.raw
-    packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if packing in ("gzip", "x-gzip"):
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
         source = gzip.GzipFile(fileobj=source)
-    elif packing not in ("", "identity"):
-        raise make_error(Condition.CUT_SHORT, "packed in a way that was not requested")
+    elif encoding not in ("", "identity"):
+        raise make_error(Condition.CUT_SHORT, "unexpected Content-Encoding")
     body = io.BytesIO()
     while chunk := source.read(2**20):
         if body.write(chunk) and body.tell() > MAX_REPLY_BYTES:
@@ -174,10 +174,10 @@ def _read_body(answer: requests.Response) -> bytes:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a deadline that holds for the reply as a whole.
+    """Read a socket until a deadline for the whole reply.
 
-    A socket's own timeout starts again with every byte, so that a server that sends one byte a
-    second would never meet it.
+    A socket's own timeout restarts with every byte, so a server that sends one byte per second
+    would never exceed it.
     """
 
     def __init__(self, sock: Any, original: io.BufferedIOBase) -> None:
@@ -191,13 +191,13 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("the reply came too slowly")
+            raise TimeoutError("the reply was too slow")
         self._sock.settimeout(remaining)
         count: int = self._sock.recv_into(buffer)
         return count
 
     def close(self) -> None:
-        # http.client's own file holds the socket open until it is closed.
+        # http.client's own file keeps the socket open until it is closed.
         self._original.close()
         super().close()
 
@@ -225,7 +225,7 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps a connection for each request under way, and a deadline for each reply."""
+    """Pool one connection per worker, and apply the deadline to each reply."""
 
     def __init__(self, connections: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=connections)

@@ -1,4 +1,4 @@
-"""The text of a reply's elements into values, typed by a column's JSON schema."""
+"""Convert the text of a reply's elements to values, typed by a column's JSON schema."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NO_NUMBER = {"NaN", "INF", "-INF", "+INF", "Infinity", "-Infinity"}
 
 
 def integer(text: str) -> int:
-    """Read an xs:int; 64 bits are what warehouses hold. Raises ValueError."""
+    """Read an xs:int of up to 64 bits, the limit of warehouses. Raises ValueError."""
     text = text.strip()
     if not _INTEGER.fullmatch(text) or len(text) > 20:
-        raise ValueError("not a whole number")
+        raise ValueError("not an integer")
     value = int(text)
     if not -(2**63) <= value < 2**63:
-        raise ValueError("not a whole number of 64 bits")
+        raise ValueError("not a 64-bit integer")
     return value
 
 
 def number(text: str) -> Decimal | None:
-    """Read a decimal or double as the number that was sent, never through a float."""
+    """Read a decimal or double without rounding; None for NaN and infinities. Raises ValueError."""
     text = text.strip()
     if text in _NO_NUMBER:
         return None
@@ -52,34 +52,35 @@ def boolean(text: str) -> bool:
 
 
 def types_of(schema: Mapping[str, Any]) -> set[str]:
-    """Return the JSON types that a column's schema names."""
+    """Return the JSON types of a column's schema."""
     types = schema["type"]
     return {types} if isinstance(types, str) else set(types)
 
 
 def is_compound(schema: Mapping[str, Any]) -> bool:
-    """Return whether a column holds more than one text."""
+    """Return whether a column is an array or an object."""
     return not types_of(schema).isdisjoint(("array", "object"))
 
 
 def check_schema(table: Table) -> None:
-    """Raise TypeError where a schema has a column that no function here can read."""
+    """Raise TypeError if a column has an unsupported type."""
     for column, schema in table.schema["properties"].items():
-        types, part_types = types_of(schema) - {"null"}, set()
-        if types == {"array"}:
-            part_types = {frozenset(types_of(schema["items"]))} - {frozenset({"string"})}
-        elif types == {"object"}:
-            parts = schema["properties"].values()
-            part_types = {frozenset(types_of(part) - {"null"}) for part in parts}
-            part_types -= {frozenset({"string"}), frozenset({"integer"})}
-        elif len(types) != 1 or not types <= {"integer", "number", "boolean", "string"}:
-            part_types = {frozenset(types)}
-        if part_types:
-            raise TypeError(f"{table.stream.name}.{column} has a type that cannot be read")
+        if not _is_supported(schema):
+            raise TypeError(f"{table.stream.name}.{column} has an unsupported type")
+
+
+def _is_supported(schema: Mapping[str, Any]) -> bool:
+    types = types_of(schema) - {"null"}
+    if types == {"array"}:
+        return types_of(schema["items"]) == {"string"}
+    if types == {"object"}:
+        parts = schema["properties"].values()
+        return all(types_of(part) - {"null"} in ({"string"}, {"integer"}) for part in parts)
+    return len(types) == 1 and types <= {"integer", "number", "boolean", "string"}
 
 
 def converter(column: str, table: Table, zone: BaseTzInfo) -> Convert | None:
-    """Return the function that reads a column's text; None where the text is the value."""
+    """Return the function that converts a column's text; None if the text is the value."""
     schema = table.schema["properties"][column]
     types = types_of(schema)
     if "integer" in types:
@@ -96,7 +97,7 @@ def converter(column: str, table: Table, zone: BaseTzInfo) -> Convert | None:
 def read_elements(
     elements: list[etree._Element], schema: Mapping[str, Any], convert: Convert | None
 ) -> Any:
-    """Return the value of a column's elements; None where they hold nothing. Raises ValueError."""
+    """Return the value of a column's elements, None if they are empty. Raises ValueError."""
     types = types_of(schema)
     if "array" in types:
         return _texts(elements) or None
@@ -115,7 +116,7 @@ def read_elements(
 
 
 def _texts(elements: list[etree._Element]) -> list[str]:
-    """Read repeated elements of text, or one element that holds the texts as its children."""
+    """Read repeated elements, or the children of one element."""
     leaves = [leaf for element in elements for leaf in (list(element) or [element])]
     if any(len(leaf) for leaf in leaves):
         raise ValueError("elements instead of text")

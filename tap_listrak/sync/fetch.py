@@ -176,7 +176,7 @@ class Fetcher:
                 self._request_parents()
                 or self._extend_by_item()
                 # The bound holds as well while the first section waits for its parents.
-                or (in_hand < self._half and self._extend_by_section())
+                or (in_hand < self._prefetch_limit and self._extend_by_section())
             ):
                 in_hand += 1
             else:
