@@ -30,8 +30,8 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 # What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
-LONG := $(addprefix tests/test_,$(addsuffix .py,endings resume set_aside fault_matrix histories \
-	incremental rows_that_were_lost))
+LONG := $(addprefix tests/test_,$(addsuffix .py,endings fault_matrix histories ranges resume \
+	set_aside stopped turns))
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
 IN_PARALLEL := -n 3
 

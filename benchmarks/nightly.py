@@ -109,11 +109,11 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
 def _nights(case: Case, service: Service, folder: Path) -> Nights:
     taken = Nights()
     ListIDs = sorted(int(str(row["ListID"])) for row in service.account.lists())
-    covers = {"start_date": f"{START:%Y-%m-%dT%H:%M:%SZ}", "ListIDs": ListIDs}
     before = f"{FIRST_NIGHT - DAY:%Y-%m-%dT%H:%M:%SZ}"
+    covers = {"start_date": f"{START:%Y-%m-%dT%H:%M:%SZ}", "end": before, "list_ids": ListIDs}
     state: Any = {
         "bookmarks": {
-            each.name: {each.replication_key: before, "covers": covers} for each in EVENTS
+            each.name: {each.replication_key: before, "covers": [covers]} for each in EVENTS
         }
     }
     for night in range(case.nights_before + case.nights):

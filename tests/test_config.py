@@ -376,8 +376,8 @@ def test_strings_reach_the_requests_as_what_they_mean(make_tap: MakeTap) -> None
         if ask.operation == "ReportListMessageActivity"
     )
     assert windows == [
-        ("2026-04-30T20:00:00", "2026-06-09T20:00:00", "false"),
-        ("2026-06-09T20:00:00", "2026-07-01T08:00:00", "false"),
+        ("2026-04-30T19:59:59", "2026-06-09T20:00:00", "false"),
+        ("2026-06-09T19:59:59", "2026-07-01T08:00:00", "false"),
     ]
 
 

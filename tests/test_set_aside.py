@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, with_exception
+from fake_listrak import Ask, Reply, fault, with_exception
 from tap_listrak.streams import BY_NAME, MESSAGES, STREAMS
 from tests.support.accounts import small
 from tests.support.faults import START, part_of, tiny_account
@@ -523,3 +523,43 @@ def test_a_run_cut_off_anywhere_loses_nothing_of_what_was_set_aside(
         rest = night(tap, 2, before)
         assert set_aside(rest) == []
         assert missing(tap, first, before, rest) == {}
+
+
+# Many, and odd ones.
+
+
+def test_more_than_a_thousand_are_all_retried_before_they_stop_their_stream(
+    make_tap: MakeTap,
+) -> None:
+    tap = tap_for(make_tap, "message_opens")
+    # Listrak refuses the MsgIDs that it does not know.
+    bad = list(range(1, 1003))
+    owed = [
+        {"list_id": list_ids(tap)[0], "parent_id": each, "start": START, "end": instant(-1)}
+        for each in [*bad, *msg_ids(tap)]
+    ]
+    entry = {"OpenDate": instant(-1), "set_aside": owed}
+    run = night(tap, state={"bookmarks": {"message_opens": entry}})
+    assert run.code != 0
+    assert "1,000" in run.lines("CRITICAL")[0]
+    assert [each["parent_id"] for each in set_aside(run)] == bad
+    assert missing(tap, run) == {}
+
+
+@pytest.mark.parametrize("code", ["[Report] [timeout] x", "Op(): [Report] [value] x"])
+def test_an_unknown_code_is_a_refusal_whatever_it_is_called(make_tap: MakeTap, code: str) -> None:
+    tap = tap_for(make_tap, "message_opens")
+    bad = msg_ids(tap)[0]
+    fail(tap, "message_opens", fault(code), MsgID=bad)
+    run = night(tap)
+    assert len(calls(tap, "message_opens", MsgID=bad)) == 1
+    assert [each["parent_id"] for each in set_aside(run)] == [bad]
+
+
+def test_a_count_that_cannot_be_read_and_is_not_selected_costs_nothing(make_tap: MakeTap) -> None:
+    tap = tap_for(make_tap, "message_opens")
+    account = tap.service.account
+    account.add_message(list_ids(tap)[0], 5, START[:19], OpenCount="1,234")
+    account.add_event(BY_NAME["message_opens"].operation, 5, "a@example.com", "2026-06-20T00:00:00")
+    run = night(tap)
+    assert (run.code, set_aside(run), missing(tap, run)) == (0, [], {})

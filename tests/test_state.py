@@ -1,523 +1,461 @@
-"""The state as data: what is written is read back, and whatever is read is a state or an error."""
+"""The state as a file: what a run writes, and what it makes of any file that it is given."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import string
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
-from tap_listrak.sync.ranges import plan_range
-from tap_listrak.sync.state_json import read_entry, write_entry
-from tap_listrak.sync.tasks import FetchTask, WrittenPage
 
-from tap_listrak.config import Config, parse_config
+from fake_listrak import html
+from tap_listrak.config import parse_config
 from tap_listrak.errors import UsageError
-from tap_listrak.streams import (
-    LISTS,
-    MESSAGE_OPENS,
-    MESSAGES,
-    PARENTS,
-    STREAMS,
-    SUBSCRIBED_CONTACTS,
-    Stream,
+from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Stream
+from tap_listrak.sync import run as runner
+from tap_listrak.sync.entry import Entry, Place, Range, SetAside
+from tap_listrak.sync.parts import MAX_PAGES
+from tap_listrak.sync.plan import next_range, start_of
+from tap_listrak.sync.state import StreamState
+from tap_listrak.sync.state_file import read_state, write_state
+from tests.support.accounts import list_ids, message_ids
+from tests.support.runs import (
+    BOOKMARKS,
+    NOW,
+    OPEN,
+    START,
+    TINY,
+    asked_in,
+    at,
+    bookmarks,
+    days,
+    entry,
+    msg_ids,
+    pages,
+    rows,
+    starts,
+    text,
+    tiny_tap,
+    wire,
 )
-from tap_listrak.sync.state import (
-    BookmarkScope,
-    Checkpoint,
-    DeferredFetch,
-    RangeProgress,
-    StreamProgress,
-    StreamState,
-)
-from tap_listrak.sync.state_file import SyncState, parse_state
-from tap_listrak.sync.turns import TurnOptions, Turns, all_asked
+from tests.support.state_keeping import deep_merge
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
-NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
-CONFIG = parse_config({"username": "robot", "password": "p", "start_date": "2025-01-01"}, NOW)
+ARRAYS = {"covers", "unfinished", "set_aside", "turns"}
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap that selects the published streams of an account of a few pages."""
+    tap = tiny_tap(make_tap)
+    tap.catalog = None
+    return tap
+
+
+# What is written.
+
+
+@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.parametrize("config", [{}, {"recent_days": 3}, {"mirror": "messages"}], ids=str)
+def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(
+    make_tap: MakeTap, config: dict[str, Any]
+) -> None:
+    tap = tiny_tap(make_tap)
+    bad = min(message_ids(tap.service.account))
+    tap.service.rules.append(
+        lambda ask: html(404) if ask.arguments.get("MsgID") == str(bad) else None
+    )
+    first = tap.run(clock=at(NOW), config=config)
+    second = tap.run(clock=at(days(1)), config=config, state=first.state)
+    mirrored = {config["mirror"]} if "mirror" in config else set[str]()
+    assert entry(second).keys() >= {"OpenDate"}
+    for state in [*first.states[1:], *second.states]:
+        assert state.keys() == {"bookmarks"}
+        assert state["bookmarks"].keys() <= BOOKMARKS.keys() | mirrored
+        for name, found in state["bookmarks"].items():
+            key = {BOOKMARKS[name]} if name in BOOKMARKS else set[str]()
+            assert found.keys() == key | ARRAYS | {"version"}
+            assert {name for name, value in found.items() if isinstance(value, list)} == ARRAYS
+            assert not any(isinstance(value, dict) for value in found.values())
+            assert not [name for name in keys(found) if set(name) - {*string.ascii_letters, "_"}]
+    assert any(entry(second, name)["set_aside"] for name in BOOKMARKS)
+
+
+def keys(value: Any) -> Iterator[str]:
+    """The keys of all objects in a value."""
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from keys(each)
+
+
+def test_the_state_of_nine_streams_on_three_lists_is_below_2_kb(make_tap: MakeTap) -> None:
+    tap = make_tap(config={"start_date": "2025-01-01"})
+    run = tap.run()
+    assert len(list_ids(tap.service.account)) == 3
+    assert run.state["bookmarks"].keys() == {s.name for s in PUBLISHED if s.replication_key}
+    assert len(json.dumps(run.state, separators=(",", ":"))) < 2000
+
+
+def test_a_state_that_claims_nothing_new_comes_before_the_first_record(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    again = tap.run(clock=at(days(1)), state=first.state)
+    for run, state in ((first, {"bookmarks": {}}), (again, first.state)):
+        kinds = [message["type"] for message in run.messages]
+        assert kinds.index("STATE") < kinds.index("RECORD")
+        assert run.states[0] == state
+
+
+def test_states_come_after_the_first_page_at_each_lists_end_and_last(
+    make_tap: MakeTap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 1e9)
+    tap = tiny_tap(make_tap, counts={OPEN: 7})
+    run = tap.run(clock=at(NOW), catalog=catalog_of("message_opens"))
+    records, found = 0, []
+    for message in run.messages:
+        records += message["type"] == "RECORD"
+        found += [records] if message["type"] == "STATE" else []
+    assert found == [0, TINY["page_size"], 14, 28, 28]
+
+
+# What is given.
+
+GIVEN = {
+    "message_sends": {"SendDate": "2026-03-02T15:00:00.000000Z"},
+    "message_opens": {"OpenDate": "2026-03-03T10:20:30.123456Z"},
+    "message_clicks": {"ClickDate": "2026-03-04T10:20:30.123456Z"},
+    "message_reads": {"ReadDate": "2026-03-05T10:20:30.123456Z"},
+    "message_unsubs": {
+        "RemovalDate": "2026-03-07T10:20:30.123456Z",
+        # Until 2026 the published tap wrote this one here.
+        "BounceDate": "2026-03-06T10:20:30.123456Z",
+    },
+    "subscribed_contacts": {"AdditionDate": "2026-03-08T10:20:30.123456Z"},
+}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"bookmarks": GIVEN, "currently_syncing": "message_unsubs"},
+        {"type": "STATE", "value": {"bookmarks": GIVEN}},
+        {"singer_state": {"bookmarks": GIVEN}, "completed": {}},
+        "\ufeff" + json.dumps({"bookmarks": GIVEN}),
+    ],
+    ids=["published", "message", "meltano", "byte order mark"],
+)
+def test_a_state_of_the_published_tap_carries_on_in_any_wrapping(tap: Tap, state: Any) -> None:
+    run, asked = asked_in(tap, clock=at(NOW), state=state)
+    assert run.code == 0
+    assert run.lines("WARNING") == []
+    for name, day in (("opens", 2), ("clicks", 3), ("reads", 4), ("bounces", 5), ("unsubs", 6)):
+        operation = BY_NAME[f"message_{name}"].operation
+        assert starts(asked, operation) == {f"2026-03-{day:02}T10:20:30"}
+    assert starts(asked, BY_NAME["subscribed_contacts"].operation) == {"2026-03-07T10:20:29"}
+    sent = message_ids(tap.service.account, since="2026-02-27T15:00:00")
+    assert msg_ids(asked, BY_NAME["message_sends"].operation) == sent
+    assert bookmarks(run) == dict.fromkeys([*GIVEN, "message_bounces"], text(NOW))
+    assert "BounceDate" not in run.state["bookmarks"]["message_unsubs"]
+
+
+def test_a_bounce_bookmark_of_its_own_wins_over_one_under_unsubs(tap: Tap) -> None:
+    given = {**GIVEN, "message_bounces": {"BounceDate": "2026-03-12T00:00:00Z"}}
+    _, asked = asked_in(tap, clock=at(NOW), state={"bookmarks": given})
+    assert starts(asked, BY_NAME["message_bounces"].operation) == {"2026-03-11T00:00:00"}
+
+
+def test_a_stream_that_the_state_lacks_starts_at_start_date_and_one_not_selected_stays(
+    tap: Tap,
+) -> None:
+    catalog = catalog_of("message_opens", "message_bounces")
+    state = {"bookmarks": {name: GIVEN[name] for name in ("message_opens", "message_clicks")}}
+    run, asked = asked_in(tap, clock=at(NOW), state=state, catalog=catalog)
+    assert starts(asked, BY_NAME["message_bounces"].operation) == {wire(START)}
+    assert starts(asked) == {"2026-03-02T10:20:30"}
+    assert entry(run, "message_clicks")["ClickDate"] == "2026-03-04T10:20:30.123456Z"
+
+
+@pytest.mark.parametrize("content", ["", " \n", "\ufeff"])
+def test_an_empty_state_file_is_no_state_and_a_warning(tap: Tap, content: str) -> None:
+    run = tap.run(clock=at(NOW), state=content)
+    assert rows(run) == rows(tap.run(clock=at(NOW)))
+    (warning,) = run.lines("WARNING")
+    assert "state.json is empty" in warning
+
+
+@pytest.mark.parametrize("state", [{}, {"bookmarks": {}}, {"bookmarks": {"message_opens": {}}}])
+def test_an_object_without_bookmarks_is_no_state(tap: Tap, state: dict[str, Any]) -> None:
+    run = tap.run(clock=at(NOW), state=state)
+    assert rows(run) == rows(tap.run(clock=at(NOW)))
+    assert run.lines("WARNING") == []
+
+
+@pytest.mark.parametrize(
+    ("bookmark", "start"),
+    [
+        ("2026-03-10", "2026-03-09T00:00:00"),
+        ("2026-03-10T10:00:00", "2026-03-09T10:00:00"),
+        ("2026-03-10T10:00:00+02:00", "2026-03-09T08:00:00"),
+        ("2026-03-10T10:00:00.9Z", "2026-03-09T10:00:00"),
+        ("2026-01-01T00:00:00Z", wire(START)),
+        ("0001-01-01T00:00:00Z", wire(START)),
+    ],
+)
+def test_a_bookmark_may_be_any_date_of_iso_8601(tap: Tap, bookmark: str, start: str) -> None:
+    run, asked = requested_from(tap, bookmark)
+    assert starts(asked) == {start}
+    assert bookmarks(run) == {"message_opens": text(NOW)}
+
+
+def requested_from(tap: Tap, bookmark: str, **config: Any) -> tuple[Run, list[Any]]:
+    state = {"bookmarks": {"message_opens": {"OpenDate": bookmark}}}
+    catalog = catalog_of("message_opens")
+    return asked_in(tap, clock=at(NOW), state=state, catalog=catalog, config=config)
+
+
+@pytest.mark.parametrize("lookback", [1, 7])
+def test_a_bookmark_ahead_of_now_by_the_lookback_is_warned_of_and_further_refused(
+    tap: Tap, lookback: int
+) -> None:
+    ahead = text(days(lookback))
+    run, asked = requested_from(tap, ahead, lookback_days=lookback)
+    assert starts(asked) == {wire(days(-lookback))}
+    assert bookmarks(run) == {"message_opens": ahead}
+    (warning,) = run.lines("WARNING")
+    assert "message_opens.OpenDate is ahead" in warning
+    later = text(days(lookback) + timedelta(seconds=1))
+    tap.service.asked.clear()
+    run, _ = requested_from(tap, later, lookback_days=lookback)
+    assert_refused(tap, run, "bookmarks.message_opens.OpenDate is in the future")
+
+
+def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
+    forwards = {"ForwardDate": "2026-01-01", "offset": {"Page": 3}}
+    state = {"bookmarks": {"message_forwards": forwards}, "currently_syncing": "message_opens"}
+    run = tap.run(clock=at(NOW), state=state)
+    assert run.code == 0
+    (warning,) = run.lines("WARNING")
+    assert "message_forwards" in warning
+    for each in run.states:
+        assert each["bookmarks"]["message_forwards"] == forwards
+        assert each["currently_syncing"] == "message_opens"
+
+
+def nested(levels: int) -> Any:
+    value: Any = "deep"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", nested(200), nested(600)],
+                         ids=["big", "nan", "surrogate", "deep", "deeper"])  # fmt: skip
+def test_odd_values_under_an_unknown_stream_are_kept_or_refused(tap: Tap, value: Any) -> None:
+    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_forwards": {"odd": value}}})
+    assert run.code in (0, 2)
+    assert "defect" not in run.err
+
+
+# What is refused.
+
+
+def assert_refused(tap: Tap, run: Run, named: str) -> None:
+    """The run ended before any request, with one line that names what is wrong."""
+    assert (run.code, run.out) == (2, "")
+    (critical,) = run.lines("CRITICAL")
+    assert named in critical
+    assert "Traceback" not in run.err
+    assert tap.service.asked == []
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "1", '"state"', "true", '{"type": "STATE"}',
+                                     '{"type": "STATE", "value": []}',
+                                     '{"singer_state": 1}'])  # fmt: skip
+def test_a_state_that_is_not_an_object_is_an_error(tap: Tap, content: str) -> None:
+    assert_refused(tap, tap.run(state=content), "The state must be a JSON object")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", '{"bookmarks": {}} {}', "[" * 100_000, "1" * 5_000, '{"bookmarks": ' + "1" * 5_000],
+)
+def test_a_state_that_is_no_json_is_an_error(tap: Tap, content: str) -> None:
+    assert_refused(tap, tap.run(state=content), "state.json")
+
+
+def test_a_state_file_that_is_not_there_or_no_utf_8_is_an_error(tap: Tap) -> None:
+    assert_refused(tap, tap.run("--state", str(tap.folder / "none.json")), "none.json")
+    (tap.folder / "bytes.json").write_bytes(b'{"bookmarks": "\xff"}')
+    assert_refused(tap, tap.run("--state", str(tap.folder / "bytes.json")), "bytes.json")
+
+
+RANGE = {"start_date": "2026-02-01T00:00:00Z", "end": "2026-03-19T00:00:00Z"}
+OWED = {**RANGE, "list_id": 1, "parent_id": 2, "start": RANGE["start_date"]}
+
+
+def wrong(name: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
+    """Entries with these values of one key, each with the key."""
+    return [({name: value}, name) for value in values]
+
+
+def wrong_within(name: str, sound: dict[str, Any], **values: Any) -> list[tuple[Any, str]]:
+    """Entries with an array of one object, of which one value is wrong, each with its path."""
+    return [
+        ({name: [{**sound, key: value}]}, f"{name}[0].{key}{nested_key(value)}")
+        for key, value in values.items()
+    ]
+
+
+def nested_key(value: Any) -> str:
+    return "".join(f".{key}" for key in value) if isinstance(value, dict) else ""
+
+
+MALFORMED = [
+    *wrong("OpenDate", "", "?", "2026-13-01", 17, [], {}, True),
+    *wrong("covers", 3, "all", {"start_date": 1}, [3], [RANGE] * 2),
+    *wrong("unfinished", 3, ["2026"], [{"end": RANGE["end"]}]),
+    *wrong("set_aside", "all", [3], [{"list_id": 1}]),
+    *wrong("version", "1"),
+    *wrong_within("unfinished", RANGE, start_date=None, end="soon", list_ids=1, older_every_days=1),
+    *wrong_within("unfinished", RANGE, end="2026-03-19T00:00:00", place={"list_id": "one"}),
+    *wrong_within("unfinished", RANGE, place={"list_id": 2**63}),
+    *wrong_within("unfinished", RANGE, place={"page": 0}),
+    *wrong_within("covers", RANGE, place={"page": 1.5}),
+    *wrong_within("covers", RANGE, place={"digest": 3}),
+    *wrong_within("set_aside", OWED, parent_id=True, start=None, page="3", failed_since="?"),
+    ({"unfinished": [{**RANGE, "end": "2026-08-01T00:00:00Z"}]}, "`end`"),
+]
+
+
+@pytest.mark.parametrize(("value", "named"), MALFORMED, ids=lambda value: json.dumps(value)[:60])
+def test_what_is_malformed_is_named_before_any_request(tap: Tap, value: Any, named: str) -> None:
+    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_opens": value}})
+    assert_refused(tap, run, named if "`" in named else f"bookmarks.message_opens.{named}")
+
+
+@pytest.mark.parametrize("value", [[], None, {"message_opens": None}, {"message_unsubs": []}])
+def test_bookmarks_and_entries_that_are_no_objects_are_refused(tap: Tap, value: Any) -> None:
+    assert_refused(tap, tap.run(clock=at(NOW), state={"bookmarks": value}), "must be an object")
+
+
+@pytest.mark.parametrize("number", [2, 0, -3, 2**31 - 1])
+def test_any_whole_number_may_be_an_id(tap: Tap, number: int) -> None:
+    account = tap.service.account
+    account.add_list(number)
+    account.add_message(number, number, START + DAY)
+    for name in "abcde":
+        account.add_event(OPEN, number, f"{name}@example.com", START + 2 * DAY)
+    whole = tap.run(clock=at(NOW))
+    for state in whole.states:
+        assert tap.run(clock=at(days(1)), state=state).code == 0
+    sound = {**RANGE, "list_ids": [number], "place": {"list_id": number, "parent_id": number}}
+    owed = {**OWED, "list_id": number, "parent_id": number, "page": 2, "digest": "c0ffee"}
+    given = {"OpenDate": text(days(-1)), "covers": [RANGE], "unfinished": [sound]}
+    state = {"bookmarks": {"message_opens": {**given, "set_aside": [owed]}}}
+    _, asked = asked_in(tap, clock=at(NOW), state=state)
+    operation, *arguments = pages(asked)[0]
+    assert operation == OPEN
+    assert {f"MsgID={number}", "Page=2"} <= {*arguments}
+
+
+# Pure.
 
 INSTANTS = some.datetimes(
-    datetime(1990, 1, 1), datetime(2026, 7, 2), timezones=some.just(timezone.utc)
+    datetime(1990, 1, 1), datetime(2026, 7, 1), timezones=some.just(timezone.utc)
 )
-IDS = some.integers(-(2**31), 2**31 - 1)
-PAGES = some.builds(WrittenPage, some.integers(1, 100_000), some.none() | some.text("0123ef"))
-SCOPES = some.builds(BookmarkScope, INSTANTS, some.frozensets(IDS, max_size=4), some.booleans())
-OF_ACCOUNT = some.builds(BookmarkScope, INSTANTS, some.just(frozenset[int]()), some.just(True))
+IDS = some.integers(-(2**63), 2**63 - 1)
+PAGES = some.integers(1, MAX_PAGES)
+OPTIONAL = [some.none() | each for each in (IDS, INSTANTS, IDS, PAGES, some.text())]
+PLACES = some.builds(Place, *OPTIONAL)
+RANGES = some.builds(
+    Range, INSTANTS, INSTANTS, some.lists(IDS, max_size=3).map(tuple), older_every_days=
+    some.none() | some.integers(2, 90), bookmark=some.none() | INSTANTS, whole=some.booleans(),
+    place=some.none() | PLACES, include_test_messages=some.booleans(),
+)  # fmt: skip
+OWING = some.builds(SetAside, INSTANTS, INSTANTS, some.none() | IDS, some.none() | IDS,
+                    page=some.none() | PAGES, failed_since=some.none() | INSTANTS)  # fmt: skip
+ENTRIES = some.builds(
+    Entry, INSTANTS, some.none() | RANGES, some.none() | RANGES,
+    some.lists(OWING, max_size=2).map(tuple), some.none() | some.integers(0, 2**62),
+)  # fmt: skip
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats() | some.text(),
     lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(), inner, max_size=3),
     max_leaves=8,
 )
+DATED = [stream for stream in STREAMS if stream.replication_key]
 
 
-def checkpoints(stream: Stream) -> some.SearchStrategy[Checkpoint | None]:
-    if stream is LISTS:
-        return some.none()
-    return some.none() | some.builds(
-        Checkpoint,
-        some.none() if stream.is_by_account else IDS,
-        some.none() if stream.is_by_conversation else INSTANTS,
-        IDS if stream.is_by_message or stream.is_by_conversation else some.none(),
-        some.none() | PAGES,
-    )
+def written(stream: Stream, held: Entry) -> dict[str, Any]:
+    value = write_state(b'{"bookmarks":{}}', {stream: StreamState(stream, held, is_known=True)})
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
+    return found
 
 
-def debts(stream: Stream) -> some.SearchStrategy[DeferredFetch]:
-    has_parent = stream.is_by_message or stream.is_by_batch or stream.is_by_conversation
-    return some.builds(
-        DeferredFetch,
-        some.none() if stream.is_by_account else IDS,
-        IDS if has_parent else some.none(),
-        INSTANTS,
-        INSTANTS,
-        some.none() | PAGES,
-        some.none() | INSTANTS,
-        some.none() | INSTANTS,
-    )
+@given(some.sampled_from(DATED), ENTRIES)
+def test_an_entry_is_read_as_it_was_written(stream: Stream, held: Entry) -> None:
+    _, states = read_state(written(stream, held), days(365), DAY)
+    assert states[stream].entry == held
+    assert not any(state.is_known for other, state in states.items() if other is not stream)
 
 
-@some.composite
-def turns(draw: some.DrawFn) -> Turns:
-    ends_of_runs = INSTANTS.map(lambda moment: moment.replace(microsecond=0))
-    classes = draw(some.lists(ends_of_runs, min_size=2, max_size=4))
-    options = TurnOptions(draw(some.integers(1, 3650)), len(classes))
-    return Turns(options, draw(INSTANTS), tuple(classes))
-
-
-@some.composite
-def ranges(draw: some.DrawFn, progress: StreamProgress) -> RangeProgress:
-    stream, start, options = progress.stream, draw(INSTANTS), None
-    if stream.takes_turns and draw(some.booleans()):
-        options = progress.turns.options if progress.turns else TurnOptions(30, 7)
-    return RangeProgress(
-        draw(INSTANTS),
-        # Where messages are asked in turns, there is no one start.
-        None if options and progress.turns and draw(some.booleans()) else start,
-        draw(INSTANTS),
-        draw(some.booleans()),
-        draw(some.none() | some.sampled_from(["UTC", "America/New_York"])),
-        draw(some.none() | some.integers(1, 3650)),
-        draw(some.frozensets(IDS, max_size=4)),
-        draw(checkpoints(stream)),
-        stream.can_be_mirrored and draw(some.booleans()),
-        options,
-    )
-
-
-@some.composite
-def progresses(draw: some.DrawFn, stream: Stream) -> StreamProgress:
-    progress = StreamProgress(stream)
-    if stream.replication_key and draw(some.booleans()):
-        scopes = OF_ACCOUNT if stream.is_by_account else SCOPES
-        progress = replace(progress, bookmark=draw(INSTANTS), scope=draw(some.none() | scopes))
-        if stream.takes_turns and draw(some.booleans()):
-            each = draw(turns())
-            progress = replace(progress, bookmark=each.oldest, turns=each)
-    if draw(some.booleans()):
-        progress = replace(progress, range=draw(ranges(progress)))
-    if stream not in PARENTS:
-        progress = replace(progress, deferred=tuple(draw(some.lists(debts(stream), max_size=2))))
-    if stream.can_be_mirrored:
-        progress = replace(progress, version=draw(some.none() | some.integers(0, 2**62)))
-    return progress
-
-
-@some.composite
-def states(draw: some.DrawFn) -> SyncState:
-    """A state of all streams, few of which hold anything."""
-    held = draw(some.lists(some.sampled_from(STREAMS), unique=True, max_size=4))
-    every = {stream: StreamProgress(stream) for stream in STREAMS}
-    every |= {stream: draw(progresses(stream)) for stream in held}
-    return SyncState(
-        {"bookmarks": {}},
-        {stream: StreamState(each, is_known=True) for stream, each in every.items()},
-    )
-
-
-STATES = states()
-
-
-def progress_of(state: SyncState) -> list[StreamProgress]:
-    return [each.progress for each in state.streams.values()]
+@given(some.sampled_from(DATED), ENTRIES, ENTRIES)
+def test_a_deep_merge_of_two_entries_is_the_newer(
+    stream: Stream, newer: Entry, older: Entry
+) -> None:
+    assert deep_merge(written(stream, newer), written(stream, older)) == written(stream, newer)
 
 
 @some.composite
 def damaged(draw: some.DrawFn) -> Any:
-    """The state file of a run, with any JSON value in place of one of its values."""
-    whole = json.loads(json.dumps(draw(STATES).as_dict()))
-    here: Any = {"": whole}
+    """A state with any JSON value in place of one of its values."""
+    whole = {"": written(draw(some.sampled_from(DATED)), draw(ENTRIES))}
+    here: Any = whole
     key: Any = ""
     while isinstance(here[key], (dict, list)) and here[key] and draw(some.integers(0, 9)):
         here = here[key]
         key = draw(some.sampled_from(sorted(here) if isinstance(here, dict) else range(len(here))))
     here[key] = draw(JSON)
-    return whole
-
-
-@given(STATES)
-def test_a_state_that_was_written_is_read_as_the_same_state(state: SyncState) -> None:
-    written = msgspec.json.decode(msgspec.json.encode(state.as_dict()))
-    read = parse_state(written, NOW, DAY)
-    assert progress_of(read) == progress_of(state)
-    assert read.as_dict() == written
-
-
-@given(STATES, STATES)
-def test_all_states_have_the_same_keys_at_every_depth(one: SyncState, other: SyncState) -> None:
-    def keys(value: Any) -> Any:
-        return {key: keys(inner) for key, inner in value.items()} if isinstance(value, dict) else 0
-
-    def common(one: Any, other: Any) -> None:
-        if one and other:
-            assert one.keys() == other.keys()
-            for key in one:
-                common(one[key], other[key])
-
-    common(keys(one.as_dict()), keys(other.as_dict()))
-
-
-@pytest.mark.parametrize("stream", STREAMS, ids=repr)
-@settings(max_examples=10)
-@given(data=some.data())
-def test_the_entry_of_each_stream_is_read_as_it_was_written(
-    stream: Stream, data: some.DataObject
-) -> None:
-    progress = data.draw(progresses(stream))
-    written = json.loads(json.dumps(write_entry(progress)))
-    assert read_entry(stream, written, NOW, DAY) == progress
-    assert entry_keys(written) == entry_keys(write_entry(StreamProgress(stream)))
-
-
-def entry_keys(entry: Any) -> Any:
-    """The keys of an entry, at every depth but within arrays."""
-    return {
-        key: entry_keys(inner) if isinstance(inner, dict) else None for key, inner in entry.items()
-    }
-
-
-@given(STATES)
-def test_a_whole_state_message_is_read_as_its_value(state: SyncState) -> None:
-    value = state.as_dict()
-    read = parse_state({"type": "STATE", "value": value}, NOW, DAY)
-    assert progress_of(read) == progress_of(parse_state(value, NOW, DAY))
+    return whole[""]
 
 
 @given(JSON | damaged())
 def test_any_json_is_a_state_or_an_error_that_says_so(value: Any) -> None:
-    before = repr(value)
+    before, error = repr(value), "state"
     try:
-        msgspec.json.encode(parse_state(value, NOW, DAY).as_dict())
+        raw, states = read_state(value, days(365), DAY)
+        msgspec.json.encode(write_state(raw, states))
     except UsageError as exc:
-        message = str(exc)
-    else:
-        message = "state"
-    assert "state" in message
-    assert "\n" not in message
+        error = str(exc)
+    assert "state" in error
+    assert "\n" not in error
     assert repr(value) == before
 
 
-@given(some.text(), some.integers(-(2**63), 2**63 - 1) | some.floats(allow_nan=False,
-                                                                  allow_infinity=False)
-       | some.text() | some.lists(some.booleans() | some.none()))  # fmt: skip
-def test_unknown_streams_and_keys_are_kept_as_they_came(name: str, value: Any) -> None:
-    raw = {"bookmarks": {f"other {name}": {name: value}}, "currently_syncing": value}
-    assert parse_state(raw, NOW, DAY).as_dict() == raw
-
-
-def test_a_snapshot_is_not_changed_by_what_follows() -> None:
-    state = StreamState(StreamProgress(MESSAGE_OPENS), is_known=False)
-    plan = plan_range(state.progress, CONFIG, NOW, is_resuming=False)
-    assert plan.range
-    state.range_planned(plan.range, plan.scope)
-    before = state.progress
-    state.page_written(task(1, 7), 1, "d")
-    state.lists_finished(frozenset([1]))
-    assert before.active_range.finished_lists == frozenset()
-    assert before.active_range.checkpoint is None
-
-
-@given(bookmark=INSTANTS, start_date=INSTANTS, end=INSTANTS, days=some.integers(1, 365))
+@given(bookmark=INSTANTS, start_date=INSTANTS, end=INSTANTS, lookback=some.integers(1, 365))
 def test_a_range_reaches_back_by_the_lookback_and_a_bookmark_never_does(
-    bookmark: datetime, start_date: datetime, end: datetime, days: int
+    bookmark: datetime, start_date: datetime, end: datetime, lookback: int
 ) -> None:
-    state = StreamState(StreamProgress(MESSAGE_OPENS, bookmark), is_known=True)
-    config = replace(CONFIG, start_date=start_date, lookback_days=days)
-    plan = plan_range(state.progress, config, end, is_resuming=False)
-    assert plan.range
-    assert plan.range.start
-    assert plan.range.start >= start_date
-    assert plan.range.start == start_date or plan.range.start <= bookmark - days * DAY
-    state.range_planned(plan.range, plan.scope)
-    state.range_finished()
-    assert state.progress.bookmark == max(bookmark, end)
-    assert state.progress.range is None
-
-
-def task(list_id: int, msg_id: int, **more: Any) -> FetchTask:
-    start, end = more.pop("start", NOW - 9 * DAY), more.pop("end", NOW)
-    return FetchTask(MESSAGE_OPENS, list_id, start, end, parent_id=msg_id, send_date=NOW, **more)
-
-
-def begun(end: datetime = NOW, **progress: Any) -> StreamState:
-    """The state of opens with a range that has begun."""
-    state = StreamState(StreamProgress(MESSAGE_OPENS, **progress), is_known=True)
-    state.range_planned(
-        RangeProgress(NOW - 99 * DAY, NOW - 99 * DAY, end, True, "UTC"), state.progress.scope
-    )
-    return state
-
-
-@given(some.lists(some.tuples(some.sampled_from([7, 8]), INSTANTS), max_size=6), INSTANTS)
-def test_what_is_owed_of_one_message_is_owed_once_and_whole(
-    failed: list[tuple[int, datetime]], end: datetime
-) -> None:
-    state = begun(end)
-    for msg_id, start in failed:
-        state.task_deferred(task(1, msg_id, start=start), NOW)
-    owed = {each.parent_id: each for each in state.progress.deferred}
-    assert len(owed) == len(state.progress.deferred)
-    assert owed.keys() == {msg_id for msg_id, _ in failed}
-    for msg_id, start in failed:
-        assert owed[msg_id].start <= start
-        assert owed[msg_id].end == end
-
-
-def test_a_page_written_before_a_failure_is_where_the_debt_goes_on() -> None:
-    state = begun()
-    state.page_written(task(1, 7), 3, "abc")
-    state.task_deferred(task(1, 7), NOW)
-    (owed,) = state.progress.deferred
-    assert owed.written == WrittenPage(3, "abc")
-    checkpoint = state.progress.active_range.checkpoint
-    assert checkpoint == Checkpoint(1, NOW, 7, None)
-
-
-def test_a_page_of_another_message_is_not_where_a_debt_goes_on() -> None:
-    state = begun()
-    state.page_written(task(1, 7), 3, "abc")
-    state.task_deferred(task(1, 8), NOW)
-    (owed,) = state.progress.deferred
-    assert owed.written is None
-
-
-def test_a_debt_that_grows_begins_at_its_first_page() -> None:
-    owed = DeferredFetch(1, 7, NOW - 30 * DAY, NOW - 20 * DAY, WrittenPage(3, "abc"), NOW)
-    state = begun(deferred=(owed,))
-    state.task_skipped(task(1, 7))
-    (grown,) = state.progress.deferred
-    assert grown == owed._replace(end=NOW, written=None)
-
-
-def test_a_debt_of_windows_shrinks_with_each_that_was_had() -> None:
-    owed = DeferredFetch(1, None, NOW - 60 * DAY, NOW)
-    state = StreamState(StreamProgress(SUBSCRIBED_CONTACTS, deferred=(owed,)), is_known=True)
-    window = FetchTask(SUBSCRIBED_CONTACTS, 1, NOW - 60 * DAY, NOW - 30 * DAY, is_owed=True)
-    state.page_written(window, 1, "abc")
-    assert state.progress.deferred[0].written == WrittenPage(1, "abc")
-    state.task_finished(window)
-    assert list(state.progress.deferred) == [owed._replace(start=NOW - 30 * DAY)]
-    state.task_finished(replace(window, start=NOW - 30 * DAY, end=NOW))
-    assert not state.progress.deferred
-
-
-@pytest.mark.parametrize(
-    ("failed", "absent", "is_dropped"), [(30, 30, True), (29, 30, False), (30, 29, False)]
-)
-def test_a_debt_is_dropped_when_it_was_absent_and_failed_for_30_days(
-    failed: int, absent: int, is_dropped: bool
-) -> None:
-    owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - failed * DAY, NOW - absent * DAY)
-    state = begun(deferred=(owed,))
-    assert state.parts_seen(set(), set(), NOW) == []
-    assert (state.parts_seen(set(), {owed.part}, NOW) == [owed]) == is_dropped
-    assert (state.progress.deferred == ()) == is_dropped
-
-
-def test_a_debt_that_is_shown_again_is_absent_no_more() -> None:
-    owed = DeferredFetch(1, 7, NOW, NOW, None, NOW - 40 * DAY, NOW - 40 * DAY)
-    state = begun(deferred=(owed,))
-    assert state.parts_seen({owed.part}, set(), NOW) == []
-    assert state.progress.deferred == (owed._replace(absent_since=None),)
-
-
-@pytest.mark.parametrize(
-    ("config", "is_kept"),
-    [
-        (CONFIG, True),
-        (replace(CONFIG, interval_days=30), False),
-        (replace(CONFIG, start_date=NOW - 50 * DAY), False),
-    ],
-)
-def test_a_checkpoint_among_messages_holds_for_the_windows_that_it_was_made_in(
-    config: Config, is_kept: bool
-) -> None:
-    checkpoint = Checkpoint(1, NOW - 20 * DAY, None, None)
-    unfinished = RangeProgress(
-        CONFIG.start_date, NOW - 99 * DAY, NOW, True, "UTC", 365, frozenset([7]), checkpoint
-    )
-    for stream in (MESSAGE_OPENS, MESSAGES, SUBSCRIBED_CONTACTS):
-        progress = StreamProgress(stream, range=unfinished)
-        plan = plan_range(progress, config, NOW, is_resuming=True)
-        assert plan.range
-        assert plan.range.finished_lists == {7}
-        # Contacts come in windows of their own.
-        is_due = is_kept or stream is SUBSCRIBED_CONTACTS
-        assert plan.range.checkpoint == (checkpoint if is_due else None)
-
-
-def test_the_end_of_one_list_leaves_the_checkpoint_of_another() -> None:
-    state = begun()
-    state.page_written(task(104, 7), 3, "abc")
-    state.lists_finished(frozenset([101]))
-    assert state.progress.active_range.checkpoint
-    state.lists_finished(frozenset([104]))
-    assert state.progress.active_range.checkpoint is None
-    assert state.progress.active_range.finished_lists == {101, 104}
-
-
-def test_a_message_that_answers_while_it_is_not_shown_is_owed_for_30_days_more() -> None:
-    owed = DeferredFetch(1, 7, NOW - 2 * DAY, NOW, None, None, NOW - 29 * DAY)
-    state = begun(deferred=(owed,))
-    assert state.parts_seen(set(), {owed.part}, NOW) == []
-    assert state.parts_seen(set(), {owed.part}, NOW + DAY) == [owed]
-
-
-# Turns.
-
-OPTIONS = TurnOptions(30, 7)
-IN_TURNS = replace(CONFIG, recent_days=30, older_every_days=7)
-
-
-def test_a_first_range_asks_everything_and_then_all_classes_stand_at_its_end() -> None:
-    state = StreamState(StreamProgress(MESSAGE_OPENS), is_known=False)
-    plan = plan_range(state.progress, IN_TURNS, NOW, is_resuming=False)
-    assert plan.range
-    assert (plan.range.start, plan.range.turn_options) == (CONFIG.start_date, OPTIONS)
-    state.range_planned(plan.range, plan.scope)
-    state.range_finished()
-    assert state.progress.turns == all_asked(OPTIONS, NOW)
-    assert state.progress.bookmark == NOW
-
-
-def test_a_next_range_asks_by_turns_and_the_bookmark_is_the_oldest() -> None:
-    turns = all_asked(OPTIONS, NOW - 2 * DAY)
-    progress = StreamProgress(MESSAGE_OPENS, NOW - 2 * DAY, turns=turns)
-    state = StreamState(progress, is_known=True)
-    plan = plan_range(progress, IN_TURNS, NOW, is_resuming=False)
-    assert plan.range
-    assert plan.range.start is None
-    state.range_planned(plan.range, plan.scope)
-    state.range_finished()
-    assert state.progress.turns
-    assert state.progress.turns.recent == state.progress.last_end == NOW
-    assert sorted(set(state.progress.turns.classes)) == [NOW - 2 * DAY, NOW]
-    assert state.progress.bookmark == NOW - 2 * DAY
-
-
-@pytest.mark.parametrize(
-    ("config", "options"),
-    [
-        (CONFIG, None),
-        (replace(IN_TURNS, recent_days=60), TurnOptions(60, 7)),
-        (replace(IN_TURNS, older_every_days=9), TurnOptions(30, 9)),
-    ],
-    ids=["off", "recent_days", "older_every_days"],
-)
-def test_other_options_ask_every_message_from_the_oldest_bookmark(
-    config: Config, options: TurnOptions | None
-) -> None:
-    turns = all_asked(OPTIONS, NOW - 6 * DAY).asked_until(NOW - 2 * DAY)
-    state = StreamState(StreamProgress(MESSAGE_OPENS, turns.oldest, turns=turns), is_known=True)
-    plan = plan_range(state.progress, config, NOW, is_resuming=False)
-    assert plan.range
-    assert plan.range.start == NOW - 7 * DAY
-    assert plan.range.turn_options == options
-    state.range_planned(plan.range, plan.scope)
-    state.range_finished()
-    assert state.progress.turns == (all_asked(options, NOW) if options else None)
-    assert state.progress.bookmark == NOW
-
-
-def test_an_unfinished_range_is_finished_under_the_options_that_it_began_with() -> None:
-    turns = all_asked(OPTIONS, NOW - 2 * DAY)
-    progress = StreamProgress(MESSAGE_OPENS, turns.oldest, turns=turns)
-    begun = plan_range(progress, IN_TURNS, NOW, is_resuming=False).range
-    for config in (CONFIG, replace(IN_TURNS, recent_days=60, older_every_days=9)):
-        unfinished = replace(progress, range=begun)
-        plan = plan_range(unfinished, config, NOW, is_resuming=True)
-        assert plan.range
-        assert (plan.range.start, plan.range.turn_options) == (None, OPTIONS)
-
-
-@given(turns(), INSTANTS)
-def test_a_bookmark_set_by_hand_or_by_an_older_version_counts_for_all_classes(
-    held: Turns, bookmark: datetime
-) -> None:
-    progress = StreamProgress(MESSAGE_OPENS, held.oldest, turns=held)
-    entry = json.loads(json.dumps(write_entry(progress)))
-    entry["OpenDate"] = bookmark.isoformat()
-    read = read_entry(MESSAGE_OPENS, entry, NOW, DAY)
-    assert read.bookmark == bookmark
-    if bookmark < held.oldest:
-        assert read.turns is None
-    else:
-        assert read.turns
-        assert read.turns.oldest == bookmark
-        assert read.turns.classes == tuple(max(each, bookmark) for each in held.classes)
-        assert read.turns.recent == max(held.recent, bookmark)
-
-
-@pytest.mark.parametrize("moved", [-DAY, None], ids=["back", "gone"])
-def test_an_unfinished_range_by_turns_is_given_up_where_its_bookmark_is(
-    moved: timedelta | None,
-) -> None:
-    held = all_asked(OPTIONS, NOW - 2 * DAY)
-    progress = StreamProgress(MESSAGE_OPENS, held.oldest, turns=held)
-    begun = plan_range(progress, IN_TURNS, NOW, is_resuming=False).range
-    entry = write_entry(replace(progress, range=begun))
-    entry["OpenDate"] = (held.oldest + moved).isoformat() if moved else None
-    read = read_entry(MESSAGE_OPENS, entry, NOW, DAY)
-    assert read.range is None
-    plan = plan_range(read, IN_TURNS, NOW, is_resuming=False)
-    assert plan.range
-    assert plan.range.start == (NOW - 4 * DAY if moved else CONFIG.start_date)
-
-
-# Mirrors.
-
-
-def test_a_mirrored_stream_is_asked_whole_and_its_version_is_the_end() -> None:
-    config = replace(CONFIG, mirror=frozenset(["subscribed_contacts"]))
-    state = StreamState(StreamProgress(SUBSCRIBED_CONTACTS, NOW - DAY), is_known=True)
-    plan = plan_range(state.progress, config, NOW, is_resuming=False)
-    assert plan.range
-    assert plan.range.start == CONFIG.start_date
-    assert plan.range.version == NOW.timestamp() * 1000
-    state.range_planned(plan.range, plan.scope)
-    state.version_activated()
-    state.range_finished()
-    assert state.progress.version == NOW.timestamp() * 1000
-    again = plan_range(state.progress, config, NOW, is_resuming=False)
-    assert again.range is None
-    later = plan_range(state.progress, config, NOW + DAY, is_resuming=False)
-    assert later.range
-
-
-@pytest.mark.parametrize("is_mirrored", [True, False])
-def test_an_unfinished_range_begins_anew_when_mirror_has_changed(is_mirrored: bool) -> None:
-    options = [CONFIG, replace(CONFIG, mirror=frozenset(["messages"]))]
-    before, after = options if is_mirrored else reversed(options)
-    begun = plan_range(StreamProgress(MESSAGES), before, NOW, is_resuming=False).range
-    assert begun
-    halfway = begun._replace(finished_lists=frozenset([7]))
-    same = plan_range(StreamProgress(MESSAGES, range=halfway), before, NOW, is_resuming=True)
-    assert same.range == halfway
-    plan = plan_range(StreamProgress(MESSAGES, range=halfway), after, NOW, is_resuming=True)
-    assert plan.range
-    assert plan.range.finished_lists == frozenset()
-    assert plan.range.is_mirrored == is_mirrored
+    stream = BY_NAME["message_opens"]
+    given = {"username": "robot", "password": "p", "lookback_days": lookback}
+    config = parse_config({**given, "start_date": start_date.isoformat()}, NOW + 365 * DAY)
+    covers = Range(start_date, bookmark, (1,))
+    state = StreamState(stream, Entry(bookmark, covers), is_known=True)
+    new = next_range(stream, state.entry, config, end)
+    assert new
+    state.begin(new)
+    start = start_of(stream, state.entry, 1, config)
+    assert start >= start_date
+    assert start == start_date or start <= bookmark - lookback * DAY
+    state.range_finished(config)
+    assert state.entry.bookmark == max(bookmark, end)
+    assert state.entry.unfinished is None

@@ -1,309 +1,372 @@
-"""With recent_days, old messages are asked in turns: later, but nothing of them is lost."""
+"""With recent_days, old messages are requested in rotation: later, and nothing of them is lost."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from fake_listrak import Account, Ask, html
-from tap_listrak.streams import STREAMS
-from tap_listrak.sync.turns import TurnOptions
+from fake_listrak import Account, Ask, Reply, raw
+from tap_listrak.streams import PUBLISHED
+from tap_listrak.sync.turns import everything_requested_until, last_due_day, requested_from
 from tests.support.accounts import list_ids, message_ids
-from tests.support.replies import add_message_without_date
+from tests.support.nights import set_aside
 from tests.support.runs import (
+    MESSAGES,
+    NOW,
     OPEN,
+    addresses,
     asked_in,
     at,
-    debts,
-    is_finished,
+    bookmarks,
+    days,
+    entry,
+    msg_ids,
     prefixes,
-    seconds,
+    refuse,
+    starts,
     text,
     wire,
+    without_message,
 )
-from tests.support.state_keeping import deep_merge
 from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
 
-NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 EVERY = 5
 RECENT = 14
-OPTIONS = {"start_date": "2026-04-01", "recent_days": RECENT, "older_every_days": EVERY}
-IN_TURNS = {each.operation for each in STREAMS if each.is_published and each.takes_turns}
+OFF = {"recent_days": None}
 
 
-def account() -> Account:
-    """Twenty messages of three months, of which no event comes after June."""
-    return Account(
-        lists=2,
-        messages=10,
-        contacts=3,
-        sends=6,
-        start=datetime(2026, 4, 1),
-        end=datetime(2026, 6, 29),
-    )
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap that selects opens of twenty messages of three months, of which few are recent."""
+    config = {"start_date": "2025-12-15", "recent_days": RECENT, "older_every_days": EVERY}
+    shape: dict[str, Any] = {"lists": 2, "messages": 10, "contacts": 3, "sends": 6}
+    account = Account(**shape, start=datetime(2025, 12, 20), end=datetime(2026, 3, 18))
+    tap = make_tap(account, config)
+    tap.catalog = catalog_of("message_opens")
+    return tap
 
 
-def turns_tap(make_tap: MakeTap, **config: Any) -> Tap:
-    return make_tap(account(), {**OPTIONS, **config})
+def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) -> Run:
+    """Runs at these days, each from where the one before it ended; return the last."""
+    run = before
+    for number in numbers:
+        state = run.state if run else None
+        run = tap.run(clock=at(days(number)), state=state, config=config)
+        assert run.code == 0
+    assert run
+    return run
 
 
-def day(number: float) -> datetime:
-    """A moment so many days after the first run."""
-    return NOW + timedelta(days=number)
+def is_due(msg_id: int, number: float) -> bool:
+    """Whether a message is due on the day of this moment."""
+    return ((days(number) - EPOCH).days - msg_id) % EVERY == 0
 
 
-def run_at(tap: Tap, moment: datetime, before: Run | None = None, **more: Any) -> Run:
-    """Run it from where an earlier run ended."""
-    state = {"state": before.state} if before else {}
-    return tap.run(clock=at(moment), **state, **more)
+def everything(tap: Tap) -> set[int]:
+    return message_ids(tap.service.account)
 
 
-def asked_for_opens(asked: list[Ask]) -> set[int]:
-    return {int(ask.arguments["MsgID"]) for ask in asked if ask.operation == OPEN}
+def sent_since(tap: Tap, number: float) -> set[int]:
+    return message_ids(tap.service.account, since=wire(days(number)))
 
 
-def sent_since(tap: Tap, moment: datetime) -> set[int]:
-    return message_ids(tap.service.account, since=wire(moment))
-
-
-def of_class(tap: Tap, moment: datetime) -> set[int]:
-    """The messages whose turn comes on the day of this moment."""
-    number = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)).days % EVERY
-    return {each for each in message_ids(tap.service.account) if each % EVERY == number}
-
-
-def entry(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    found: dict[str, Any] = run.state["bookmarks"][stream]
+def old_ones(tap: Tap, number: float) -> list[int]:
+    """The messages that are old for some weeks, and due on the day of this moment."""
+    old = everything(tap) - sent_since(tap, -RECENT)
+    found = sorted(each for each in old if is_due(each, number))
+    assert found
     return found
 
 
-def old_message(tap: Tap) -> int:
-    """A message that is not recent, nor due on the first days after the first run."""
-    return min(
-        message_ids(tap.service.account) - sent_since(tap, day(-RECENT)) - of_class(tap, day(1))
-    )
+# Which messages are requested, and from when.
 
 
-def test_a_first_run_asks_every_message(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    run, asked = asked_in(tap, clock=at(NOW))
-    assert asked_for_opens(asked) == message_ids(tap.service.account)
-    everything = tap.run(clock=at(NOW), config={"recent_days": None})
-    assert keys_emitted(run) == keys_emitted(everything)
-    assert entry(run)["OpenDate"] == text(NOW)
-    assert entry(run)["turns"] == {
-        "recent_days": RECENT,
-        "older_every_days": EVERY,
-        "recent": text(NOW),
-        "classes": [seconds(NOW)] * EVERY,
-    }
-
-
-def test_a_later_run_asks_recent_messages_and_those_whose_turn_it_is(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    run = run_at(tap, NOW)
-    recent_seen, old_seen = set[int](), set[int]()
-    for number in range(1, EVERY + 1):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
-        recent, due = sent_since(tap, day(number - RECENT)), of_class(tap, day(number))
-        assert recent, "or this shows nothing"
-        assert asked_for_opens(asked) == recent | due
-        assert {ask.operation for ask in asked} >= IN_TURNS
-        recent_seen |= recent
-        old_seen |= due
-        waiting = len(message_ids(tap.service.account) - recent - due)
-        assert any(line.startswith(f"INFO {waiting} messages wait for their turn") for line in
-                   run.lines("INFO"))  # fmt: skip
-    assert old_seen == message_ids(tap.service.account)
-    oldest = datetime.fromtimestamp(min(entry(run)["turns"]["classes"]), timezone.utc)
-    assert entry(run)["OpenDate"] == text(oldest)
-    assert entry(run)["turns"]["recent"] == text(day(EVERY))
-
-
-def test_a_class_is_asked_from_when_it_was_asked_last_less_the_lookback(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    run = run_at(tap, NOW)
-    only_recent = set[int]()
-    for number in range(1, EVERY + 1):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
-        due = of_class(tap, day(number))
-        only_recent |= sent_since(tap, day(number - RECENT)) - due
-        for ask in asked:
-            if ask.operation == OPEN:
-                is_due = int(ask.arguments["MsgID"]) in due
-                assert ask.arguments["StartDate"] == wire(day(-1) if is_due else day(number - 2))
-                assert ask.arguments["EndDate"] == wire(day(number))
-    assert only_recent, "or this shows nothing of recent messages"
-
-
-def test_an_event_of_an_old_message_comes_in_its_turn(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    run = run_at(tap, NOW)
-    old = old_message(tap)
-    tap.service.account.add_event(OPEN, old, "late@example.com", day(0.5))
-    came = []
-    for number in range(1, EVERY + 1):
-        run = run_at(tap, day(number), run)
-        if any(each["EmailAddress"] == "late@example.com" for each in run.records("message_opens")):
-            came.append(number)
-    assert came == [n for n in range(1, EVERY + 1) if old in of_class(tap, day(n))]
-    assert came
-
-
-def test_without_the_options_everything_is_asked_from_the_published_bookmark(
-    make_tap: MakeTap,
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [1, 2, 3, 4, 5, 6, 7],
+        [0.25, 0.4, 0.6, 0.75, 1.0, 1.4, 1.6],
+        [3, 3.1, 9, 20],
+        [31, 32],
+    ],
+    ids=["daily", "within a day", "with gaps", "after a month"],
+)
+def test_a_run_requests_recent_messages_and_those_that_came_due_since_the_last(
+    tap: Tap, numbers: list[float]
 ) -> None:
-    tap = turns_tap(make_tap)
-    run = run_at(tap, day(2), run_at(tap, day(1), run_at(tap, NOW)))
-    assert entry(run)["OpenDate"] == text(NOW)
-    run, asked = asked_in(tap, clock=at(day(3)), state=run.state, config={"recent_days": None})
-    assert asked_for_opens(asked) == message_ids(tap.service.account)
-    assert {a.arguments["StartDate"] for a in asked if a.operation == OPEN} == {wire(day(-1))}
-    assert entry(run)["OpenDate"] == text(day(3))
-    assert entry(run)["turns"] == {
-        "recent_days": None,
-        "older_every_days": None,
-        "recent": None,
-        "classes": [],
-    }
+    run, last, bookmark = nights(tap, 0), 0.0, ten_days(0)
+    for number in numbers:
+        run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
+        due = {
+            ask.arguments["MsgID"]: (ask.arguments["StartDate"], ask.arguments["EndDate"])
+            for ask in asked
+            if ask.operation == OPEN
+        }
+        expected = {}
+        for msg_id in everything(tap):
+            since = request_start(msg_id, last, number, bookmark)
+            if since is None and msg_id in sent_since(tap, number - RECENT):
+                since = days(last)
+            if since is not None:
+                expected[str(msg_id)] = (wire(since - DAY), wire(days(number)))
+        assert due == expected
+        waiting = len(everything(tap)) - len(expected)
+        assert f"{waiting} messages wait" in run.err if waiting else "messages wait" not in run.err
+        last, bookmark = number, max(bookmark, ten_days(number))
+        assert bookmarks(run) == {"message_opens": text(bookmark)}
 
 
-@pytest.mark.parametrize("changed", [{"recent_days": 20}, {"older_every_days": 7}])
-def test_a_change_of_either_option_asks_every_message_from_the_oldest_bookmark(
-    make_tap: MakeTap, changed: dict[str, int]
-) -> None:
-    tap = turns_tap(make_tap)
-    run = run_at(tap, day(2), run_at(tap, day(1), run_at(tap, NOW)))
-    run, asked = asked_in(tap, clock=at(day(3)), state=run.state, config=changed)
-    assert asked_for_opens(asked) == message_ids(tap.service.account)
-    assert {a.arguments["StartDate"] for a in asked if a.operation == OPEN} == {wire(day(-1))}
-    assert set(entry(run)["turns"]["classes"]) == {seconds(day(3))}
-    run, asked = asked_in(tap, clock=at(day(4)), state=run.state, config=changed)
-    assert asked_for_opens(asked) < message_ids(tap.service.account)
+def ten_days(number: float) -> datetime:
+    """The start of the ten days up to a run's end: each message was due on two of them."""
+    return days(number).replace(hour=0, minute=0, second=0) - (2 * EVERY - 1) * DAY
 
 
-def test_options_given_to_a_state_without_them_ask_every_message_once(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    first = run_at(tap, NOW, config={"recent_days": None})
-    second, asked = asked_in(tap, clock=at(day(1)), state=first.state)
-    assert asked_for_opens(asked) == message_ids(tap.service.account)
-    _, asked = asked_in(tap, clock=at(day(2)), state=second.state)
-    assert asked_for_opens(asked) < message_ids(tap.service.account)
+def request_start(msg_id: int, last: float, end: float, bookmark: datetime) -> datetime | None:
+    """From when a message is requested if it came due since the last run: its last but one."""
+    midnights = [NOW.replace(hour=0) + number * DAY for number in range(-60, 60)]
+    due = [each for each in midnights if ((each - EPOCH).days - msg_id) % EVERY == 0]
+    if not [each for each in due if days(last) < each <= days(end)]:
+        return None
+    return max(bookmark, [each for each in due if each <= days(last)][-2])
 
 
-@pytest.mark.parametrize("pause", [EVERY, 31])
-def test_after_a_pause_every_class_is_due(make_tap: MakeTap, pause: int) -> None:
-    tap = turns_tap(make_tap)
-    _, asked = asked_in(tap, clock=at(day(pause)), state=run_at(tap, NOW).state)
-    assert asked_for_opens(asked) == message_ids(tap.service.account)
+def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
+    tap.catalog = None
+    first = nights(tap, 0)
+    _, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    for stream in PUBLISHED:
+        if stream.takes_turns:
+            assert msg_ids(asked, stream.operation) == msg_ids(asked)
+    assert {ask.operation for ask in asked} >= {s.operation for s in PUBLISHED if s.takes_turns}
+    assert msg_ids(asked) < everything(tap)
+    sends = next(stream for stream in PUBLISHED if stream.by_send_date)
+    assert msg_ids(asked, sends.operation) == sent_since(tap, -3)
 
 
-def test_in_hourly_runs_a_class_is_asked_once_on_its_day(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    run, asked_of = run_at(tap, NOW), Counter[int]()
-    for hour in range(8, 13):  # from 20 o'clock to 1 o'clock of the next day
-        run, asked = asked_in(tap, clock=at(day(hour / 24)), state=run.state)
-        asked_of.update(asked_for_opens(asked))
-    old = message_ids(tap.service.account) - sent_since(tap, day(-RECENT))
-    due = of_class(tap, day(1)) & old
-    assert due
-    assert {asked_of[each] for each in due} == {1}
-    assert not any(asked_of[each] for each in old - of_class(tap, day(1)))
+def test_a_first_run_requests_every_message(tap: Tap) -> None:
+    run = nights(tap, 0)
+    assert keys_emitted(run) == keys_emitted(nights(tap, 0, **OFF))
+    assert bookmarks(run) == {"message_opens": text(ten_days(0))}
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
-@pytest.mark.parametrize("after", [OPTIONS, {"recent_days": None}, {"older_every_days": 30}])
-def test_an_unfinished_range_is_finished_under_its_own_options_on_another_day(
-    make_tap: MakeTap, after: dict[str, Any]
-) -> None:
-    tap = turns_tap(make_tap, concurrency=1)
-    for each in message_ids(tap.service.account):
-        tap.service.account.add_event(OPEN, each, "late@example.com", day(0.5))
-    first = run_at(tap, NOW)
-    whole, asked_whole = asked_in(tap, clock=at(day(1)), state=first.state)
-    for cut_off in prefixes(whole)[1:-1:7]:
-        assert cut_off.state["bookmarks"]["message_opens"]["offset"]["start"] is None
-        rest, asked = asked_in(tap, clock=at(day(2)), state=cut_off.state, config=after)
-        assert is_finished(rest.state)
-        assert asked_for_opens(asked) <= asked_for_opens(asked_whole)
-        assert entry(rest) == entry(whole)
-        emitted = keys_emitted(cut_off, rest)["message_opens"].keys()
-        assert emitted == keys_emitted(whole)["message_opens"].keys()
+def test_events_of_old_messages_all_come_each_on_its_messages_due_day(tap: Tap) -> None:
+    first = run = nights(tap, 0)
+    for msg_id in everything(tap):
+        tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
+    old = everything(tap) - sent_since(tap, 1 - RECENT)
+    came: dict[int, int] = {}
+    for number in range(1, EVERY + 1):
+        run = nights(tap, number, before=run)
+        for record in run.records("message_opens"):
+            if record["EmailAddress"] == f"{record['MsgID']}@example.com":
+                came.setdefault(record["MsgID"], number)
+    assert came.keys() == everything(tap)
+    assert all(is_due(msg_id, came[msg_id]) for msg_id in old)
+    assert nights(tap, 1, before=first, **OFF).records("message_opens")
 
 
-def test_what_is_set_aside_on_its_day_is_asked_first_on_the_next(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    first = run_at(tap, NOW)
-    old = sorted(of_class(tap, day(1)) - sent_since(tap, day(1 - RECENT)))[0]
-    tap.service.account.add_event(OPEN, old, "late@example.com", day(0.5))
-    tap.service.rules.append(
-        lambda ask: (
-            html(404) if ask.operation == OPEN and ask.arguments["MsgID"] == str(old) else None
-        )
-    )
-    failed = run_at(tap, day(1), first)
-    (debt,) = debts(failed)
-    assert (debt["MsgID"], debt["start"], debt["end"]) == (old, text(day(-1)), text(day(1)))
+def test_a_reply_that_lacks_a_message_on_its_due_day_loses_nothing(tap: Tap) -> None:
+    run = nights(tap, 0, 1, 2)
+    (msg_id, *_) = old_ones(tap, 3)
+    tap.service.account.add_event(OPEN, msg_id, "late@example.com", days(0.25))
+    tap.service.rules.append(without_message(msg_id))
+    run = nights(tap, 3, before=run)
+    assert "late@example.com" not in addresses(run)
     tap.service.rules.clear()
-    run, asked = asked_in(tap, clock=at(day(2)), state=failed.state)
-    assert asked[1].arguments["MsgID"] == str(old)
-    assert not debts(run)
-    assert [each for each in run.records("message_opens")
-            if each["EmailAddress"] == "late@example.com"]  # fmt: skip
-    assert Counter(asked_for_opens([each]) == {old} for each in asked)[True] == 2  # and its end
+    run = nights(tap, 4, 5, 6, 7, 3 + EVERY, before=run)
+    assert "late@example.com" in addresses(run)
 
 
-def test_a_message_without_a_date_is_asked_in_every_run(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap, interval_days=3650)
-    add_message_without_date(tap, 42)
-    tap.catalog = catalog_of("message_opens")
-    run = run_at(tap, NOW)
+def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
+    account, element = tap.service.account, b"<SendDate>2026-01-20T01:02:03</SendDate>"
+    account.add_message(list_ids(account)[0], 42, "2026-01-20T01:02:03")
+
+    def without_date(ask: Ask) -> Reply | None:
+        is_of_messages = ask.operation == MESSAGES
+        return raw(ask.honest().body.replace(element, b"")) if is_of_messages else None
+
+    tap.service.rules.append(without_date)
+    run = nights(tap, 0)
     for number in (1, 2, 3):
-        run, asked = asked_in(tap, clock=at(day(number)), state=run.state)
-        assert 42 in asked_for_opens(asked)
+        run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
+        assert 42 in msg_ids(asked)
 
 
-def test_a_list_that_is_not_covered_is_asked_whole(make_tap: MakeTap) -> None:
-    tap = turns_tap(make_tap)
-    one, other = list_ids(tap.service.account)
-    first = run_at(tap, NOW, config={"list_ids": [one]})
-    run, asked = asked_in(tap, clock=at(day(1)), state=first.state)
-    of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
-    assert asked_for_opens(asked) >= of_other
-    starts = {
-        ask.arguments["StartDate"]
-        for ask in asked
-        if ask.operation == OPEN and int(ask.arguments["MsgID"]) in of_other
-    }
-    assert starts == {"2026-04-01T00:00:00"}
-    assert entry(run)["OpenDate"] == text(NOW)
+# What makes everything due.
 
 
-def test_the_age_for_the_activity_window_is_measured_from_the_classs_bookmark(
-    make_tap: MakeTap,
+@pytest.mark.parametrize("changed", [{"older_every_days": 7}, OFF], ids=str)
+def test_a_change_of_older_every_days_requests_everything_once_from_the_bookmark(
+    tap: Tap, changed: dict[str, Any]
 ) -> None:
-    tap = turns_tap(make_tap, activity_window_days=40)
-    first = run_at(tap, NOW)
-    _, asked = asked_in(tap, clock=at(day(20)), state=first.state)
-    assert asked_for_opens(asked) == sent_since(tap, day(-40)), "all are due, from the first run on"
-    assert asked_for_opens(asked) < message_ids(tap.service.account)
+    run = nights(tap, 0, 1, 2)
+    run, asked = asked_in(tap, clock=at(days(3)), state=run.state, config=changed)
+    assert msg_ids(asked) == everything(tap)
+    assert starts(asked) == {wire(ten_days(2) - DAY)}
+    bookmark = days(3) if changed == OFF else ten_days(2)
+    assert bookmarks(run) == {"message_opens": text(bookmark)}
+    _, asked = asked_in(tap, clock=at(days(4)), state=run.state, config=changed)
+    assert (msg_ids(asked) == everything(tap)) == (changed == OFF)
+    # And so does the change back.
+    _, asked = asked_in(tap, clock=at(days(4)), state=run.state)
+    assert msg_ids(asked) == everything(tap)
+    assert starts(asked) == {wire(bookmark - DAY)}
+
+
+def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
+    first = nights(tap, 0)
+    _, asked = asked_in(tap, clock=at(days(1)), state=first.state, config={"recent_days": 30})
+    due = {each for each in everything(tap) if is_due(each, 1)}
+    assert msg_ids(asked) == due | sent_since(tap, 1 - 30)
+    assert msg_ids(asked) < everything(tap)
+
+
+@pytest.mark.parametrize("number", [-20, -1])
+def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap, number: int) -> None:
+    state = nights(tap, *range(12)).state
+    assert state["bookmarks"]["message_opens"]["OpenDate"] > text(NOW)
+    state["bookmarks"]["message_opens"]["OpenDate"] = text(days(number))
+    run, asked = asked_in(tap, clock=at(days(12)), state=state)
+    assert msg_ids(asked) == everything(tap)
+    assert starts(asked) == {wire(days(number - 1))}
+    assert bookmarks(run) == {"message_opens": "2026-03-23T00:00:00Z"}
+
+
+def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
+    one, other = list_ids(tap.service.account)
+    first = nights(tap, 0, list_ids=[one])
+    _, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
+    assert msg_ids(asked) >= of_other
+    of_list = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) in of_other]
+    assert starts(of_list) == {"2025-12-15T00:00:00"}
+
+
+def test_the_age_for_activity_window_days_is_measured_from_where_a_message_is_requested(
+    tap: Tap,
+) -> None:
+    first, config = nights(tap, 0), {"activity_window_days": 40}
+    _, asked = asked_in(tap, clock=at(days(20)), state=first.state, config=config)
+    expected = set()
+    for msg_id in everything(tap):
+        start = request_start(msg_id, 0, 20, ten_days(0))
+        assert start, "after so long all are due"
+        if msg_id in message_ids(tap.service.account, since=wire(start - 40 * DAY)):
+            expected.add(msg_id)
+    assert msg_ids(asked) == expected < everything(tap)
+
+
+# What is left unfinished, or set aside.
 
 
 @pytest.mark.usefixtures("state_behind_every_page")
-def test_a_finished_state_of_a_version_without_turns_may_be_merged_over_an_unfinished_range(
-    make_tap: MakeTap,
+@pytest.mark.parametrize("after", [{}, OFF, {"older_every_days": 30}], ids=str)
+def test_an_unfinished_range_is_finished_as_it_was_begun_on_another_day(
+    tap: Tap, after: dict[str, Any]
 ) -> None:
-    tap = turns_tap(make_tap, concurrency=1)
-    first = run_at(tap, NOW)
-    cut_off = prefixes(run_at(tap, day(1), first))[3].state
-    finished = run_at(tap, day(2), config={"recent_days": None}).state
-    for each in finished["bookmarks"].values():
-        each.pop("turns", None)
-        for key in (*TurnOptions._fields, "mirrored"):
-            each["offset"].pop(key, None)
-    run = tap.run(clock=at(day(3)), state=deep_merge(cut_off, finished))
-    assert run.code == 0, run.err
-    assert is_finished(run.state)
+    tap.config["concurrency"] = 1
+    first = nights(tap, 0)
+    for each in everything(tap):
+        tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
+    whole, asked_whole = asked_in(tap, clock=at(days(1)), state=first.state)
+    for before in prefixes(whole)[1:-1:3]:
+        (unfinished,) = entry(before)["unfinished"]
+        assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
+        rest, asked = asked_in(tap, clock=at(days(2)), state=before.state, config=after)
+        of_range = [ask for ask in asked if ask.arguments.get("EndDate") == wire(days(1))]
+        assert msg_ids(of_range) <= msg_ids(asked_whole)
+        assert keys_emitted(before, rest)["message_opens"].keys() >= (
+            keys_emitted(whole)["message_opens"].keys()
+        )
+
+
+def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Tap) -> None:
+    first = nights(tap, 0)
+    (old, *_) = old_ones(tap, 1)
+    tap.service.account.add_event(OPEN, old, "late@example.com", days(0.25))
+    refuse(tap, lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
+    failed = nights(tap, 1, before=first)
+    (owed,) = set_aside(failed)
+    start = request_start(old, 0, 1, ten_days(0))
+    assert start
+    assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
+    tap.service.rules.clear()
+    run, asked = asked_in(tap, clock=at(days(2)), state=failed.state)
+    assert asked[1].arguments["MsgID"] == str(old)
+    assert asked[1].arguments["EndDate"] == wire(days(2))
+    assert set_aside(run) == []
+    assert "late@example.com" in addresses(run)
+
+
+# Pure.
+
+MOMENTS = some.datetimes(
+    datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=some.just(timezone.utc)
+)
+PERIODS = some.integers(2, 90)
+GAPS = [some.timedeltas(timedelta(minutes=1), limit) for limit in (DAY / 24, DAY, 31 * DAY)]
+
+
+@given(MOMENTS, some.integers(), PERIODS)
+def test_the_last_due_day_is_the_latest_on_which_days_and_number_are_alike(
+    moment: datetime, number: int, every: int
+) -> None:
+    day = last_due_day(moment, number, every)
+    assert day <= moment < day + every * DAY
+    assert (day - EPOCH) % DAY == timedelta(0)
+    assert ((day - EPOCH).days - number) % every == 0
+
+
+def runs(
+    ends: list[datetime], number: int, every: int
+) -> Iterator[tuple[datetime, datetime, tuple[datetime, datetime] | None]]:
+    """The end of each run after the first, the bookmark after it, and what it requested."""
+    bookmark = ends[0]
+    for last, end in pairwise(ends):
+        start = requested_from(last, bookmark, end, number, every)
+        bookmark = max(bookmark, everything_requested_until(end, every))
+        yield end, bookmark, None if start is None else (start, end)
+
+
+def moments(first: datetime, gaps: list[timedelta]) -> list[datetime]:
+    found = [first]
+    for gap in gaps:
+        found.append(found[-1] + gap)
+    return found
+
+
+@given(some.builds(moments, MOMENTS, some.lists(some.one_of(GAPS), max_size=30)),
+       some.integers(), some.integers(2, 9))  # fmt: skip
+def test_every_message_is_requested_without_gaps_up_to_the_bookmark(
+    ends: list[datetime], number: int, every: int
+) -> None:
+    until = ends[0]
+    for end, bookmark, requested in runs(ends, number, every):
+        if requested:
+            assert requested[0] <= until
+            until = requested[1]
+        assert until >= last_due_day(end, number, every) or until == ends[0]
+        assert bookmark <= until
+
+
+@given(MOMENTS, some.integers(), some.integers(2, 9), some.lists(some.booleans(), min_size=30))
+def test_one_due_day_may_be_missed_where_runs_are_daily(
+    first: datetime, number: int, every: int, is_missed: list[bool]
+) -> None:
+    until, missed_before = first, False
+    ends = moments(first, [DAY] * len(is_missed))
+    for (_, bookmark, requested), misses in zip(runs(ends, number, every), is_missed):
+        if requested:
+            missed_before = misses and not missed_before
+            if not missed_before:
+                assert requested[0] <= until
+                until = requested[1]
+        assert bookmark <= until

@@ -45,7 +45,8 @@ class Range(Struct, frozen=True, omit_defaults=True):
 
     It starts at `bookmark` (less the lookback), or at start_date for a list that the bookmark does
     not cover, or for all where the range is `whole`. `list_ids` are the lists that are done.
-    Records of a mirrored stream carry `version`; `left_out` says that some were not emitted.
+    `left_out_before` is a later start_date, which left out messages. Records of a mirrored stream
+    carry `version`; `left_out` says that some were not emitted.
     """
 
     start_date: Instant
@@ -62,7 +63,13 @@ class Range(Struct, frozen=True, omit_defaults=True):
     whole: bool = False
     version: int | None = None
     left_out: bool = False
+    left_out_before: Instant | None = None
     place: Place | None = None
+
+    @property
+    def first_date(self) -> datetime:
+        """The start_date that holds for all of the range."""
+        return self.left_out_before or self.start_date
 
 
 class SetAside(Struct, frozen=True, omit_defaults=True):

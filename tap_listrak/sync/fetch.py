@@ -173,7 +173,12 @@ class Fetcher:
         ):
             if not self._ahead:
                 self._extend_by_section()
-            if self._request_parents() or self._extend_by_part() or self._extend_by_section():
+            if (
+                self._request_parents()
+                or self._extend_by_part()
+                # The bound holds as well while the first section waits for its parents.
+                or (in_hand < self._half and self._extend_by_section())
+            ):
                 in_hand += 1
             else:
                 return

@@ -143,7 +143,7 @@ class PartPages:
             self._is_complete = True
             return
         if not page.row_count:
-            if self.part.is_verified and len(self._digests) > 1:
+            if self.part.is_verified and self._digests:
                 self._verified = 0
             else:
                 self._is_complete = True

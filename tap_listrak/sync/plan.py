@@ -11,7 +11,8 @@ from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import TapError
 from tap_listrak.streams import Per, Stream
-from tap_listrak.sync.entry import Entry, Range, holds_parents, version_of
+from tap_listrak.sync.entry import Entry, Range, SetAside, holds_parents, version_of
+from tap_listrak.sync.parts import ONE_DAY
 from tap_listrak.sync.turns import requested_from
 
 LOGGER = logging.getLogger(__name__)
@@ -62,11 +63,11 @@ def changes_since(stream: Stream, entry: Entry, config: Config) -> list[str]:
     if before is None:
         return []
     found = []
-    if config.start_date < before.start_date:
+    if config.start_date < before.first_date:
         found.append("start_date is earlier than before: everything since then is requested")
     elif config.include_test_messages and not before.include_test_messages:
         found.append("include_test_messages is on now: everything since start_date is requested")
-    if entry.unfinished and _mirror_has_changed(stream, entry.unfinished, config):
+    if _mirror_has_changed(stream, entry, config):
         found.append("mirror has changed: everything since start_date is requested")
     if before.timezone != str(config.timezone.zone):
         found.append(
@@ -89,18 +90,18 @@ def fit_entry(
     stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...], end: datetime
 ) -> Entry:
     """Return what of an entry holds under the config of now."""
-    if entry.bookmark and entry.covers is None:
-        lists = () if stream.per is Per.ACCOUNT else list_ids
-        covers = Range(start_date=config.start_date, end=entry.bookmark, list_ids=lists)
-        entry = replace(entry, covers=covers)
+    known = entry.unfinished or entry.covers
+    if known and known.timezone != str(config.timezone.zone):
+        entry = replace(entry, set_aside=tuple(map(_widened, entry.set_aside)))
+    if _mirror_has_changed(stream, entry, config):
+        # Deletions may have reached the target without the state, so no bookmark of it counts.
+        whole = replace(_whole(stream, config, end), bookmark=entry.bookmark)
+        return replace(entry, unfinished=whole if stream.replication_key else None, version=None)
     unfinished = entry.unfinished
     if unfinished is None:
         return entry
-    if _mirror_has_changed(stream, unfinished, config):
-        whole = replace(_whole(stream, config, unfinished.end), bookmark=entry.bookmark)
-        return replace(entry, unfinished=whole)
     if (
-        unfinished.start_date > config.start_date
+        unfinished.first_date > config.start_date
         or (config.include_test_messages and not unfinished.include_test_messages)
         or unfinished.end <= config.start_date
         or unfinished.end > end + CLOCK_TOLERANCE
@@ -111,10 +112,13 @@ def fit_entry(
         return replace(entry, unfinished=None)
     # The place means the same under the same windows alone, in a list that is walked.
     now, place = _whole(stream, config, end), unfinished.place
+    first_date = max(unfinished.first_date, config.start_date)
     is_same = (unfinished.interval_days, unfinished.timezone) == (now.interval_days, now.timezone)
     is_walked = place and (stream.per is Per.ACCOUNT or place.list_id in list_ids)
     fitted = replace(
         unfinished,
+        left_out_before=first_date if first_date > unfinished.start_date else None,
+        include_test_messages=now.include_test_messages,
         interval_days=now.interval_days,
         timezone=now.timezone,
         keep_every_event=now.keep_every_event,
@@ -124,8 +128,33 @@ def fit_entry(
     return replace(entry, unfinished=fitted)
 
 
-def _mirror_has_changed(stream: Stream, unfinished: Range, config: Config) -> bool:
-    return (unfinished.version is not None) != (stream.name in config.mirror)
+def pin_covers(stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...]) -> Entry:
+    """Return an entry whose bookmark covers the lists of this run, if it said of none."""
+    if entry.bookmark is None or entry.covers:
+        return entry
+    lists = () if stream.per is Per.ACCOUNT else list_ids
+    covers = Range(start_date=config.start_date, end=entry.bookmark, list_ids=lists)
+    return replace(entry, covers=covers)
+
+
+def _widened(owed: SetAside) -> SetAside:
+    """Return what is set aside with a day more at both ends, as its times are of another zone."""
+    return replace(
+        owed,
+        start=owed.start - ONE_DAY,
+        end=owed.end + ONE_DAY,
+        sent_from=owed.sent_from and owed.sent_from - ONE_DAY,
+        sent_to=owed.sent_to and owed.sent_to + ONE_DAY,
+        page=None,
+        digest=None,
+    )
+
+
+def _mirror_has_changed(stream: Stream, entry: Entry, config: Config) -> bool:
+    """Return whether a mirror was switched off, or on within a range."""
+    if stream.name in config.mirror:
+        return entry.unfinished is not None and entry.unfinished.version is None
+    return entry.version is not None or bool(entry.unfinished and entry.unfinished.version)
 
 
 # The ranges of a run.
@@ -180,7 +209,7 @@ def _kept_lists(stream: Stream, config: Config) -> tuple[int, ...]:
 
 def covers_list(covers: Range | None, list_id: int | None, wanted: Range) -> bool:
     """Return whether a bookmark speaks for a list (None: the account) as a range wants it."""
-    if covers is None or covers.start_date > wanted.start_date:
+    if covers is None or covers.start_date > wanted.first_date:
         return False
     if wanted.include_test_messages and not covers.include_test_messages:
         return False
@@ -202,7 +231,7 @@ def start_of(
     That is at `since` instead of the bookmark where it is given, less the lookback in both cases.
     """
     active = entry.active
-    start_date = max(active.start_date, config.start_date)
+    start_date = active.first_date
     since = since or bookmark_of(entry, list_id)
     if since is None:
         return start_date
@@ -230,7 +259,8 @@ def start_of_message(
 
     None where it is not: it waits for its turn, is too old, or was sent before the range.
     """
-    if sent and sent < config.start_date:
+    active = entry.active
+    if sent and sent < active.first_date:
         return None
     starts = [
         owed.start
@@ -247,7 +277,7 @@ def start_of_message(
         starts.append(start_of(stream, entry, list_id, config, since))
     if not starts:
         return None
-    start = max(min(starts), config.start_date)
+    start = max(min(starts), active.first_date)
     if stream.by_send_date and sent and sent < start:
         return None
     return start

@@ -36,6 +36,7 @@ from tap_listrak.sync.plan import (
     end_of_run,
     fit_entry,
     next_range,
+    pin_covers,
 )
 from tap_listrak.sync.report import Report
 from tap_listrak.sync.state import Held, StreamState
@@ -128,6 +129,8 @@ class Runner:
     def _begin(self, list_ids: tuple[int, ...], end: datetime) -> None:
         """Fit the entries to this run, and write what comes before the first RECORD."""
         changes: dict[str, list[str]] = {}
+        for stream, state in self._states.items():
+            state.entry = pin_covers(stream, state.entry, self._config, list_ids)
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
             state = self._states[stream]
@@ -178,11 +181,9 @@ class Runner:
                     continue
                 self._warn_set_aside(state.range_ends())
                 finished = state.entry.active
-                state.range_finished(self._config)
-                if finished.version and finished.end < end:
-                    state.begin(continued_range(finished, end))
-                elif finished.version:
-                    state.begin(finished)
+                state.range_finished()
+                if finished.version:
+                    state.begin(continued_range(finished, max(end, finished.end)))
 
     def _begin_ranges(self, end: datetime) -> None:
         """Begin the ranges up to now of all streams."""
@@ -216,7 +217,7 @@ class Runner:
             self._stop_if_due(state)
             if state.entry.unfinished and not state.stopped_by:
                 self._activate_version(state)
-                state.range_finished(self._config)
+                state.range_finished()
 
     def _write_lists(self, lists: Page, list_ids: tuple[int, ...]) -> None:
         state = self._states[LISTS]

@@ -90,14 +90,14 @@ class StreamState:
         """Note that the target was told to delete the rows of earlier versions."""
         self._update(version=self.entry.active.version)
 
-    def range_finished(self, config: Config) -> None:
+    def range_finished(self) -> None:
         """Move the bookmark to the end of the range, all of which was emitted or set aside."""
         active, entry = self.entry.active, self.entry
         covers = replace(
             active,
-            start_date=max(active.start_date, config.start_date),
+            start_date=active.first_date,
+            left_out_before=None,
             end=max(active.end, entry.last_end or active.end),
-            include_test_messages=active.include_test_messages and config.include_test_messages,
             interval_days=None,
             recent_days=None,
             bookmark=None,
@@ -160,6 +160,7 @@ class StreamState:
                 part,
                 lambda owed: replace(
                     owed,
+                    start=min(owed.start, part.start),
                     end=max(owed.end, part.end),
                     failed_since=owed.failed_since or now,
                 ),

@@ -34,9 +34,10 @@ def write_state(given: bytes, states: Mapping[Stream, StreamState]) -> dict[str,
     """Return the value of a STATE: the `given` one, with the entries of these streams."""
     value: dict[str, Any] = msgspec.json.decode(given)
     for stream, state in states.items():
-        if state.is_known and (stream.replication_key or _is_mirror(state.snapshot)):
-            entry = value["bookmarks"].setdefault(stream.name, {})
-            entry.update(_write_entry(stream, state.snapshot))
+        bookmarks = value["bookmarks"]
+        has_entry = stream.replication_key or _is_mirror(state.snapshot)
+        if state.is_known and (has_entry or stream.name in bookmarks):
+            bookmarks.setdefault(stream.name, {}).update(_write_entry(stream, state.snapshot))
     return value
 
 

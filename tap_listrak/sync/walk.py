@@ -38,7 +38,8 @@ def set_aside_parts(entries: Entries, config: Config, end: datetime) -> Iterator
         if stream.name in config.mirror and not entry.unfinished:
             continue  # all of it is requested
         has_parents = stream.per in (Per.MESSAGE, Per.CONVERSATION)
-        is_same_zone = entry.covers is None or entry.covers.timezone == str(config.timezone.zone)
+        covers = entry.covers
+        is_earlier = covers is not None and config.start_date < covers.start_date
         for owed in entry.set_aside:
             last_date = owed.sent_to if has_parents else owed.end
             if is_left_out(owed.list_id, last_date, config) or holds_parents(owed, stream):
@@ -46,11 +47,11 @@ def set_aside_parts(entries: Entries, config: Config, end: datetime) -> Iterator
             yield Part(
                 stream,
                 owed.list_id,
-                owed.start,
+                config.start_date if has_parents and is_earlier else owed.start,
                 max(owed.end, end) if has_parents else owed.end,
                 parent_id=owed.parent_id,
-                page=owed.page if is_same_zone else None,
-                digest=owed.digest if is_same_zone else None,
+                page=owed.page,
+                digest=owed.digest,
                 is_retry=True,
                 is_verified=_is_verified(stream, config),
             )
@@ -141,12 +142,15 @@ class Walk:
         whole = active.start_date, active.end
         for start, end in windows(*whole, days) if parent.dated else [whole]:
             window = start if parent.dated else None
-            owing = [each for each in streams if not self._has_passed(each, window)]
-            if end < self._config.start_date or all(each in self._stopped for each in owing):
+            if end < active.first_date:
                 continue
-            if len(owing) < len(streams):
+            owing = [each for each in streams if not self._has_passed(each, window)]
+            is_skipped = all(each in self._stopped for each in owing)
+            if is_skipped or len(owing) < len(streams):
                 self._known.discard(parent)
-            first = max(start, self._config.start_date)
+            if is_skipped:
+                continue
+            first = max(start, active.first_date)
             part = Part(parent, self._list_id, first, end, window=window)
             yield Section(part, partial(self._of_parents, owing, window))
 
@@ -158,32 +162,39 @@ class Walk:
         """Yield what came of a request for messages or conversations, and what follows from it."""
         parent = pieces[0][0].stream
         children = [each for each in streams if each is not parent]
+        key, taken = parent.key_properties[0], self._last_window
         rows: dict[int, ParentRow] = {}
+        self._last_window = set()
         for part, page in pieces:
             error = page.own_error if isinstance(page, Page) else page
             if isinstance(page, Page):
-                rows |= {getattr(row.record, parent.key_properties[0]): row for row in page.parents}
+                # Windows overlap; a message seen in two is taken once.
+                seen = {getattr(row.record, key): row for row in page.parents}
+                new = {
+                    each: row
+                    for each, row in seen.items()
+                    if each not in taken and each not in rows
+                }
+                rows |= new
+                self._last_window |= seen.keys() if window else set()
+                self._seen[parent] |= seen.keys()
                 if parent in streams and not error:
-                    yield PageFetched(part, 1, page)
+                    yield PageFetched(part, 1, page.with_parents(tuple(new.values())))
             else:
                 self._known.discard(parent)
-                yield from (PartFinished(self._lost(each, part), page) for each in children)
+                yield from (PartFinished(self._lost(each, part, window), page) for each in children)
             if parent in streams:
                 yield PartFinished(part, error)
-        # Windows overlap; a message seen in two is taken once.
-        new = {each: row for each, row in rows.items() if each not in self._last_window}
-        self._last_window = set(rows) if window else set()
-        self._seen[parent] |= rows.keys()
         yield from self._of_rows(
-            new, [each for each in children if each.per is not Per.BATCH], window
+            rows, [each for each in children if each.per is not Per.BATCH], window
         )
 
-    def _lost(self, stream: Stream, part: Part) -> Part:
+    def _lost(self, stream: Stream, part: Part, window: datetime | None) -> Part:
         """Return what a stream lacks where messages or conversations cannot be had."""
         entry = self._entries[stream]
         start = start_of(stream, entry, self._list_id, self._config)
         sent = (part.start, part.end) if part.is_window else None
-        return Part(stream, part.list_id, start, entry.active.end, window=part.window, sent=sent)
+        return Part(stream, part.list_id, start, entry.active.end, window=window, sent=sent)
 
     def _of_rows(
         self, rows: Mapping[int, ParentRow], streams: list[Stream], window: datetime | None
@@ -270,7 +281,7 @@ class Walk:
         if place.window:
             if place.window >= end and not place.page:
                 return
-            start = max(place.window, self._config.start_date)
+            start = max(place.window, entry.active.first_date)
         owed = [each for each in entry.set_aside if each.list_id == self._list_id]
         for first, last in windows(start, end, days):
             if any(each.start <= first and last <= each.end for each in owed):

@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from fake_listrak import Ask
+from fake_listrak import Ask, Reply, html, raw
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.faults import part_of
-from tests.support.published import ALL_COLUMNS
-from tests.support.records import KINDS
 from tests.support.tap import MakeTap, Run, Tap
 
 BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
 """The name of the bookmark of each stream that has one."""
-OF_LISTS = BOOKMARKS.keys() - {"complaints"}
-"""The streams whose bookmark speaks for lists."""
-TAKES_TURNS = {
-    name for name, kind in KINDS.items() if kind.asked_by == "message" and name != "message_sends"
-}
-"""The streams that are asked of old messages in turns."""
-MIRRORABLE = {"lists", "messages", "subscribed_contacts"}
 OPEN = BY_NAME["message_opens"].operation
 CLICK = BY_NAME["message_clicks"].operation
+SENT = BY_NAME["message_sends"].operation
 CONTACTS = BY_NAME["subscribed_contacts"].operation
+MESSAGES = BY_NAME["messages"].operation
 CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
 
 START = datetime(2026, 2, 1)
@@ -52,18 +45,18 @@ TINY: dict[str, Any] = {
 
 
 def at(moment: datetime) -> Callable[[], datetime]:
-    """A clock that stands at this moment."""
+    """A clock that stays at this moment."""
     return lambda: moment
+
+
+def days(number: float) -> datetime:
+    """The moment that is this many days after NOW."""
+    return NOW + timedelta(days=number)
 
 
 def text(moment: datetime) -> str:
     """A moment as bookmarks have it."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def seconds(moment: datetime) -> int:
-    """A moment as the classes of turns hold it: seconds since 1970."""
-    return int(moment.timestamp())
 
 
 def wire(moment: datetime) -> str:
@@ -78,6 +71,16 @@ def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
     return make_tap(config=config, **shape).selecting_all()
 
 
+def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
+    """Run the tap; return the run and the calls that it made."""
+    before = len(tap.service.asked)
+    run = tap.run(**given)
+    return run, tap.service.asked[before:]
+
+
+# What came.
+
+
 def rows(*runs: Run) -> Counter[tuple[str, str]]:
     """The records of these runs, whole, with how often they came."""
     return Counter(
@@ -87,14 +90,64 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
     )
 
 
+def addresses(run: Run, stream: str = "message_opens") -> set[str]:
+    """Whose rows of a stream came."""
+    return {record["EmailAddress"] for record in run.records(stream)}
+
+
+def prefixes(run: Run) -> list[Run]:
+    """The outputs that this run would have left, had it ended after each of its STATEs."""
+    found, lines, last = [], [], None
+    for line in run.out.split("\n"):
+        lines.append(line)
+        if line.startswith('{"type":"STATE"') and line != last:
+            last = line
+            found.append(Run(0, "\n".join([*lines, ""]), ""))
+    return found
+
+
+def cut_within(run: Run, stream: str = "message_opens") -> Run:
+    """A run as it would be, had it ended among the pages of a part of this stream."""
+    inside = [each for each in prefixes(run) if place(each, stream).get("page")]
+    return inside[len(inside) // 2]
+
+
+# What the last STATE says.
+
+
+def entry(run: Run, stream: str = "message_opens") -> dict[str, Any]:
+    """The entry of a stream."""
+    found: dict[str, Any] = run.state["bookmarks"].get(stream, {})
+    return found
+
+
+def covers(run: Run, stream: str = "message_opens") -> dict[str, Any]:
+    """What the bookmark of a stream speaks for."""
+    (found,) = entry(run, stream)["covers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def place(run: Run, stream: str = "message_opens") -> dict[str, Any]:
+    """How far an unfinished range has come in its list, where it has."""
+    unfinished = entry(run, stream).get("unfinished") or [{}]
+    found: dict[str, Any] = unfinished[0].get("place") or {}
+    return found
+
+
+def is_finished(state: dict[str, Any]) -> bool:
+    """Whether a state holds no unfinished range."""
+    return not any(each.get("unfinished") for each in state["bookmarks"].values())
+
+
 def bookmarks(run: Run) -> dict[str, str]:
-    """The bookmarks that a run ended with; there may be no offset beside them."""
-    entries = run.state["bookmarks"]
+    """The bookmarks that a run ended with, with no range left unfinished."""
     assert is_finished(run.state)
+    entries = run.state["bookmarks"]
     return {
         name: entries[name][key]
         for name, key in BOOKMARKS.items()
-        if name in entries and entries[name][key]
+        if entries.get(name, {}).get(key)
     }
 
 
@@ -106,64 +159,13 @@ def debts(run: Run) -> list[dict[str, Any]]:
 def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
     """What a state holds as set aside, each with its stream."""
     return [
-        {"stream": name, **debt}
-        for name, entry in state["bookmarks"].items()
-        for debt in entry.get("set_aside") or []
+        {"stream": name, **owed}
+        for name, each in state["bookmarks"].items()
+        for owed in each.get("set_aside", [])
     ]
 
 
-def _no_offset(name: str) -> dict[str, Any]:
-    kind = KINDS[name]
-    is_in_windows = kind.asked_by in ("list", "account") and "Page" in kind.arguments
-    return {
-        "start_date": None,
-        "start": None,
-        "end": None,
-        "include_test_messages": None,
-        "timezone": None,
-        "interval_days": None,
-        "ListIDs": [],
-        "ListID": None,
-        str(kind.date) if is_in_windows else "SendDate": None,
-        "ConversationID" if kind.asked_by == "conversation" else "MsgID": None,
-        "Page": None,
-        "Digest": None,
-        **(dict.fromkeys(["recent_days", "older_every_days"]) if name in TAKES_TURNS else {}),
-        **({"mirrored": None} if name in MIRRORABLE else {}),
-    }
-
-
-NO_TURNS: dict[str, Any] = {
-    "recent_days": None,
-    "older_every_days": None,
-    "recent": None,
-    "classes": [],
-}
-"""The turns of a stream whose messages are all asked in every run."""
-NO_OFFSET = {name: _no_offset(name) for name in ALL_COLUMNS}
-"""By stream, the offset of one whose range is complete."""
-
-
-def is_finished(state: dict[str, Any]) -> bool:
-    """Whether a state holds no unfinished range."""
-    offsets = (entry.get("offset") or {} for entry in state["bookmarks"].values())
-    return not any(offset.get("end") for offset in offsets)
-
-
-def scope(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """What the bookmark of a stream speaks for, in the last STATE."""
-    covers: dict[str, Any] = run.state["bookmarks"][stream]["covers"]
-    return covers
-
-
-def starts(asked: Iterable[Ask], operation: str) -> set[str]:
-    """Where the ranges that were asked for started, one for each message, conversation or list."""
-    firsts: dict[str, str] = {}
-    for ask in asked:
-        if ask.operation == operation:
-            part, start = part_of(ask), ask.arguments["StartDate"]
-            firsts[part] = min(firsts.get(part, start), start)
-    return set(firsts.values())
+# What was requested.
 
 
 def is_page(ask: Ask) -> bool:
@@ -180,19 +182,41 @@ def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
     ]
 
 
-def prefixes(run: Run) -> list[Run]:
-    """The outputs that this run would have left, had it ended behind each of its STATEs."""
-    found, lines, last = [], [], None
-    for line in run.out.split("\n"):
-        lines.append(line)
-        if line.startswith('{"type":"STATE"') and line != last:
-            last = line
-            found.append(Run(0, "\n".join([*lines, ""]), ""))
-    return found
+def msg_ids(asked: Iterable[Ask], operation: str = OPEN) -> set[int]:
+    """The messages that an operation was called for."""
+    return {int(ask.arguments["MsgID"]) for ask in asked if ask.operation == operation}
 
 
-def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
-    """Run the tap; give the run and what was asked in it."""
-    before = len(tap.service.asked)
-    run = tap.run(**given)
-    return run, tap.service.asked[before:]
+def starts(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
+    """Where the ranges that were requested start, one for each message, conversation or list."""
+    firsts: dict[str, str] = {}
+    for ask in asked:
+        if ask.operation == operation:
+            part, start = part_of(ask), ask.arguments["StartDate"]
+            firsts[part] = min(firsts.get(part, start), start)
+    return set(firsts.values())
+
+
+def ends(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
+    """Where the ranges that were requested end."""
+    return {ask.arguments["EndDate"] for ask in asked if ask.operation == operation}
+
+
+def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:
+    """A rule that leaves one message out of the replies of messages, and of those alone."""
+
+    def rule(ask: Ask) -> Reply | None:
+        if ask.operation != MESSAGES:
+            return None
+        before, row, after = ask.honest().body.partition(b"<MsgID>%d</MsgID>" % msg_id)
+        if not row:
+            return None
+        start, end = before.rindex(b"<WSMessageActivity>"), after.index(b"</WSMessageActivity>")
+        return raw(before[:start] + after[end + len(b"</WSMessageActivity>") :])
+
+    return rule
+
+
+def refuse(tap: Tap, is_refused: Callable[[Ask], bool]) -> None:
+    """Answer these calls with an HTML page of status 404."""
+    tap.service.rules.append(lambda ask: html(404) if is_refused(ask) else None)

@@ -1,0 +1,426 @@
+"""From when to when each stream is requested, and what its bookmark covers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from itertools import count
+from typing import Any
+
+import pytest
+
+from fake_listrak import FURTHER_OPERATIONS, Ask
+from tap_listrak.streams import BY_NAME, STREAMS, Per, Stream
+from tests.support.accounts import list_ids, message_ids
+from tests.support.faults import part_of
+from tests.support.published import ALL_COLUMNS
+from tests.support.records import KINDS, all_due, all_emitted, all_parents
+from tests.support.runs import (
+    BOOKMARKS,
+    CONCURRENCIES,
+    CONTACTS,
+    MESSAGES,
+    NOW,
+    OPEN,
+    SENT,
+    START,
+    addresses,
+    asked_in,
+    at,
+    bookmarks,
+    covers,
+    days,
+    ends,
+    msg_ids,
+    rows,
+    starts,
+    text,
+    tiny_tap,
+    wire,
+)
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
+
+# The streams that are requested for a range of dates which the bookmark begins.
+RANGED = [each for each in STREAMS if each.replication_key and each.dated]
+# What each run gives whole. The totals of links have no date.
+WHOLE = ALL_COLUMNS.keys() - BOOKMARKS.keys() | {"message_links"}
+OF_LISTS = BOOKMARKS.keys() - {"complaints"}
+NAMES = {kind.name: name for name, kind in KINDS.items()}
+ALL_AT_NOW = dict.fromkeys(BOOKMARKS, text(NOW))
+
+
+@pytest.fixture
+def tap(make_tap: MakeTap) -> Tap:
+    """A tap that selects all of an account of a few pages."""
+    return tiny_tap(make_tap)
+
+
+def request_start(stream: Stream, moment: datetime) -> str:
+    """Where the calls of a stream start for a range that starts then: windows overlap."""
+    is_window = stream.per in (Per.LIST, Per.ACCOUNT)
+    return wire(moment - timedelta(seconds=is_window))
+
+
+def assert_start(asked: list[Ask], moment: datetime) -> None:
+    """The ranges of all streams start then."""
+    for stream in RANGED:
+        assert starts(asked, stream.operation) == {request_start(stream, moment)}, stream
+
+
+def first_list(tap: Tap) -> int:
+    return list_ids(tap.service.account)[0]
+
+
+# A first run, and the next.
+
+
+def test_a_first_run_requests_everything_since_start_date(tap: Tap) -> None:
+    run, asked = asked_in(tap, clock=at(NOW))
+    windows = {("2026-01-31T23:59:59", "2026-03-03T00:00:00"), ("2026-03-02T23:59:59", wire(NOW))}
+    whole = {("2026-02-01T00:00:00", wire(NOW))}
+    last_31_days = {(request_start(BY_NAME["imports"], days(-31)), wire(NOW))}
+    for stream in RANGED:
+        bounds = {
+            (ask.arguments["StartDate"], ask.arguments["EndDate"])
+            for ask in asked
+            if ask.operation == stream.operation
+        }
+        is_window = stream.per in (Per.LIST, Per.ACCOUNT)
+        due = last_31_days if stream.name == "imports" else windows if is_window else whole
+        assert bounds == due, stream
+    assert bookmarks(run) == ALL_AT_NOW
+
+
+def test_the_next_run_requests_from_the_bookmark_less_the_lookback_to_its_own_start(
+    tap: Tap,
+) -> None:
+    first = tap.run(clock=lambda: NOW + timedelta(milliseconds=999))
+    assert bookmarks(first) == ALL_AT_NOW
+    second, asked = asked_in(tap, clock=at(days(3)), state=first.state)
+    assert_start(asked, days(-1))
+    assert all(ends(asked, stream.operation) == {wire(days(3))} for stream in RANGED)
+    assert bookmarks(second) == dict.fromkeys(BOOKMARKS, text(days(3)))
+    requested = {(ask.operation, part_of(ask)) for ask in asked}
+    for operation, parent in all_parents(tap.service.account):
+        if NAMES[operation] in BOOKMARKS and operation != SENT:
+            assert (operation, "" if parent is None else str(parent)) in requested
+    _, asked = asked_in(tap, clock=at(days(4)), state=second.state)
+    assert_start(asked, days(2))
+
+
+def test_the_next_run_gives_what_is_new_and_whole_what_has_no_bookmark(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    account = tap.service.account
+    before = all_due(account)
+    new, old, moment = 9_000_001, min(message_ids(account)), days(1)
+    account.add_message(first_list(tap), new, moment - timedelta(hours=1))
+    account.add_event(SENT, new, "ana@example.com")
+    parents = {Per.MESSAGE: old, Per.LIST: first_list(tap), Per.ACCOUNT: None}
+    parents[Per.CONVERSATION] = account.conversation_ids(first_list(tap))[0]
+    for stream in RANGED:
+        if stream.operation == CONTACTS:
+            account.add_contact(first_list(tap), "chidi@example.com", moment)
+        elif stream.operation not in FURTHER_OPERATIONS:
+            account.add_event(stream.operation, old, "bo@example.com", moment)
+        else:
+            of = {"ListID": str(first_list(tap)), "MessageID": str(old)}
+            fields = of if stream.name == "complaints" else {}
+            account.add_row(stream.operation, parents[stream.per], moment, **fields)
+    run = tap.run(clock=at(days(3)), state=first.state)
+    after, emitted = all_due(account), all_emitted(run)
+    for name in ALL_COLUMNS:
+        if name != "message_sends":
+            new_rows = after[name] - (Counter() if name in WHOLE else before[name])
+            assert emitted[name] == new_rows, name
+    assert all(emitted[stream.name] for stream in RANGED)
+    assert "ana@example.com" in addresses(run, "message_sends")
+
+
+@pytest.mark.parametrize("lookback", [1, 7, "30"])
+def test_the_lookback_is_as_long_as_the_config_says(tap: Tap, lookback: int | str) -> None:
+    first = tap.run(clock=at(NOW))
+    config = {"lookback_days": lookback}
+    _, asked = asked_in(tap, clock=at(days(3)), state=first.state, config=config)
+    assert starts(asked) == {wire(days(-int(lookback)))}
+
+
+def test_the_lookback_never_reaches_before_start_date(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    config = {"lookback_days": 365}
+    _, asked = asked_in(tap, clock=at(days(3)), state=first.state, config=config)
+    assert starts(asked) == {wire(START)}
+
+
+def test_what_came_late_is_found_within_the_lookback(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    old = min(message_ids(tap.service.account))
+    for hours in (-25, -24, -23):
+        moment = NOW + timedelta(hours=hours)
+        tap.service.account.add_event(OPEN, old, f"{hours}@example.com", moment)
+    run = tap.run(clock=at(days(1)), state=first.state)
+    assert addresses(run) >= {"-24@example.com", "-23@example.com"}
+    assert "-25@example.com" not in addresses(run)
+
+
+def test_sends_are_requested_of_messages_sent_up_to_two_days_before_the_lookback(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    account, a_second = tap.service.account, timedelta(seconds=1)
+    account.add_message(first_list(tap), 41, days(-3) - a_second)
+    account.add_message(first_list(tap), 42, days(-3))
+    account.add_message(first_list(tap), 43, days(1))
+    # A message may go out over the day after its SendDate.
+    account.add_event(SENT, 42, "late@example.com")
+    run, asked = asked_in(tap, clock=at(days(2)), state=first.state)
+    assert msg_ids(asked, SENT) == {42, 43}
+    assert addresses(run, "message_sends") == {"late@example.com"}
+
+
+@pytest.mark.parametrize("bounds", ["exclusive", "start"])
+def test_a_row_on_the_bound_of_two_windows_comes_once_or_twice_whatever_the_service_selects(
+    make_tap: MakeTap, bounds: str
+) -> None:
+    tap = tiny_tap(make_tap, bounds=bounds)
+    account, bound = tap.service.account, START + timedelta(days=30)
+    account.add_message(first_list(tap), 42, bound)
+    account.add_contact(first_list(tap), "bound@example.com", bound)
+    account.add_contact(first_list(tap), "first@example.com", START)
+    run = tap.run(clock=at(NOW), config={"interval_days": 30})
+    assert [each["MsgID"] for each in run.records("messages")].count(42) == 1
+    assert addresses(run, "subscribed_contacts") >= {"bound@example.com", "first@example.com"}
+
+
+# What a bookmark covers.
+
+
+def test_an_entry_says_what_its_bookmark_covers(tap: Tap) -> None:
+    lists = list_ids(tap.service.account)
+    config = {"include_test_messages": False, "timezone": "America/New_York"}
+    for run, more in (
+        (tap.run(clock=at(NOW)), {}),
+        (tap.run(clock=at(NOW), config=config), config),
+    ):
+        for name in BOOKMARKS:
+            due = {"start_date": "2026-02-01T00:00:00Z", "end": text(NOW), **more}
+            assert covers(run, name) == due | ({"list_ids": lists} if name in OF_LISTS else {})
+
+
+@CONCURRENCIES
+def test_a_list_newly_granted_is_walked_from_start_date_and_the_others_are_not(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    old, new = list_ids(tap.service.account)
+    tap.service.account.hide_list(new)
+    first = tap.run(clock=at(NOW))
+    assert all(covers(first, name)["list_ids"] == [old] for name in OF_LISTS)
+    tap.service.account.add_list(new)
+    # A run that ends where the bookmark is requests nothing but that list.
+    for moment in (NOW, days(5)):
+        second, asked = asked_in(tap, clock=at(moment), state=first.state)
+        assert rows(first, second).keys() == rows(whole).keys()
+        assert all(covers(second, name)["list_ids"] == [old, new] for name in OF_LISTS)
+        of_old = [ask for ask in asked if ask.arguments.get("ListID") == str(old)]
+        of_new = [ask for ask in asked if ask.arguments.get("ListID") == str(new)]
+        contacts = BY_NAME["subscribed_contacts"]
+        since = {request_start(contacts, days(-1))} if moment > NOW else set()
+        assert starts(of_new, CONTACTS) == {request_start(contacts, START)}
+        assert starts(of_old, CONTACTS) == starts(asked, KINDS["complaints"].name) == since
+        assert starts(asked) == {wire(START)} | ({wire(days(-1))} if moment > NOW else set())
+
+
+@CONCURRENCIES
+def test_list_ids_narrowed_and_widened_lose_nothing(make_tap: MakeTap, concurrency: int) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    one, other = list_ids(tap.service.account)
+    runs: list[Run] = []
+    for number, chosen in enumerate([[one], None, [other], [one], [other], None]):
+        moment = days(5 * number)
+        for ListID in (one, other):
+            contact = f"day{number}@example.com"
+            tap.service.account.add_contact(ListID, contact, moment - timedelta(days=3))
+        state = runs[-1].state if runs else None
+        runs.append(tap.run(clock=at(moment), state=state, config={"list_ids": chosen}))
+        assert runs[-1].code == 0
+    whole = tap.run(clock=at(days(25)))
+    assert rows(whole).keys() <= rows(*runs).keys()
+
+
+def test_complaints_are_kept_of_the_lists_in_list_ids_alone(tap: Tap) -> None:
+    account = tap.service.account
+    one, other = list_ids(account)
+    for ListID in (one, other):
+        fields = {"ListID": str(ListID), "MessageID": "1", "EmailAddress": f"{ListID}@example.com"}
+        account.add_row(KINDS["complaints"].name, None, START + timedelta(days=3), **fields)
+    tap.catalog = catalog_of("complaints")
+    whole = rows(tap.run(clock=at(NOW)))
+    runs = {ID: tap.run(clock=at(NOW), config={"list_ids": [ID]}) for ID in (one, other)}
+    for ID, run in runs.items():
+        assert {record["ListID"] for record in run.records("complaints")} == {ID}
+        assert covers(run, "complaints")["list_ids"] == [ID]
+    assert rows(runs[one]).keys() | rows(runs[other]).keys() == whole.keys()
+    widened = tap.run(clock=at(days(1)), state=runs[one].state)
+    assert rows(widened) == whole
+
+
+@CONCURRENCIES
+def test_an_earlier_start_date_walks_everything_from_it_again_and_says_so(
+    make_tap: MakeTap, concurrency: int
+) -> None:
+    tap = tiny_tap(make_tap, concurrency)
+    whole = tap.run(clock=at(NOW))
+    first = tap.run(clock=at(NOW), config={"start_date": "2026-03-01"})
+    assert rows(first).keys() < rows(whole).keys()
+    second, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    assert rows(second).keys() == rows(whole).keys()
+    assert starts(asked) == {wire(START)}
+    assert "start_date is earlier than before" in "\n".join(second.lines("WARNING"))
+    third, asked = asked_in(tap, clock=at(days(2)), state=second.state)
+    assert third.lines("WARNING") == []
+    assert starts(asked) == {wire(NOW)}
+
+
+def test_a_later_start_date_changes_nothing_for_what_is_new(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    config = {"start_date": "2026-03-01"}
+    run, asked = asked_in(tap, clock=at(days(1)), state=first.state, config=config)
+    assert not run.lines("WARNING")
+    assert starts(asked) == {wire(days(-1))}
+    assert starts(asked, MESSAGES) == {"2026-02-28T23:59:59"}
+    back, asked = asked_in(tap, clock=at(days(2)), state=run.state)
+    assert starts(asked) == {wire(START)}, "the bookmark covers no more than the later start_date"
+    assert rows(tap.run(clock=at(days(2)))).keys() == rows(back).keys()
+
+
+def test_test_messages_that_are_switched_on_come_whole_and_a_warning_says_so(tap: Tap) -> None:
+    account = tap.service.account
+    account.add_message(first_list(tap), 77, START + timedelta(days=3), test=True)
+    account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
+    whole = tap.run(clock=at(NOW))
+    first = tap.run(clock=at(NOW), config={"include_test_messages": False})
+    assert not [row for row in first.records("message_opens") if row["MsgID"] == 77]
+    second = tap.run(clock=at(days(1)), state=first.state)
+    assert "include_test_messages is on now" in "\n".join(second.lines("WARNING"))
+    assert rows(first, second).keys() == rows(whole).keys()
+    third, asked = asked_in(tap, clock=at(days(2)), state=second.state)
+    assert third.lines("WARNING") == []
+    assert starts(asked) == {wire(NOW)}
+
+
+def test_a_state_without_covers_covers_the_lists_of_the_first_run_that_is_given_it(
+    tap: Tap,
+) -> None:
+    state = {"bookmarks": {name: {field: text(NOW)} for name, field in BOOKMARKS.items()}}
+    run, asked = asked_in(tap, clock=at(days(5)), state=state)
+    assert_start(asked, days(-1))
+    for name in OF_LISTS:
+        (pinned,) = run.states[0]["bookmarks"][name]["covers"]
+        assert pinned["list_ids"] == list_ids(tap.service.account)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"timezone": "America/New_York"}, {"keep_every_event": True}], ids=str
+)
+def test_options_that_make_other_rows_than_before_are_warned_of(
+    tap: Tap, changed: dict[str, Any]
+) -> None:
+    first = tap.run(clock=at(NOW))
+    second = tap.run(clock=at(days(1)), state=first.state, config=changed)
+    assert all(name in "\n".join(second.lines("WARNING")) for name in (*changed, "message_opens"))
+    third = tap.run(clock=at(days(2)), state=second.state, config=changed)
+    assert third.lines("WARNING") == []
+
+
+# The clock.
+
+
+def service_clock(tap: Tap, moment: datetime | None) -> None:
+    """Set the clock that the service's replies show; None: they show none."""
+    tap.service.date = lambda: format_datetime(moment, usegmt=True) if moment else None
+
+
+@pytest.mark.parametrize("hours", [30, 72])
+def test_where_this_machines_clock_is_ahead_a_run_ends_at_the_services_time(
+    tap: Tap, hours: int
+) -> None:
+    service_clock(tap, NOW)
+    ahead = NOW + timedelta(hours=hours)
+    first, asked = asked_in(tap, clock=at(ahead))
+    assert any("clock is ahead" in line for line in first.lines("WARNING"))
+    assert ends(asked) == {wire(NOW)}
+    assert bookmarks(first) == ALL_AT_NOW
+    old = min(message_ids(tap.service.account))
+    tap.service.account.add_event(OPEN, old, "meanwhile@example.com", NOW + timedelta(hours=1))
+    service_clock(tap, days(2))
+    second = tap.run(clock=at(days(2)), state=first.state)
+    assert addresses(second) >= {"meanwhile@example.com"}
+
+
+def test_a_stream_whose_bookmark_is_later_than_the_services_clock_is_left_alone(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    service_clock(tap, NOW - timedelta(hours=6))
+    second, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    assert second.code == 0
+    assert msg_ids(asked) == set()
+    assert any("message_opens was requested up to" in line for line in second.lines("WARNING"))
+    assert second.state == first.state
+
+
+@pytest.mark.parametrize("moment", [days(3), NOW - timedelta(seconds=59), None], ids=str)
+def test_a_service_whose_clock_is_ahead_or_about_right_or_not_shown_changes_nothing(
+    tap: Tap, moment: datetime | None
+) -> None:
+    service_clock(tap, moment)
+    run = tap.run(clock=at(NOW))
+    assert run.lines("WARNING") == []
+    assert bookmarks(run) == ALL_AT_NOW
+
+
+def test_a_run_that_ends_where_the_bookmark_is_requests_only_what_has_none(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    second, asked = asked_in(tap, clock=at(NOW), state=first.state)
+    assert second.state == first.state
+    assert second.lines("WARNING") == []
+    names = {NAMES[ask.operation] for ask in asked}
+    assert names == ALL_COLUMNS.keys() - BOOKMARKS.keys()
+
+
+def test_a_clock_set_back_moves_no_bookmark_back(tap: Tap) -> None:
+    first = tap.run(clock=at(NOW))
+    earlier = NOW - timedelta(hours=6)
+    second, asked = asked_in(tap, clock=at(earlier), state=first.state)
+    assert second.code == 0
+    assert bookmarks(second) == ALL_AT_NOW
+    assert starts(asked) == {wire(earlier - timedelta(days=1))}
+
+
+def test_a_start_date_that_is_now_requests_an_instant(tap: Tap) -> None:
+    run, asked = asked_in(tap, clock=at(NOW), config={"start_date": text(NOW)})
+    assert run.code == 0
+    assert starts(asked, CONTACTS) == {request_start(BY_NAME["subscribed_contacts"], NOW)}
+    assert ends(asked, CONTACTS) == {wire(NOW)}
+    assert bookmarks(run) == ALL_AT_NOW
+
+
+def test_a_run_over_midnight_ends_its_range_where_it_began(tap: Tap) -> None:
+    begin = datetime(2026, 3, 19, 23, 58, tzinfo=timezone.utc)
+    minutes = count()
+    first, asked = asked_in(tap, clock=lambda: begin + timedelta(minutes=next(minutes)))
+    assert max(each["time_extracted"] for each in first.of_type("RECORD")) > "2026-03-20T00:10"
+    assert set(bookmarks(first).values()) == {text(begin)}
+    assert ends(asked) == {wire(begin)}
+
+
+# Zones.
+
+
+def test_ranges_are_requested_in_the_wall_clock_of_the_zone(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap, timezone="America/New_York")
+    config = {"timezone": "America/New_York"}
+    first = tap.run(clock=at(NOW), config=config)
+    assert bookmarks(first) == ALL_AT_NOW
+    tap.service.account.add_contact(first_list(tap), "chidi@example.com", days(1))
+    run, asked = asked_in(tap, clock=at(days(2)), state=first.state, config=config)
+    assert (starts(asked), ends(asked)) == ({"2026-03-19T08:00:00"}, {"2026-03-22T08:00:00"})
+    assert [each["AdditionDate"] for each in run.records("subscribed_contacts")] == [text(days(1))]
