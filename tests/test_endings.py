@@ -15,11 +15,12 @@ from typing import IO, Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, fault, html
+from fake_listrak import Ask, Reply, fault
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.records import RecordReader
 from tap_listrak.singer_output import SingerOutput
-from tap_listrak.sync.state import StreamProgress, StreamState
+from tap_listrak.sync.state import StreamState
+from tap_listrak.sync.walk import Walk
 from tests.support.faults import LOGON
 from tests.support.runs import CONCURRENCIES, OPEN, is_page, rows, tiny_tap
 from tests.support.tap import MakeTap, Process, Run, Tap
@@ -403,7 +404,7 @@ def test_a_stdout_that_is_not_there_is_an_error_without_a_traceback(tap: Tap) ->
         (RecordReader, "read", 20),
         (ListrakClient, "fetch", 20),
         (ListrakClient, "fetch", 1),
-        (StreamProgress, "bookmark_of", 10),
+        (Walk, "_of_parents", 2),
         (StreamState, "range_finished", 3),
         (SingerOutput, "write_records", 10),
     ],
@@ -437,12 +438,11 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
 
 
 @CONCURRENCIES
-@pytest.mark.parametrize("reply", [html(403), fault(LOGON)], ids=["403", "logon"])
-def test_a_fault_that_lasts_ends_the_run_with_a_state_to_go_on_from(
-    make_tap: MakeTap, concurrency: int, reply: Reply
+def test_a_refused_login_ends_the_run_with_a_state_to_go_on_from(
+    make_tap: MakeTap, concurrency: int
 ) -> None:
     tap = tiny_tap(make_tap, concurrency)
-    tap.service.rules.append(from_the(20, reply)[0])
+    tap.service.rules.append(from_the(20, fault(LOGON))[0])
     run = tap.run()
     assert_ended_well(run, 3)
     assert_goes_on(tap, run)

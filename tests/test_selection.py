@@ -14,7 +14,7 @@ import pytest
 
 from fake_listrak import Row
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import now, serving, small
+from tests.support.accounts import NOW, now, serving, small
 from tests.support.published import ALL_COLUMNS, ALL_KEYS, COLUMNS, KEYS
 from tests.support.records import all_due, all_emitted, assert_valid, exactly
 from tests.support.tap import MakeTap, Run, Tap, selecting
@@ -83,7 +83,7 @@ def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
     run = tap.run(clock=now, catalog=selecting(catalog, stream))
     assert run.code == 0
     assert list(columns_of(run)) == [stream]
-    due = all_due(tap.service.account)
+    due = all_due(tap.service.account, end=NOW)
     assert all_emitted(run) == {
         name: rows if name == stream else Counter() for name, rows in due.items()
     }
@@ -132,7 +132,7 @@ def test_any_columns_are_selected_on_their_own_and_keys_always_come(
         stream: Counter(
             tuple(cell for cell in row if cell[0] in chosen[stream]) for row in rows.elements()
         )
-        for stream, rows in all_due(tap.service.account).items()
+        for stream, rows in all_due(tap.service.account, end=NOW).items()
     }
     for message in exactly(run):
         if message["type"] == "RECORD":
@@ -226,7 +226,7 @@ def test_a_catalog_of_the_published_tap_selects_lists_and_messages_by_itself(
     assert columns_of(run) == {
         stream: set(COLUMNS[stream]) for stream in ("lists", "messages", *chosen)
     }
-    due = all_due(tap.service.account)
+    due = all_due(tap.service.account, end=NOW)
     for stream in columns_of(run):
         assert all_emitted(run)[stream] == due[stream]
 
@@ -277,7 +277,7 @@ def test_schemas_and_keys_are_the_taps_own_whatever_the_catalog_holds(
     (schema,) = run.of_type("SCHEMA")
     assert schema["key_properties"] == ["ListID"]
     assert set(schema["schema"]["properties"]) == set(COLUMNS["lists"])
-    assert all_emitted(run)["lists"] == all_due(tap.service.account)["lists"]
+    assert all_emitted(run)["lists"] == all_due(tap.service.account, end=NOW)["lists"]
 
 
 def lists_with(**facts: Any) -> Catalog:

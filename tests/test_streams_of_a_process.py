@@ -35,8 +35,11 @@ def tap(make_tap: MakeTap) -> Tap:
 
 def assert_whole(tap: Tap, out: bytes) -> None:
     messages = [json.loads(line) for line in out.split(b"\n")[:-1]]
-    records = [message for message in messages if message["type"] == "RECORD"]
-    held = keys_held(tap.service.account, STREAMS)
+    # Listrak keeps imports for 30 days, and these runs have the real clock.
+    records = [
+        each for each in messages if each["type"] == "RECORD" and each["stream"] != "imports"
+    ]
+    held = keys_held(tap.service.account, [each for each in STREAMS if each.name != "imports"])
     assert len(records) == sum(each.total() for each in held.values())
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -99,10 +99,18 @@ def all_parents(account: Account) -> Iterator[tuple[str, int | None]]:
             yield operation.name, parent
 
 
-def all_due(account: Account, zone: str = "UTC") -> dict[str, Counter[Frozen]]:
-    """By stream, every record that the account's rows are to become."""
+def all_due(
+    account: Account, zone: str = "UTC", end: datetime | None = None
+) -> dict[str, Counter[Frozen]]:
+    """By stream, every record that the account's rows become, up to `end` (None: ever).
+
+    A run requests imports of 31 days.
+    """
     every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in ALL_COLUMNS}
+    first = f"{end - timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}" if end else ""
     for stream, parent, row in all_rows(account):
+        if stream == "imports" and str(due(stream, row, parent, zone)["StartDate"]) < first:
+            continue
         every[stream][frozen(due(stream, row, parent, zone))] += 1
     return every
 
