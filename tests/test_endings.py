@@ -452,7 +452,7 @@ def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap)
     tap = tiny_tap(make_tap, 8)
     ListID = min(int(str(each["ListID"])) for each in tap.service.account.lists())
     messages = tap.service.account.messages(ListID)
-    first = min(messages, key=lambda each: str(each["SendDate"]))["MsgID"]
+    first = str(min(int(str(each["MsgID"])) for each in messages))
 
     def rule(ask: Ask) -> Reply | None:
         if ask.arguments.get("MsgID", first) != first:

@@ -580,7 +580,7 @@ def test_a_value_that_cannot_be_read_sets_its_message_aside_and_names_the_field(
     assert "robot" not in run.err
     assert int(odd) not in {each["MsgID"] for each in run.records(stream)}
     (owed,) = debts(run)
-    assert (owed["stream"], owed["MsgID"]) == (stream, int(odd))
+    assert (owed["stream"], owed["parent_id"]) == (stream, int(odd))
 
 
 @pytest.mark.parametrize(
