@@ -328,7 +328,7 @@ def test_options_that_make_other_rows_than_before_are_warned_of(
     first = tap.run(clock=at(NOW))
     (name,) = changed
     second = tap.run(clock=at(days(1)), state=first.state, config=changed)
-    assert [line for line in second.lines("WARNING") if f"{name} is" in line and "opens" in line]
+    assert [line for line in second.lines("WARNING") if f"{name} " in line and "opens" in line]
     third = tap.run(clock=at(days(2)), state=second.state, config=changed)
     assert third.lines("WARNING") == []
 
