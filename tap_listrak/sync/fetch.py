@@ -124,9 +124,10 @@ class Fetcher:
 
     def _count_in_hand(self) -> int:
         """Count pages in flight or buffered; this bounds memory."""
-        outcomes = len(self._queue) - sum(1 for _ in self._parts())
         parents = (pages for _, parents in self._ahead for pages in parents)
-        return outcomes + sum(pages.in_hand for pages in (*self._parts(), *parents))
+        return sum(
+            item.in_hand if isinstance(item, PartPages) else 1 for item in (*self._queue, *parents)
+        )
 
     def _has_idle_worker(self) -> bool:
         return len(self._in_flight) < self._workers.count

@@ -68,7 +68,7 @@ class Runner:
         self._config = config
         self._tables = tables
         self._selection = selection
-        self._given, self._states = state
+        self._loaded, self._states = state
         self._client = client
         self._output = output
         self._workers = workers
@@ -335,7 +335,7 @@ class Runner:
 
     def _write_state(self) -> None:
         self._last_state_at, self._state_is_due = self._monotonic(), False
-        self._output.write_state(write_state(self._given, self._states))
+        self._output.write_state(write_state(self._loaded, self._states))
 
 
 def _windows(state: StreamState) -> tuple[datetime, datetime, int]:

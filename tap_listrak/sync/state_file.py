@@ -29,9 +29,9 @@ _ARRAYS: dict[str, Any] = {
 }
 
 
-def write_state(given: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
-    """Return the loaded state (`given`), updated with the entries of these streams."""
-    value: dict[str, Any] = msgspec.json.decode(given)
+def write_state(loaded: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
+    """Return the `loaded` state, updated with the entries of these streams."""
+    value: dict[str, Any] = msgspec.json.decode(loaded)
     for stream, state in states.items():
         bookmarks = value["bookmarks"]
         is_kept = stream.replication_key or _is_mirror(state.snapshot)
