@@ -1,4 +1,4 @@
-"""The catalog: what discovery prints, and what a catalog or the patterns of `select` select."""
+"""Build the catalog, and read the selection of a catalog or of the patterns in `select`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from tap_listrak.errors import UsageError
 from tap_listrak.streams import BY_NAME, STREAMS, Stream, Table
 
 Tables = Mapping[Stream, Table]
-# The names of a column and, within an object, of its part: ("Vmta", "Description").
+# A column's name and, within an object, the name of its part: ("Vmta", "Description").
 Path = tuple[str, ...]
 
 LOGGER = logging.getLogger(__name__)
 
-# By stream, the columns that are selected, in the schema's order; a stream that is not selected
-# has no entry.
+# The selected columns by selected stream, in schema order.
 Selection = dict[Stream, tuple[str, ...]]
 
 
 def build_catalog(tables: Iterable[Table], patterns: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the Singer catalog of these tables, marked as the patterns select."""
+    """Return the Singer catalog of these tables, with `selected` set by the patterns."""
     entries = [_entry(table) for table in tables]
     for entry in entries if patterns else ():
         _mark(entry, patterns)
@@ -59,7 +58,7 @@ def _entry(table: Table) -> dict[str, Any]:
 
 
 def _paths(schema: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the path of each column, and after an object's those of its parts."""
+    """Yield the path of each column, each object followed by its parts."""
     for name, column in schema.get("properties", {}).items():
         yield (name,)
         for path in _paths(column):
@@ -94,7 +93,7 @@ def _split(pattern: str) -> tuple[str, str]:
 
 
 def _mark(entry: dict[str, Any], patterns: Sequence[str]) -> None:
-    """Mark in an entry what the patterns select; those that exclude go over those that include."""
+    """Set `selected` in an entry. Exclusions override inclusions."""
     rules = [(_split(each.removeprefix("!")), each.startswith("!")) for each in patterns]
     matching = [
         (column, excludes)
@@ -127,11 +126,10 @@ def _matched(paths: Iterable[Path], patterns: Iterable[str]) -> set[Path]:
 
 
 def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
-    """Read which streams and columns a catalog selects. Raises UsageError where it is not one.
+    """Return a catalog's selection, and the tables without unselected parts of objects.
 
-    Return them, and the tables without the parts of objects that are not selected. Schemas and keys
-    are the tap's own, whatever the catalog holds. A stream whose inclusion is automatic is selected
-    (the published tap's catalogs mark lists and messages so).
+    Raises UsageError for an invalid catalog. Its schemas and keys are ignored. A stream with
+    automatic inclusion is selected: the published tap's catalogs mark lists and messages like that.
     """
     entries = catalog.get("streams") if isinstance(catalog, Mapping) else None
     if not isinstance(entries, list):
@@ -163,7 +161,7 @@ def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
 def _select_columns(
     table: Table, metadata: Mapping[Path, Mapping[str, Any]]
 ) -> tuple[tuple[str, ...], Table]:
-    """Return the selected columns, and the table without the other parts of those."""
+    """Return the selected columns, and the table without unselected parts of objects."""
 
     def is_selected(path: Path) -> bool:
         name = ".".join((table.stream.name, *path))
@@ -185,7 +183,7 @@ def _select_columns(
 def _narrow(
     schema: dict[str, Any], path: Path, is_selected: Callable[[Path], bool]
 ) -> dict[str, Any] | None:
-    """Return a column's schema with its selected parts; None if nothing is left of it."""
+    """Return a column's schema with its selected parts; None if nothing is selected."""
     if not is_selected(path):
         return None
     if "properties" not in schema:
@@ -196,7 +194,7 @@ def _narrow(
         if (narrowed := _narrow(part, (*path, name), is_selected)) is not None
     }
     if not parts:
-        LOGGER.info("%s is left out, since none of its parts is selected.", ".".join(path))
+        LOGGER.info("Column %s is not selected, because none of its parts is.", ".".join(path))
     return {**schema, "properties": parts} if parts else None
 
 
@@ -213,8 +211,8 @@ def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
     for alias in (entry.get("stream"), entry.get("stream_alias")):
         if alias not in (None, name):
             LOGGER.warning(
-                "The catalog renames %s to %s, which this tap does not do: its messages keep the "
-                "name %s. Rename the table in the target.",
+                "The catalog renames %s to %s, but aliases are not supported: its messages keep "
+                "the name %s. Rename the table in the target.",
                 *(name, alias, name),
             )
 

@@ -31,7 +31,7 @@ NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 EVERY = 5
 RECENT = 14
 OPTIONS = {"start_date": "2026-04-01", "recent_days": RECENT, "older_every_days": EVERY}
-IN_TURNS = {each.operation for each in STREAMS if each.is_published and each.takes_turns}
+IN_TURNS = {each.operation for each in STREAMS if each.is_published and each.can_rotate}
 
 
 def account() -> Account:

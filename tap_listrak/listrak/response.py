@@ -10,13 +10,8 @@ import re
 
 from lxml import etree
 
-from tap_listrak.listrak.faults import (
-    Condition,
-    ListrakError,
-    error_from_status,
-    error_from_text,
-    make_error,
-)
+from tap_listrak.listrak.classify import error_from_status, error_from_text
+from tap_listrak.listrak.faults import Condition, ListrakError, make_error
 from tap_listrak.listrak.transport import HttpReply
 
 LISTRAK = "{http://webservices.listrak.com/v31/}"

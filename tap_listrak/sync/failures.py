@@ -8,7 +8,7 @@ stopped, so that the next run resumes it before the first part that is held.
 
 from __future__ import annotations
 
-from tap_listrak.errors import TapError
+from tap_listrak.errors import FAILED, REFUSED, TapError
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
 
@@ -48,5 +48,5 @@ def error_of_stopped(stopped: dict[Stream, ListrakError]) -> TapError | None:
         "them where they stopped. If the oldest messages are the cause, a later start_date leaves "
         f"them out. {reasons}"
     )
-    error.exit_code = 3 if all(each.is_refusal for each in stopped.values()) else 1
+    error.exit_code = REFUSED if all(each.is_refusal for each in stopped.values()) else FAILED
     return error

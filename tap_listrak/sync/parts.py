@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from tap_listrak.config import Config
 from tap_listrak.dates import wall_clock
-from tap_listrak.listrak.client import Page, PageRequest
+from tap_listrak.listrak.client import MAX_TRIES, PageRequest
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.listrak.pages import Page
 from tap_listrak.streams import Per, Stream
 
 # Far more than any part has: pages of 2,500 rows make 250 million rows.
@@ -110,7 +111,7 @@ class Part:
             f"{self}, page {page}" if self.stream.paged else str(self),
             self.list_id if self.parent_id is None else self.parent_id,
             # What failed in an earlier run gets one try, so that it delays nothing else.
-            tries=1 if self.is_retry else 5,
+            tries=1 if self.is_retry else MAX_TRIES,
             is_splittable=self.can_halve,
         )
 

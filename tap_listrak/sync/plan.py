@@ -33,12 +33,17 @@ def choose_lists(shown: frozenset[int], wanted: frozenset[int] | None) -> tuple[
         )
     if wanted is None:
         return tuple(sorted(shown))
-    if wanted - shown:
-        unknown = ", ".join(map(str, sorted(wanted - shown)))
-        LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", unknown)
+    warn_of_unlisted(shown, wanted)
     if not wanted & shown:
         raise TapError("None of the config's `list_ids` is a list that Listrak shows this user.")
     return tuple(sorted(wanted & shown))
+
+
+def warn_of_unlisted(shown: frozenset[int], wanted: frozenset[int]) -> None:
+    """Log a WARNING that names the `list_ids` that Listrak does not return."""
+    if unlisted := sorted(wanted - shown):
+        text = ", ".join(map(str, unlisted))
+        LOGGER.warning("Listrak does not show these of the config's list_ids: %s.", text)
 
 
 def end_of_run(now: datetime, clock_offset: timedelta | None) -> datetime:
@@ -185,7 +190,7 @@ def continued_range(finished: Range, end: datetime) -> Range:
 
 def _whole(stream: Stream, config: Config, end: datetime) -> Range:
     """Return the range of all that there is since start_date."""
-    in_turns = stream.takes_turns and config.recent_days is not None
+    in_turns = stream.can_rotate and config.recent_days is not None
     return Range(
         start_date=config.start_date,
         end=end,

@@ -14,8 +14,9 @@ from tap_listrak.catalog import Selection
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import OutputError
-from tap_listrak.listrak.client import ListrakClient, Page
+from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.listrak.pages import Page
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Per, Stream, Table
 from tap_listrak.sync.entry import SetAside
@@ -224,11 +225,11 @@ class Runner:
         if LISTS not in self._selection or not state.entry.unfinished:
             return
         part = Part(LISTS, None, self._config.start_date, self._now)
-        if lists.own_error is None:
+        if lists.record_error is None:
             rows = {parent.record.ListID: parent for parent in lists.parents}
             page = lists.with_parents(tuple(rows[list_id] for list_id in list_ids))
             self._handle(PageFetched(part, 1, page))
-        self._handle(PartFinished(part, lists.own_error))
+        self._handle(PartFinished(part, lists.record_error))
         self._tick(is_waiting=False)
 
     # What comes, in its order.

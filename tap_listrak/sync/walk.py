@@ -15,8 +15,8 @@ from functools import partial
 
 from tap_listrak.config import Config
 from tap_listrak.dates import parse_instant, windows
-from tap_listrak.listrak.client import Page, ParentRow
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.listrak.pages import Page, ParentRow
 from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Per, Stream
 from tap_listrak.sync.entry import Entry, Place, holds_parents
 from tap_listrak.sync.parts import ListFinished, Outcome, PageFetched, Part, PartFinished, Section
@@ -164,7 +164,7 @@ class Walk:
         children = [each for each in streams if each is not parent]
         rows: dict[int, ParentRow] = {}
         for part, page in pieces:
-            error = page.own_error if isinstance(page, Page) else page
+            error = page.record_error if isinstance(page, Page) else page
             if isinstance(page, Page):
                 rows |= {getattr(row.record, parent.key_properties[0]): row for row in page.parents}
                 if parent in streams and not error:
@@ -268,8 +268,8 @@ class Walk:
             yield Part(stream, self._list_id, start, end)
             return
         days = PAGED_WINDOW_DAYS if stream.paged else self._config.interval_days
-        if stream.kept_days:
-            days = stream.kept_days
+        if stream.retention_days:
+            days = stream.retention_days
             start = max(start, end - timedelta(days=days))
         if place.window:
             if place.window >= end and not place.page:
