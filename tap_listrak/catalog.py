@@ -46,8 +46,7 @@ def _entry(table: Table) -> dict[str, Any]:
             if path[0] in key
             else {"inclusion": "available", "selected-by-default": True}
         )
-        breadcrumb = [word for name in path for word in ("properties", name)]
-        metadata.append({"breadcrumb": breadcrumb, "metadata": field})
+        metadata.append({"breadcrumb": _breadcrumb(path), "metadata": field})
     return {
         "tap_stream_id": stream.name,
         "stream": stream.name,
@@ -55,6 +54,10 @@ def _entry(table: Table) -> dict[str, Any]:
         "key_properties": list(key),
         "metadata": metadata,
     }
+
+
+def _breadcrumb(path: Path) -> list[str]:
+    return [word for name in path for word in ("properties", name)]
 
 
 def _paths(schema: Mapping[str, Any]) -> Iterator[Path]:
@@ -114,11 +117,11 @@ def _mark(entry: dict[str, Any], patterns: Sequence[str]) -> None:
 
 
 def _matched(paths: Iterable[Path], patterns: Iterable[str]) -> set[Path]:
-    given = list(patterns)
+    wanted = list(patterns)
     return {
         path
         for path in paths
-        if path and any(fnmatchcase(".".join(path), pattern) for pattern in given)
+        if path and any(fnmatchcase(".".join(path), pattern) for pattern in wanted)
     }
 
 
@@ -165,8 +168,7 @@ def _select_columns(
 
     def is_selected(path: Path) -> bool:
         name = ".".join((table.stream.name, *path))
-        breadcrumb = tuple(word for part in path for word in ("properties", part))
-        return _is_selected(name, metadata.get(breadcrumb, {}), default=True)
+        return _is_selected(name, metadata.get(path, {}), default=True)
 
     columns = {
         column: schema
@@ -198,13 +200,16 @@ def _narrow(
     return {**schema, "properties": parts} if parts else None
 
 
-def _warn_of_unknown_columns(name: str, metadata: Iterable[tuple[str, ...]], table: Table) -> None:
+def _warn_of_unknown_columns(name: str, paths: Iterable[Path], table: Table) -> None:
     known = {(), *_paths(table.schema)}
-    for breadcrumb in metadata:
-        path = breadcrumb[1::2]
+    for path in paths:
         if path not in known:
-            column = ".".join(map(str, path))
-            LOGGER.warning("Ignored metadata in the catalog: %s has no column %s.", name, column)
+            _warn_of_unknown_column(name, path)
+
+
+def _warn_of_unknown_column(name: str, path: Iterable[str]) -> None:
+    column = ".".join(path)
+    LOGGER.warning("Ignored metadata in the catalog: %s has no column %s.", name, column)
 
 
 def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
@@ -217,16 +222,16 @@ def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
             )
 
 
-def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    """Index an entry's metadata by breadcrumb, over the `selected` that old catalogs keep in it."""
-    found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+def _metadata(name: str, entry: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
+    """Index an entry's metadata by path. Fall back to `selected` in the schema (old catalogs)."""
+    found: dict[Path, Mapping[str, Any]] = {}
     schema = entry.get("schema") or {}
     if isinstance(schema, Mapping):
         found[()] = {"selected": entry.get("selected", schema.get("selected"))}
         columns = schema.get("properties") or {}
         for column, facts in columns.items() if isinstance(columns, Mapping) else ():
             if isinstance(facts, Mapping):
-                found["properties", column] = {
+                found[column,] = {
                     "selected": facts.get("selected"),
                     "inclusion": facts.get("inclusion"),
                 }
@@ -235,8 +240,11 @@ def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapp
         for item in metadata:
             if not isinstance(item["breadcrumb"], (list, tuple)):
                 raise TypeError
-            breadcrumb = tuple(item["breadcrumb"])
-            found[breadcrumb] = {**found.get(breadcrumb, {}), **item["metadata"]}
+            breadcrumb, path = list(item["breadcrumb"]), tuple(item["breadcrumb"][1::2])
+            if breadcrumb == _breadcrumb(path):
+                found[path] = {**found.get(path, {}), **item["metadata"]}
+            else:
+                _warn_of_unknown_column(name, breadcrumb)
     except (TypeError, KeyError, AttributeError) as exc:
         raise UsageError(
             f"The catalog's metadata of {name} must be an array of objects with a breadcrumb and "

@@ -116,7 +116,7 @@ def _result(response: etree._Element, operation: str, row: str) -> etree._Elemen
     for more in results[1:]:
         result.extend(list(more))
     if len(result) != len(result.findall(LISTRAK + row)):
-        raise make_error(Condition.NOT_SOAP, f"other elements besides {row}")
+        raise make_error(Condition.NOT_SOAP, f"other elements than {row}")
     if not len(result) and _HAS_TEXT(response):
         raise make_error(Condition.NOT_SOAP, f"text instead of {row} elements")
     return result
