@@ -223,7 +223,8 @@ class Probe:
                 seen.append((observed.newest, answer.stream.name, observed.clock))
         if not seen:
             LOGGER.info(
-                "Cannot check the time zone: no reply has a Date header and a date without offset."
+                "Cannot check the time zone: no reply had both a Date header and a date without an "
+                "offset."
             )
             return
         newest, name, clock = max(seen)
