@@ -280,7 +280,7 @@ def parse_config(
     config = Config(**values)
     if config.mirror and config.list_ids:
         raise UsageError(
-            "Invalid config: `mirror` and `list_ids` exclude each other, because the target would "
+            "Invalid config: `mirror` and `list_ids` cannot be combined, because the target would "
             "delete the rows of all other lists."
         )
     return config

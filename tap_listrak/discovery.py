@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator
 from datetime import datetime
 
-from tap_listrak.access import request_each_stream
 from tap_listrak.config import Config
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
+from tap_listrak.sampling import request_each_stream
 from tap_listrak.streams import LISTS, STREAMS, Stream
 from tap_listrak.sync.plan import warn_of_unlisted
 

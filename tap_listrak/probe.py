@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 import pytz
 from lxml import etree
 
-from tap_listrak.access import Answer, request_each_stream
 from tap_listrak.catalog import Selection, Tables
 from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
@@ -26,6 +25,7 @@ from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.readers import build_readers
+from tap_listrak.sampling import Answer, request_each_stream
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
 from tap_listrak.sync.plan import choose_lists
 

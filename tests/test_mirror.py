@@ -235,7 +235,7 @@ def test_list_ids_are_refused_beside_it(make_tap: MakeTap) -> None:
     tap = mirror(make_tap, list_ids=[345001])
     run = tap.run(clock=now)
     assert run.code == 2
-    assert "`mirror` cannot go with `list_ids`" in run.err
+    assert "`mirror` and `list_ids` cannot be combined" in run.err
     assert not tap.service.asked
 
 
