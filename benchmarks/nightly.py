@@ -38,7 +38,7 @@ from tap_listrak.streams import BY_NAME, PUBLISHED
 START, FIRST_NIGHT = datetime(2023, 1, 1), datetime(2026, 1, 1, 2)
 LISTS, PAGE_SIZE, INTERVAL_DAYS = 10, 1000, 365
 DAY, LOOKBACK = timedelta(days=1), timedelta(days=1)
-EVENTS = [each for each in PUBLISHED if each.takes_turns]
+EVENTS = [each for each in PUBLISHED if each.can_rotate]
 # By a clock that stands still, given in place of the first argument.
 RUN = """
 import datetime, sys

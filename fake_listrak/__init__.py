@@ -1,19 +1,19 @@
-"""A Listrak SOAP service on loopback, answering from a seeded account.
+"""A fake Listrak SOAP service on loopback, with a generated account.
 
-It speaks the v31 contract in `listrak_v31_full.wsdl` (or of its nine published tables alone, in
-`listrak_v31.wsdl`) over real HTTP, for tests (in a thread of the test, scripted with faults),
-demonstrations and benchmarks (`python -m fake_listrak`).
+It serves the v31 contract of `listrak_v31_full.wsdl` (or of `listrak_v31.wsdl`, which has only the
+operations of the nine published tables) over real HTTP: for tests (in a thread, with scripted
+faults), demonstrations and benchmarks (`python -m fake_listrak`).
 
-The modules, each using only those above it:
+The modules, each of which imports only modules above it:
 
     contract       the operations served: arguments, row elements, dates   (data)
     clock          zones, wire forms of times, rows spread over a span     (pure)
-    seeded         numbers, texts and addresses of a seed; rows by number  (pure)
+    seeded         seeded numbers, texts and addresses; rows by number     (pure)
     published      the nine published tables                               (no I/O)
     further        further tables of lists, messages and the account       (no I/O)
     conversations  conversations and their tables                          (no I/O)
     account        all tables together, changes between runs               (no I/O)
-    wire           SOAP requests read, replies and faults written          (pure)
+    wire           reads SOAP requests, writes replies and faults          (pure)
     server         HTTP, logon, scripted faults
 """
 

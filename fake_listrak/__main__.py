@@ -1,7 +1,7 @@
 """Run the service on its own: `python -m fake_listrak`.
 
-Prints the address of the WSDL as the one line on stdout once it listens, and runs until SIGTERM
-or SIGINT. GET /asked tells how often each operation was called, GET /rows how many rows there are.
+Print the address of the WSDL as the only line on stdout, and serve until SIGTERM or SIGINT.
+GET /asked returns the number of calls by operation, GET /rows the number of rows by table.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal; 0 is the exit code."""
+    """Serve until a signal; return the exit code 0."""
     parser = _arguments()
     options = parser.parse_args(arguments)
     try:

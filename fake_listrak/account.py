@@ -1,8 +1,8 @@
-"""An account whose every row follows from a seed, made when it is asked for.
+"""An account whose rows are generated from a seed on request.
 
-No row is kept: a list, message, contact or event is worked out from its number, so that an
-account of 100,000 messages, or a message of a million opens, is there at once. Only the changes
-made after construction (`add_…`, `hide_…`) are stored.
+No row is stored: a list, message, contact or event is computed from its number, so that an account
+of 100,000 messages, or a message of a million opens, needs no setup. Only changes after
+construction (`add_…`, `hide_…`) are stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fake_listrak.published import CONTACTS, PublishedTables
 from fake_listrak.seeded import Basis, Field, Section, mix
 
 _COUNTED: Final = (*MESSAGE_OPERATIONS, further.PASSALONGS, *CONVERSATION_OPERATIONS)
-# Their rows follow those of others, so that none can be added.
+# Derived from the rows of other operations, so that no rows can be added.
 _DERIVED: Final = frozenset(
     (
         further.DELIVERIES,
@@ -40,36 +40,37 @@ _ADDABLE: Final = tuple(name for name in FURTHER_OPERATIONS if name not in _DERI
 
 
 class Account:
-    """A Listrak account: its lists, messages, contacts and events, as the service gives them.
+    """A Listrak account: its lists, messages, contacts and events, as the service returns them.
 
-    Rows are WIRE values (see `Row`): what the service sends, and so the truth for tests.
+    Rows are values on the wire (see `Row`). Tests compare records with them.
 
-    seed: two accounts of the same arguments hold the same rows, and differ by seed.
+    seed: accounts with the same arguments have the same rows; another seed changes them.
     lists, messages: lists, and messages of each list.
     contacts: subscribed contacts of each list, exactly.
-    sends: recipients of a message, about; the number varies by message, and opens, reads, clicks,
-        bounces and unsubscribes are falling fractions of it. Some messages have none of a kind.
+    sends: approximate recipients of a message. Opens, reads, clicks, bounces and unsubscribes are
+        decreasing fractions of it; some messages have none of a kind.
     page_size: rows on a page of the paged operations.
-    start, end: the span that all dates fall in; UTC unless they carry a zone.
+    start, end: the range of all dates; UTC unless they have a zone.
     timezone: IANA name of the zone of the times on the wire.
     offsets: whether xs:dateTime values carry an offset.
-    event_dates: form of the dates that are xs:string, "us" being `M/D/YYYY h:mm:ss AM`.
+    event_dates: format of dates that are xs:string; "us" is `M/D/YYYY h:mm:ss AM`.
     domains: GoogleTrackingDomains as repeated "text", or one element with "string" children.
     bounds: whether the rows at StartDate and at EndDate are selected: both ("inclusive"), none
         ("exclusive"), those at StartDate only ("start").
-    empty: how the Result of a page without rows looks; "mixed" is absent or empty by the request.
-    counts: exact rows for each message or conversation by operation, whatever `sends` says.
-    conversations: conversations of each list. Of three, one is terminated and one has no events.
-    conversation_sends: rows of what each conversation sent, about; its other events are fractions
-        of them. Every fifth time a contact enters a conversation, it is one that was there before.
+    empty: the Result of a page without rows; "mixed" is absent or empty, depending on the request.
+    counts: exact rows per message or conversation, by operation; they override `sends`.
+    conversations: conversations of each list. One in three is terminated, one has no events.
+    conversation_sends: approximate sends of each conversation; its other events are fractions of
+        them. One in five entries of a conversation is by a contact that was in it before.
     campaigns: campaigns of each list, of which the last has no messages and no conversations.
     transactional: transactional messages of each list.
-    removals: unsubscribes of each list, some of contacts who left before, or have come back since.
+    removals: unsubscribes of each list; some contacts unsubscribed before or came back later.
     hygiene, imports: corrected addresses, and imports, of each list.
     complaints: complaints of the account, also about lists that the user cannot see.
-    unknown_messages: what a call for analytics gets that names a message which the user cannot
-        see: "refused" altogether, or "missing" from the reply.
-    message_step: how far MsgIDs lie apart; other than 3, they may be those of conversations, too.
+    unknown_messages: the reply to an analytics call with a message that the user cannot see: the
+        whole call is "refused", or the message is "missing".
+    message_step: difference of successive MsgIDs; with steps other than 3, they may coincide with
+        those of conversations.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Account:
         self.empty = empty
         self.unknown_messages = unknown_messages
         self.version = 0
-        """Changes made so far; replies made at another version are stale."""
+        """The number of changes; replies cached at another version are stale."""
         self._basis = Basis(
             mix(seed), instant(start), instant(end), self.zone, offsets, event_dates, contacts
         )
@@ -130,7 +131,7 @@ class Account:
     # The truth
 
     def rows(self, operation: str, parent_id: int | None = None) -> list[Row]:
-        """All rows of an operation for what it is asked by, in the order served.
+        """All rows of an operation for one parent, in the order served.
 
         parent_id: a ListID, MsgID or ConversationID; None for the account.
         """
@@ -163,15 +164,15 @@ class Account:
         return self._published.select(CONTACTS, ListID)
 
     def conversation_ids(self, ListID: int) -> list[int]:
-        """The conversations of a list, also those terminated, in the order served."""
+        """The conversations of a list, including terminated ones, in the order served."""
         return self._conversations.ids(ListID)
 
     def conversation_message_ids(self, ConversationID: int) -> tuple[int, ...]:
-        """The messages of a conversation, which are none of its list's messages."""
+        """The messages of a conversation, which are not among its list's messages."""
         return self._conversations.message_ids(ConversationID)
 
     def is_test(self, MsgID: int) -> bool:
-        """Whether a message is a test message, which IncludeTestMessages=false leaves out."""
+        """Whether a message is a test message, which IncludeTestMessages=false excludes."""
         return self._published.is_test(MsgID)
 
     def has_analytics(self, MsgID: int) -> bool:
@@ -191,7 +192,7 @@ class Account:
         return self._conversations.has(ConversationID)
 
     def row_counts(self) -> dict[str, dict[str, int]]:
-        """Rows that the account holds by table, in `total` and `distinct` by the table's key."""
+        """Rows by table: in `total`, and `distinct` by the table's key."""
         totals = {operation.table: [0, 0] for operation in OPERATIONS.values()}
         for table, total, distinct in self._all_counts():
             totals[table][0] += total
@@ -230,9 +231,9 @@ class Account:
     # Changes between runs
 
     def add_list(self, ListID: int, **fields: Field) -> None:
-        """Grant a list: a hidden one comes back, any other starts without messages and contacts.
+        """Grant a list: unhide it, or add one without messages and contacts.
 
-        fields: values in place of the made-up ones, also of elements that the contract lacks.
+        fields: override generated values; elements that the contract lacks are allowed.
         """
         self.version += 1
         self._published.add_list(ListID, fields)
@@ -248,7 +249,7 @@ class Account:
     ) -> None:
         """Add a message, whose counts follow the events added to it.
 
-        One that the account was made with comes back if hidden, with its own send date.
+        A hidden generated message is shown again, with its own send date.
 
         send_date: a datetime (UTC unless it has a zone), or the text to put on the wire.
         """
@@ -268,7 +269,7 @@ class Account:
         """Add a row to the end of a message's events (or sends, which have no date).
 
         date: a datetime (UTC unless it has a zone), the text to put on the wire, or None for a
-        row without its date element. A row whose date cannot be read is in every range.
+        row without its date element. A row with an unreadable date is in every range.
         """
         if operation not in MESSAGE_OPERATIONS:
             raise ValueError(f"{operation!r} is none of {', '.join(MESSAGE_OPERATIONS)}")
@@ -295,7 +296,7 @@ class Account:
     ) -> None:
         """Add a conversation, whose counts follow the rows added to it.
 
-        One that the account was made with comes back if hidden, with its own date.
+        A hidden generated conversation is shown again, with its own date.
 
         published_date: as in `add_message`. fields: also of its row of deliveries.
         """
@@ -311,15 +312,15 @@ class Account:
         date: datetime | str | None = None,
         **fields: Field,
     ) -> None:
-        """Add a row to the end of a further table, for what its operation is asked by.
+        """Add a row to the end of a further table, for one parent.
 
-        Those of message_deliveries, message_analytics and conversation_deliveries follow their
-        message or conversation.
+        Rows of message_deliveries, message_analytics and conversation_deliveries are derived from
+        their message or conversation and cannot be added.
 
-        parent_id: as in `rows`. date: as in `add_event`; of no meaning for a row without one.
-        fields: values in place of the made-up ones. EmailAddress (FromEmailAddress and
-        ToEmailAddress of a passalong) decides about the ContactID; a complaint needs ListID and
-        MessageID; a conversation's row is of its first message unless MsgID is given.
+        parent_id: as in `rows`. date: as in `add_event`; ignored for a row without a date.
+        fields: override generated values. EmailAddress (FromEmailAddress and ToEmailAddress of a
+        passalong) determines the ContactID; a complaint needs ListID and MessageID; a
+        conversation's row belongs to its first message unless MsgID is given.
         """
         if operation not in _ADDABLE:
             raise ValueError(f"{operation!r} is none of {', '.join(_ADDABLE)}")
@@ -338,22 +339,22 @@ class Account:
             self._further.add(operation, ID, date, fields)
 
     def hide_list(self, ListID: int) -> None:
-        """Take a list and its messages away from the user, until `add_list`."""
+        """Hide a list and its messages from the user, until `add_list`."""
         self.version += 1
         self._published.hide(ListID)
 
     def hide_message(self, MsgID: int) -> None:
-        """Take a message away from the user, until `add_message`."""
+        """Hide a message from the user, until `add_message`."""
         self.version += 1
         self._published.hide(MsgID)
 
     def hide_conversation(self, ConversationID: int) -> None:
-        """Take a conversation away from the user, until `add_conversation`."""
+        """Hide a conversation from the user, until `add_conversation`."""
         self.version += 1
         self._conversations.hide(ConversationID)
 
     def hide_contact(self, ListID: int, email: str) -> None:
-        """Take a contact out of a list's subscribed contacts; `add_contact` adds it anew."""
+        """Remove a contact from a list's subscribed contacts; `add_contact` adds it again."""
         self.version += 1
         self._published.hide_contact(ListID, email)
 
@@ -365,10 +366,10 @@ class Account:
         if self._published.list_of(MsgID) is None:
             raise KeyError(f"no message {MsgID}")
 
-    # What the service asks for
+    # What the service requests
 
     def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
-        """Messages of a list that were sent in a range of walls (None: ever)."""
+        """Messages of a list that were sent in a range of walls; None means all."""
         return [
             self._published.activity_row(MsgID)
             for MsgID in self._published.message_ids(ListID, chosen)
@@ -376,14 +377,14 @@ class Account:
         ]
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
-        """One page, from 1, of what an operation is asked by; its ID is ACCOUNT if it has none."""
+        """One page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
         skip = (page - 1) * self.page_size
         return self._select(operation, ID, Section(chosen, skip, self.page_size))
 
     def whole(self, operation: str, ListID: int, chosen: Range | None, every: bool) -> list[Row]:
-        """The rows of an operation on a list that has no pages.
+        """All rows of an operation without pages, for a list.
 
-        every: also test messages, or terminated conversations.
+        every: include test messages, or terminated conversations.
         """
         if operation == "ReportListMessageActivity":
             return self.activity(ListID, chosen, every)
@@ -394,7 +395,7 @@ class Account:
         return self._further.whole(operation, ListID, chosen, every)
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
-        """Analytics of those of the messages that the user can see."""
+        """Analytics of the messages that the user can see."""
         return self._further.analytics(MsgIDs)
 
     def _select(self, operation: str, ID: int, section: Section) -> list[Row]:
@@ -404,7 +405,7 @@ class Account:
         return self._table(operation).count(operation, ID)
 
     def _table(self, operation: str) -> PublishedTables | FurtherTables | Conversations:
-        """The tables that hold the rows of a paged operation."""
+        """The tables with the rows of a paged operation."""
         if operation not in FURTHER_OPERATIONS:
             return self._published
         by_conversation = OPERATIONS[operation].asked_by == "conversation"

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
 NEVER: Final = "0001-01-01T00:00:00"
-"""How .NET writes a date that was never set."""
+""".NET's DateTime.MinValue: an unset date."""
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -174,8 +174,8 @@ class Range:
 class Timeline:
     """Times of `rows` rows between two instants, never falling from one rank to the next.
 
-    Each is worked out from its rank alone, so that a million rows cost nothing until they are
-    asked for, and a range is found by bisection.
+    Each is computed from its rank only, so that a million rows need no setup, and a range is found
+    by bisection.
     """
 
     rows: int
@@ -197,7 +197,7 @@ class Timeline:
         moment = self.first + int(share * (self.last - self.first))
         if self.whole_seconds:
             return moment - moment % SECOND
-        # How many digits the fraction has depends on the second alone, which keeps the order.
+        # The digits of the fraction depend only on the second, which keeps the order.
         return moment - moment % _UNITS[moment // SECOND * 40_503 >> 4 & 3]
 
     def ranks(self, zone: Zone, chosen: Range) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ WSDLS: Final[Mapping[str, Path]] = {
     "full": Path(__file__).with_name("listrak_v31_full.wsdl"),
     "nine": Path(__file__).with_name("listrak_v31.wsdl"),
 }
-"""The contract of all 89 operations, and of the nine of the published tables alone."""
+"""The contract of all 89 operations, and the one of the nine published tables."""
 
 AskedBy: TypeAlias = Literal["account", "list", "message", "conversation"]
 ID_OF: Final[Mapping[AskedBy, str]] = {
@@ -20,10 +20,10 @@ ID_OF: Final[Mapping[AskedBy, str]] = {
     "message": "MsgID",
     "conversation": "ConversationID",
 }
-"""The column that names what an operation is asked by; the account has no ID."""
+"""The column that identifies the parent of an operation's rows; the account has no ID."""
 
 Value: TypeAlias = str | list[str] | dict[str, str] | None
-"""What an element holds: text, None for `xsi:nil`, texts of a repeated element, or children."""
+"""An element's value: text, None for `xsi:nil`, texts of a repeated element, or children."""
 
 Row: TypeAlias = dict[str, Value]
 """One row as on the wire, by element name in the contract's order. A missing name is an absent
@@ -32,24 +32,24 @@ element, None a nil one and "" an empty one."""
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: what it takes, what it gives, and the table that its rows fill."""
+    """One operation: its arguments, its rows, and their table."""
 
     name: str
     table: str
     row: str
     """Name of the row element."""
     asked_by: AskedBy
-    """What its rows are of. Analytics are of a list, though asked for by its MsgIDs."""
+    """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
     arguments: Mapping[str, str]
     """Type (int, ints, dateTime, boolean) by name; all but ints are required."""
     key: tuple[str, ...]
-    """What tells its rows apart, with the ID of what it is asked by where the row lacks it."""
+    """The key of its rows, with the parent's ID if the row lacks it."""
     date: str | None = None
-    """The row's date, which StartDate and EndDate select by."""
+    """The row's date, by which StartDate and EndDate select."""
     date_is_text: bool = False
-    """The date is an xs:string, of no fixed form."""
+    """The date is an xs:string without a fixed format."""
     takes_exception: bool = False
-    """Takes WSException by reference, and so gives one back."""
+    """Takes WSException by reference, and so returns one."""
 
 
 _RANGE: Final = {"StartDate": "dateTime", "EndDate": "dateTime"}
@@ -280,16 +280,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     operation.name: operation for operation in (*_PUBLISHED, *_FURTHER)
 }
 PUBLISHED_OPERATIONS: Final = tuple(operation.name for operation in _PUBLISHED)
-"""Those of the nine published tables."""
+"""The operations of the nine published tables."""
 FURTHER_OPERATIONS: Final = tuple(operation.name for operation in _FURTHER)
 """Those of the further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
     operation.name for operation in _PUBLISHED if operation.asked_by == "message"
 )
-"""The six of the published tables that are asked by message."""
+"""The six operations of the published tables that are called per message."""
 CONVERSATION_OPERATIONS: Final = tuple(
     operation.name
     for operation in _FURTHER
     if operation.asked_by == "conversation" and operation.date is not None
 )
-"""The five that give a conversation's events."""
+"""The five operations that return a conversation's events."""

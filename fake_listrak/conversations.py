@@ -66,7 +66,7 @@ _METHODS: Final[tuple[Field, ...]] = ("Email Link", "Complaint & <abuse>", "", N
 
 @dataclass(frozen=True)
 class _Conversation:
-    """What the rows of one conversation follow from."""
+    """The data from which the rows of one conversation are generated."""
 
     ID: int
     ListID: int
@@ -77,14 +77,14 @@ class _Conversation:
     """Its MsgIDs, which are in no list's messages."""
     first: int
     last: int
-    """Instants that its generated events lie between."""
+    """The range of its generated events, as instants."""
     sends: int
-    """Generated rows of what was sent; those of an added one are all added."""
+    """The number of generated sends; an added conversation has none."""
     fields: Mapping[str, Field]
 
     @property
     def contacts(self) -> int:
-        """How many contacts the generated rows are of. Every fifth time, one enters again."""
+        """The number of contacts in the generated rows: one entry in five is a repetition."""
         entries = -(-self.sends // _MESSAGES)
         return entries - entries // 5
 
@@ -119,7 +119,7 @@ class Conversations:
     # Conversations
 
     def ids(self, ListID: int) -> list[int]:
-        """The visible conversations of a list, in the order served; also those terminated."""
+        """The visible conversations of a list, including terminated ones, in the order served."""
         place = self._published.lists.place(ListID)
         first = 0 if place is None else place * self._size
         generated = () if place is None else map(self._numbers.at, range(first, first + self._size))
@@ -171,7 +171,7 @@ class Conversations:
         )
 
     def hide(self, ConversationID: int) -> None:
-        """Take a conversation away from the user."""
+        """Hide a conversation from the user."""
         self._hidden.add(ConversationID)
 
     def _find(self, ConversationID: int) -> _Conversation | None:
@@ -184,7 +184,7 @@ class Conversations:
         return conversation
 
     def _make(self, ConversationID: int) -> _Conversation | None:
-        """A generated conversation. Of three in a list one is terminated, and one has no events."""
+        """A generated conversation. One in three is terminated, and one has no events."""
         number = self._numbers.place(ConversationID)
         if number is None:
             return None
@@ -352,7 +352,7 @@ class Conversations:
         return Timeline(rows, conversation.first, conversation.last, salt)
 
     def _first_person(self, conversation: _Conversation) -> int:
-        """The contacts of a conversation are subscribed as far as there are so many."""
+        """The first contact of a conversation. All are subscribed contacts, if there are enough."""
         start = mix(self._basis.seed, conversation.ID, 4)
         start %= max(1, self._basis.contacts - conversation.contacts + 1)
         return start + self._basis.first_person(self._published.list_number(conversation.ListID))
@@ -415,7 +415,7 @@ class Conversations:
         return 2 + mix(self._basis.seed, 10, MsgID) % 4
 
     def _links(self, conversation: _Conversation) -> list[Row]:
-        """All links of a conversation's messages; of a message's sends so many clicked each."""
+        """All links of a conversation's messages. At most half of the recipients clicked each."""
         late = self._rows.of(SENT, conversation.ID)
         sent = Counter(int(str(row.row.get("MsgID") or 0)) for row in late)
         rows = []

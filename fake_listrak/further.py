@@ -1,4 +1,4 @@
-"""Further tables of lists, messages and the account: their rows by number, and those added."""
+"""Further tables of lists, messages and the account: generated and added rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COLLECTIONS: Final = (CAMPAIGNS, TRANSACTIONAL, SAVED)
 COMPLAINTS: Final = "ReportAdminContactFeedbackLoop"
 
 ACCOUNT: Final = 0
-"""In place of an ID, for what is asked of the whole account."""
+"""The ID of the account as a parent."""
 
 _FIRST_CAMPAIGN: Final = 50_001
 _FIRST_TRANSACTIONAL: Final = 30_001
@@ -55,7 +55,7 @@ _FIRST_SAVED: Final = 20_001
 _FIRST_IMPORT: Final = 600_001
 _PASSALONGS: Final = 0.1  # of one recipient, about
 _FORMER: Final = 10**9
-"""The first of the persons who are in no list."""
+"""The first person who is in no list."""
 _CLICKS_AT_ONCE: Final = 10_000
 
 _CAMPAIGN_NAMES: Final = (
@@ -102,7 +102,7 @@ _ANALYTICS: Final[tuple[Field, ...]] = (
 
 
 def one_of(values: tuple[Field, ...], bits: int, number: int = 0) -> Field:
-    """One of the values, with `number` put into a text that asks for it."""
+    """One of the values, formatted with `number`."""
     value = values[bits % len(values)]
     return value.format(number) if isinstance(value, str) else value
 
@@ -129,7 +129,7 @@ class Campaigns:
         return self.of(ListID, mix(self._published.basis.seed, 5, MsgID))
 
     def name(self, CampaignID: int) -> Field:
-        """The name of a campaign, or what stands for it."""
+        """The name of a campaign, or its placeholder."""
         number = CampaignID // 7
         if CampaignID == 0 or number % 6 == 5:
             return (None, ...)[CampaignID & 1]
@@ -151,7 +151,7 @@ class Campaigns:
 
 
 class FurtherTables:
-    """What else is known of lists and messages, and the complaints of the account.
+    """Further rows of lists and messages, and the complaints of the account.
 
     removals, hygiene, imports, transactional: rows of each list that the account was made with.
     complaints: rows of the account. counts: as in Account.
@@ -260,7 +260,7 @@ class FurtherTables:
     # List unsubscribes
 
     def _unsub(self, ListID: int, timeline: Timeline, rank: int) -> Row:
-        """Of six rows, one is of a contact who left before, two are of contacts who came back."""
+        """One in six rows is of a contact who left before, two are of contacts who came back."""
         turn, kind = divmod(rank, 6)
         moment, bits = timeline.at(rank), mix(timeline.salt + rank)
         former = _FORMER + self._published.list_number(ListID) * 1_000_000 + 3 * turn
@@ -402,7 +402,7 @@ class FurtherTables:
     # Links of a message
 
     def _urls(self, MsgID: int) -> list[str]:
-        """The links of a message: all that were clicked, and some that were not."""
+        """The links of a message: all clicked ones, and some others."""
         urls = []
         message = self._published.message(MsgID)
         if message is not None:
@@ -445,7 +445,7 @@ class FurtherTables:
         return rows
 
     def _count_clicks(self, MsgID: int, added: int) -> dict[str, tuple[int, int]]:
-        """(clicks, clickers) by URL of a message that has so many clicks added."""
+        """(clicks, clickers) by URL, for this number of added clicks of a message."""
         clicks: dict[str, int] = {}
         clickers: dict[str, set[Value]] = {}
         skip = 0
@@ -548,7 +548,7 @@ class FurtherTables:
         return message is None or message.rank % 8 != 2
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
-        """The analytics of visible messages, as far as there are some, in no order."""
+        """The analytics of visible messages that have some, unordered."""
         asked = sorted(
             set(filter(self._published.has_message, MsgIDs)),
             key=lambda MsgID: mix(self._basis.seed, MsgID),
@@ -581,7 +581,7 @@ class FurtherTables:
     def add(
         self, operation: str, ID: int, date: datetime | str | None, fields: Mapping[str, Field]
     ) -> None:
-        """Add a row of any table here but deliveries and analytics, which follow the messages."""
+        """Add a row of any table here, except deliveries and analytics, which are derived."""
         bits = self._added.number(operation, ID)
         start = self._basis.start
         name = "FromEmailAddress" if operation == PASSALONGS else "EmailAddress"

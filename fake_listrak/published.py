@@ -1,4 +1,4 @@
-"""The nine published tables: their rows by number, and the changes made to them."""
+"""The nine published tables: generated rows, and changes to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REPEATED: Final = frozenset((OPEN, READ, CLICK))
 
 @dataclass(frozen=True)
 class Message:
-    """What the rows of one generated message follow from."""
+    """The data from which the rows of one message are generated."""
 
     MsgID: int
     list_place: int
@@ -88,7 +88,7 @@ class PublishedTables:
         self._added_messages: dict[int, tuple[int, str, dict[str, Field]]] = {}
         self._tests: set[int] = set()
         self._left: dict[int, set[int]] = {}
-        """Ranks of the contacts that were taken away, by list."""
+        """Ranks of the hidden contacts, by list."""
 
     # Lists
 
@@ -106,7 +106,7 @@ class PublishedTables:
         return self.lists.place(ListID) is not None or ListID in self._added_lists
 
     def list_number(self, ListID: int) -> int:
-        """A number of its own for each list, from 0."""
+        """A distinct number for each list, from 0."""
         place = self.lists.place(ListID)
         return self.lists.size + list(self._added_lists).index(ListID) if place is None else place
 
@@ -222,7 +222,7 @@ class PublishedTables:
         return Timeline(self.messages_per_list, self.basis.start, last, salt)
 
     def message_ids(self, ListID: int, chosen: Range | None = None) -> Iterable[int]:
-        """Visible messages of a list in the order served, which is not that of their dates."""
+        """Visible messages of a list in the order served, which is not chronological."""
         place = self.lists.place(ListID)
         if place is not None:
             pairs = [(0, self.messages_per_list)]
@@ -300,7 +300,7 @@ class PublishedTables:
         fields: Mapping[str, Field],
     ) -> None:
         """Add an event to a message, or a contact to a list."""
-        # Any moment first: it gives the date its place among the elements.
+        # A placeholder first: it fixes the position of the date among the elements.
         row = self._row(operation, email, self.basis.start, self.added.number(operation, ID))
         self.added.add(operation, ID, row, date, fields)
 
@@ -396,7 +396,7 @@ class PublishedTables:
         return self.basis.email(self._first_recipient(message) + number)
 
     def _first_recipient(self, message: Message) -> int:
-        # The recipients are subscribed contacts as far as there are so many.
+        # The recipients are subscribed contacts, if there are enough.
         start = mix(self.basis.seed, message.MsgID, 4)
         start %= max(1, self.basis.contacts - message.sends + 1)
         return start + self.basis.first_person(message.list_place)

@@ -16,7 +16,7 @@ from fake_listrak.clock import Range, Timeline, Zone, instant, write_iso, write_
 from fake_listrak.contract import ID_OF, OPERATIONS, Row, Value
 
 Field: TypeAlias = Value | EllipsisType
-"""A value given for an element; `...` leaves the element out."""
+"""A value for an element; `...` omits the element."""
 
 _MASK: Final = 2**64 - 1
 _DIGITS: Final = re.compile(r"\d+(?=@)", re.ASCII)
@@ -213,7 +213,7 @@ def changed(row: Row, fields: Mapping[str, Field]) -> Row:
 
 
 class Section(NamedTuple):
-    """Which rows of one parent are asked for: `size` at most (None: all), from `skip` on."""
+    """The requested rows of one parent: at most `size` (None: all), from `skip` on."""
 
     chosen: Range | None = None
     """Range of walls that the rows' date is in; None for any."""
@@ -233,7 +233,7 @@ class AddedRow:
 
 
 class AddedRows:
-    """Rows added after construction: those of one parent follow what it was made with."""
+    """Rows added after construction; they follow the generated rows of their parent."""
 
     def __init__(self, basis: Basis) -> None:
         self._basis = basis
@@ -255,7 +255,7 @@ class AddedRows:
         date: datetime | str | None,
         fields: Mapping[str, Field],
     ) -> None:
-        """Add `row`, made with any date, with this date and other values in place of its own."""
+        """Add `row` with this date and these values instead of its own."""
         kind = OPERATIONS[operation]
         if kind.date is not None:
             text = None if date is None else self._basis.text(date, kind.date_is_text)
@@ -281,7 +281,7 @@ class AddedRows:
         make: Callable[[list[int]], list[Row]],
         without: Collection[int] = (),
     ) -> list[Row]:
-        """A section of one parent's rows: those that `make` makes of ranks, and those added.
+        """A section of one parent's rows: those that `make` generates, then those added.
 
         without: ranks that are left out.
         """
@@ -314,7 +314,7 @@ def _split(pair: tuple[int, int], rank: int) -> list[tuple[int, int]]:
 def served(pairs: list[tuple[int, int]], skip: int, stop: int | None) -> list[int]:
     """Ranks at the places from `skip` to `stop` of the given [from, to) pairs, as served.
 
-    Ranks are shuffled within blocks of eight, so a page is found without those before it.
+    Ranks are shuffled within blocks of eight, so a page is found without its predecessors.
     """
     found: list[int] = []
     for low, high in pairs:

@@ -1,4 +1,4 @@
-"""The HTTP service: one thread a connection, honest answers, and rules that change them.
+"""The HTTP service: one thread per connection, correct replies, and rules that change them.
 
 Plain sockets, because a rule may cut, trickle or reset what a reply consists of, and because a
 reply must leave in one send: a header sent on its own costs 40 ms of delayed acknowledgement.
@@ -51,14 +51,14 @@ Rule: TypeAlias = Callable[[Ask], Reply | None]
 
 PATH: Final = "/v31/IntegrationService.asmx"
 CREDENTIALS: Final = ("robot@example.com", "secret-password")
-"""User name and password taken unless others are given."""
+"""Default user name and password."""
 LOGINS: Final = 5
 """Failed logins in a row that lock the account."""
 
 _HEADER_LIMIT: Final = 64 * 1024
 _BODY_LIMIT: Final = 16 * 1024 * 1024
 _MOST_MESSAGES: Final = 2500
-"""MsgIDs that one call for analytics may name."""
+"""Maximum MsgIDs of one call for analytics."""
 _INT: Final = re.compile(r"[+-]?\d+", re.ASCII)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -87,23 +87,23 @@ class _Arguments:
 class ListrakService:
     """Listrak's SOAP service over an account, on a port of 127.0.0.1, as a context manager.
 
-    username, password: the credentials taken; five wrong ones in a row lock the account for good.
+    username, password: the valid credentials; five failed logins in a row lock the account.
     latency: seconds before each answer to a SOAP call.
     port: 0 for any free one.
-    record: whether `asked` and attempts are kept; without, memory does not grow with the calls.
-    cache_bytes: the most that replies kept for repeated calls may take.
-    wsdl: "full" serves the contract of all operations, "nine" that of the published tables alone,
-        and answers no further operation.
+    record: keep `asked` and attempts; without, memory does not grow with the calls.
+    cache_bytes: maximum size of the replies cached for repeated calls.
+    wsdl: "full" serves the contract of all operations; "nine" serves and answers only the
+        operations of the published tables.
     tls: with this context the service speaks https.
 
     `url` is the address of the WSDL once the service is entered. `asked` holds the SOAP calls in
     order of arrival, `calls` counts them by operation, `wsdl_requests` the requests for the WSDL
     and `connections` all TCP connections. `failed_logins` counts wrong credentials.
 
-    `handshakes` holds what the next connections are sent in place of a handshake, before they are
-    closed; None is an honest one.
+    `handshakes` holds what the next connections receive instead of a handshake before they are
+    closed; None means a real handshake.
 
-    `date` gives the text of the Date header, None leaving it out. While `refuse_connections` holds,
+    `date` returns the Date header, None to omit it. While `refuse_connections` holds,
     up to `accept_again`, there is no listener and every connection is gone.
 
     `rules` are asked in order for each call and for the WSDL (operation "WSDL"); the first that
@@ -171,7 +171,7 @@ class ListrakService:
         self.close()
 
     def close(self) -> None:
-        """Stop listening and end every connection, answered or not."""
+        """Stop listening and close every connection, with or without a reply."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -206,7 +206,7 @@ class ListrakService:
     # Answers
 
     def honest(self, ask: Ask) -> Reply:
-        """The reply that the account gives, credentials and arguments being checked."""
+        """The correct reply, after checking credentials and arguments."""
         if ask.operation == "WSDL":
             return Reply(self._wsdl)
         refusal = self._refusal(ask)
@@ -249,7 +249,7 @@ class ListrakService:
             return fault(f"{operation.name}(): {objection}", soap12=ask.soap12)
         empty = self.account.empty
         if empty == "mixed":
-            # By the request, so that the same one is answered alike.
+            # Depends on the request, so that a repeated request has the same reply.
             text = operation.name + "".join(map(str, arguments.numbers.values()))
             empty = "absent" if sum(text.encode()) % 2 else "empty"
         rows = self._rows(operation, arguments)
@@ -261,7 +261,7 @@ class ListrakService:
         )
 
     def _read_arguments(self, operation: Operation, ask: Ask) -> _Arguments | None:
-        """The arguments by their types, None if one is not of its type."""
+        """The typed arguments; None if one is invalid."""
         read = _Arguments()
         for name, kind in operation.arguments.items():
             text = ask.arguments.get(name, "").strip()
@@ -280,7 +280,7 @@ class ListrakService:
         return read
 
     def _objection(self, arguments: _Arguments) -> str | None:
-        """The text of the fault that a call gets, None for one that is answered."""
+        """The fault's text for an invalid call, else None."""
         account, numbers, MsgIDs = self.account, arguments.numbers, arguments.MsgIDs
         if "ListID" in numbers and not account.has_list(numbers["ListID"]):
             return "[List] [InvalidListID] The List does not exist or is not yours"

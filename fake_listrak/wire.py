@@ -1,4 +1,4 @@
-"""SOAP as bytes: requests read, replies and faults written as ASP.NET writes them."""
+"""Read SOAP requests, and write replies and faults as ASP.NET does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reply:
         Content-Length the end of the connection ends the body.
     delay: seconds before the reply starts.
     pace: bytes per second of the body, and of the header too with pace_headers; None: at once.
-    cut: the connection is closed after so many bytes of the body, whatever Content-Length says.
+    cut: close the connection after this many bytes of the body, regardless of Content-Length.
     below_tls: with cut, bytes written after those past TLS: a record that is corrupt.
     reset: the connection is reset, without an answer.
     hang: no answer until the service closes or the client goes.
@@ -57,7 +57,7 @@ class Ask:
     headers: HTTP headers, names in lower case.
     path: the request target with its query.
     number: place among the SOAP calls (or among the WSDL requests), from 1.
-    attempt: how often this operation was asked with these arguments, from 1.
+    attempt: number of this call with these arguments, from 1.
     """
 
     operation: str
@@ -82,7 +82,7 @@ class Ask:
 
 
 class BadRequest(Exception):
-    """A request that is not a call of the contract; the text is that of the fault."""
+    """A request that is not a call of the contract; the text becomes the fault's."""
 
 
 @dataclass(frozen=True)

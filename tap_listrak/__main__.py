@@ -5,8 +5,8 @@ import sys
 
 
 def main() -> int:
-    """Run the tap, and return its exit code."""
-    # Until cli listens to signals, one just ends the process, without a traceback.
+    """Run the tap and return its exit code."""
+    # Until cli handles signals, SIGINT ends the process without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from tap_listrak import cli
 

@@ -1,7 +1,6 @@
-"""What the tap is and takes, for `--about` and `--help`: as text, as Markdown, and as JSON.
+"""The tap's description and settings, for `--about` and `--help`: as text, Markdown or JSON.
 
-The JSON is that of the Meltano SDK's taps, which hubs of plugins read. Nothing here is used in a
-sync.
+The JSON has the format of the Meltano SDK's taps, which plugin hubs read. A sync uses none of this.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _PYTHON = "Programming Language :: Python :: 3."
 
 
 def about() -> dict[str, Any]:
-    """Return the object: name, versions, capabilities and, as a JSON schema, the settings."""
+    """Return the name, versions, capabilities and, as a JSON schema, the settings."""
     package = metadata.metadata("tap-listrak")
     classifiers = package.get_all("Classifier") or []
     return {
         "name": "tap-listrak",
         "description": package["Summary"],
         "version": __version__,
-        "sdk_version": None,  # it is not of the SDK, whose readers look for the key all the same
+        "sdk_version": None,  # not an SDK tap, but hubs expect the key
         "supported_python_versions": [
             each.rpartition(" ")[2] for each in classifiers if each.startswith(_PYTHON)
         ],
@@ -64,7 +63,7 @@ def label(name: str) -> str:
 
 
 def format_about(form: str) -> str:
-    """Return what the tap is and takes, in one of FORMATS."""
+    """Return the description and settings in one of FORMATS."""
     facts = about()
     if form == "json":
         return json.dumps(facts, indent=2)
@@ -103,7 +102,7 @@ Version {facts["version"]}, for Python {", ".join(facts["supported_python_versio
 
 
 def settings_in_markdown() -> str:
-    """Return the table of options that docs/configuration.md holds as well."""
+    """Return the table of options, which docs/configuration.md also contains."""
     lines = ["| key | must be | default | meaning | variable |", "|---|---|---|---|---|"]
     for name, option in OPTIONS.items():
         default = _default_text(option)
@@ -114,7 +113,7 @@ def settings_in_markdown() -> str:
 
 
 def describe(option: Option) -> str:
-    """Return what an option means, takes, and is by default."""
+    """Return an option's meaning, values and default."""
     default = _default_text(option)
     default = default if option.is_required else f"default: {default}"
     return f"{option.description} ({option.takes}; {default})"
@@ -130,7 +129,7 @@ def _default_text(option: Option) -> str:
 
 
 def lay_out(rows: Iterable[tuple[str, str]], width: int) -> str:
-    """Lay out names beside what they mean, in lines that fit a terminal of 80 columns."""
+    """Return names and meanings in two columns, at most 79 characters wide."""
     wrapped = (
         textwrap.fill(
             meaning,

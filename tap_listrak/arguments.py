@@ -1,4 +1,4 @@
-"""The command line's flags, and their help."""
+"""The command line's options and their help."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import NoReturn
 from tap_listrak import __version__
 from tap_listrak.about import FORMATS, describe, lay_out
 from tap_listrak.config import OPTIONS
+from tap_listrak.errors import FAILED, MISTAKE, REFUSED, STDOUT_CLOSED
 
 EXIT_CODES = {
     0: "everything selected was emitted, or set aside in the state with a WARNING",
-    1: "the run failed, for the reason in its CRITICAL line; resume from the last STATE",
-    2: "the command line, config, catalog or state has a mistake; nothing was requested",
-    3: "Listrak refused the user, the address or the request",
-    4: "stdout was closed (the target ended) or is full",
+    FAILED: "the run failed, for the reason in its CRITICAL line; resume from the last STATE",
+    MISTAKE: "the command line, config, catalog or state has a mistake; nothing was requested",
+    REFUSED: "Listrak refused the user, the address or the request",
+    STDOUT_CLOSED: "stdout was closed (the target ended) or is full",
     130: "stopped by SIGINT; resume from the last STATE",
     143: "stopped by SIGTERM; resume from the last STATE",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Shows no argument in its errors, and lays out the long part of its help only for --help."""
+    """Hide arguments in errors, as they may be secrets, and build the long help only for --help."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with a message of argparse's, without what it repeats of the command line."""
+        """Exit with argparse's message, without the arguments that it quotes."""
         flag = re.match(r"argument (-[\w/-]+): ", message)
         if re.search(
             r"^the following arguments|expected one argument$|: not allowed with", message
@@ -66,7 +67,7 @@ config:
 
 environment:
   TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
-  TAP_LISTRAK_LOG_FORMAT: text, or json for one JSON object a line
+  TAP_LISTRAK_LOG_FORMAT: text, or json for one JSON object per line
   HTTPS_PROXY, REQUESTS_CA_BUNDLE: a proxy, and certificates of your own
 
 exit codes:
@@ -75,7 +76,7 @@ exit codes:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Raises SystemExit where that is all there is to do."""
+    """Parse the command line. Raises SystemExit after --help, --version or a mistake."""
     parser = _Parser(
         prog="tap-listrak",
         description="Copies a Listrak account (lists, messages, and what every contact did with\n"
@@ -105,13 +106,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         const="all",
         choices=("all", "records", "schema"),
         help="request one page of each selected stream (without a catalog or `select`: of every "
-        "stream), print a summary to stderr and exit; all forms do the same",
+        "stream), print a summary to stderr and exit; the value is ignored",
     )
     instead.add_argument(
-        "--about", action="store_true", help="print what this tap is and takes, and exit"
+        "--about", action="store_true", help="print the tap's description and settings, and exit"
     )
     parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="the form of --about (default: text)"
+        "--format", choices=FORMATS, default="text", help="the format of --about (default: text)"
     )
     parser.add_argument("--version", action="version", version=f"tap-listrak {__version__}")
     arguments = parser.parse_args(argv)

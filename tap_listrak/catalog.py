@@ -1,4 +1,4 @@
-"""The catalog: what discovery prints, and what a catalog or the patterns of `select` select."""
+"""Build the catalog, and read the selection of a catalog or of the patterns in `select`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from tap_listrak.errors import UsageError
 from tap_listrak.streams import BY_NAME, STREAMS, Stream, Table
 
 Tables = Mapping[Stream, Table]
-# The names of a column and, within an object, of its part: ("Vmta", "Description").
+# A column's name and, within an object, the name of its part: ("Vmta", "Description").
 Path = tuple[str, ...]
 
 LOGGER = logging.getLogger(__name__)
 
-# By stream, the columns that are selected, in the schema's order; a stream that is not selected
-# has no entry.
+# The selected columns by selected stream, in schema order.
 Selection = dict[Stream, tuple[str, ...]]
 
 
 def build_catalog(tables: Iterable[Table], patterns: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the Singer catalog of these tables, marked as the patterns select."""
+    """Return the Singer catalog of these tables, with `selected` set by the patterns."""
     entries = [_entry(table) for table in tables]
     for entry in entries if patterns else ():
         _mark(entry, patterns)
@@ -47,8 +46,7 @@ def _entry(table: Table) -> dict[str, Any]:
             if path[0] in key
             else {"inclusion": "available", "selected-by-default": True}
         )
-        breadcrumb = [word for name in path for word in ("properties", name)]
-        metadata.append({"breadcrumb": breadcrumb, "metadata": field})
+        metadata.append({"breadcrumb": _breadcrumb(path), "metadata": field})
     return {
         "tap_stream_id": stream.name,
         "stream": stream.name,
@@ -58,8 +56,12 @@ def _entry(table: Table) -> dict[str, Any]:
     }
 
 
+def _breadcrumb(path: Path) -> list[str]:
+    return [word for name in path for word in ("properties", name)]
+
+
 def _paths(schema: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the path of each column, and after an object's those of its parts."""
+    """Yield the path of each column, each object followed by its parts."""
     for name, column in schema.get("properties", {}).items():
         yield (name,)
         for path in _paths(column):
@@ -94,7 +96,7 @@ def _split(pattern: str) -> tuple[str, str]:
 
 
 def _mark(entry: dict[str, Any], patterns: Sequence[str]) -> None:
-    """Mark in an entry what the patterns select; those that exclude go over those that include."""
+    """Set `selected` in an entry. Exclusions override inclusions."""
     rules = [(_split(each.removeprefix("!")), each.startswith("!")) for each in patterns]
     matching = [
         (column, excludes)
@@ -115,11 +117,11 @@ def _mark(entry: dict[str, Any], patterns: Sequence[str]) -> None:
 
 
 def _matched(paths: Iterable[Path], patterns: Iterable[str]) -> set[Path]:
-    given = list(patterns)
+    wanted = list(patterns)
     return {
         path
         for path in paths
-        if path and any(fnmatchcase(".".join(path), pattern) for pattern in given)
+        if path and any(fnmatchcase(".".join(path), pattern) for pattern in wanted)
     }
 
 
@@ -127,11 +129,10 @@ def _matched(paths: Iterable[Path], patterns: Iterable[str]) -> set[Path]:
 
 
 def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
-    """Read which streams and columns a catalog selects. Raises UsageError where it is not one.
+    """Return a catalog's selection, and the tables without unselected parts of objects.
 
-    Return them, and the tables without the parts of objects that are not selected. Schemas and keys
-    are the tap's own, whatever the catalog holds. A stream whose inclusion is automatic is selected
-    (the published tap's catalogs mark lists and messages so).
+    Raises UsageError for an invalid catalog. Its schemas and keys are ignored. A stream with
+    automatic inclusion is selected: the published tap's catalogs mark lists and messages like that.
     """
     entries = catalog.get("streams") if isinstance(catalog, Mapping) else None
     if not isinstance(entries, list):
@@ -163,12 +164,11 @@ def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
 def _select_columns(
     table: Table, metadata: Mapping[Path, Mapping[str, Any]]
 ) -> tuple[tuple[str, ...], Table]:
-    """Return the selected columns, and the table without the other parts of those."""
+    """Return the selected columns, and the table without unselected parts of objects."""
 
     def is_selected(path: Path) -> bool:
         name = ".".join((table.stream.name, *path))
-        breadcrumb = tuple(word for part in path for word in ("properties", part))
-        return _is_selected(name, metadata.get(breadcrumb, {}), default=True)
+        return _is_selected(name, metadata.get(path, {}), default=True)
 
     columns = {
         column: schema
@@ -185,7 +185,7 @@ def _select_columns(
 def _narrow(
     schema: dict[str, Any], path: Path, is_selected: Callable[[Path], bool]
 ) -> dict[str, Any] | None:
-    """Return a column's schema with its selected parts; None if nothing is left of it."""
+    """Return a column's schema with its selected parts; None if nothing is selected."""
     if not is_selected(path):
         return None
     if "properties" not in schema:
@@ -196,39 +196,42 @@ def _narrow(
         if (narrowed := _narrow(part, (*path, name), is_selected)) is not None
     }
     if not parts:
-        LOGGER.info("%s is left out, since none of its parts is selected.", ".".join(path))
+        LOGGER.info("Column %s is not selected, because none of its parts is.", ".".join(path))
     return {**schema, "properties": parts} if parts else None
 
 
-def _warn_of_unknown_columns(name: str, metadata: Iterable[tuple[str, ...]], table: Table) -> None:
+def _warn_of_unknown_columns(name: str, paths: Iterable[Path], table: Table) -> None:
     known = {(), *_paths(table.schema)}
-    for breadcrumb in metadata:
-        path = breadcrumb[1::2]
+    for path in paths:
         if path not in known:
-            column = ".".join(map(str, path))
-            LOGGER.warning("Ignored metadata in the catalog: %s has no column %s.", name, column)
+            _warn_of_unknown_column(name, path)
+
+
+def _warn_of_unknown_column(name: str, path: Iterable[str]) -> None:
+    column = ".".join(path)
+    LOGGER.warning("Ignored metadata in the catalog: %s has no column %s.", name, column)
 
 
 def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
     for alias in (entry.get("stream"), entry.get("stream_alias")):
         if alias not in (None, name):
             LOGGER.warning(
-                "The catalog renames %s to %s, which this tap does not do: its messages keep the "
-                "name %s. Rename the table in the target.",
+                "The catalog renames %s to %s, but aliases are not supported: its messages keep "
+                "the name %s. Rename the table in the target.",
                 *(name, alias, name),
             )
 
 
-def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
-    """Index an entry's metadata by breadcrumb, over the `selected` that old catalogs keep in it."""
-    found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+def _metadata(name: str, entry: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
+    """Index an entry's metadata by path. Fall back to `selected` in the schema (old catalogs)."""
+    found: dict[Path, Mapping[str, Any]] = {}
     schema = entry.get("schema") or {}
     if isinstance(schema, Mapping):
         found[()] = {"selected": entry.get("selected", schema.get("selected"))}
         columns = schema.get("properties") or {}
         for column, facts in columns.items() if isinstance(columns, Mapping) else ():
             if isinstance(facts, Mapping):
-                found["properties", column] = {
+                found[column,] = {
                     "selected": facts.get("selected"),
                     "inclusion": facts.get("inclusion"),
                 }
@@ -237,8 +240,11 @@ def _metadata(name: str, entry: Mapping[str, Any]) -> dict[tuple[str, ...], Mapp
         for item in metadata:
             if not isinstance(item["breadcrumb"], (list, tuple)):
                 raise TypeError
-            breadcrumb = tuple(item["breadcrumb"])
-            found[breadcrumb] = {**found.get(breadcrumb, {}), **item["metadata"]}
+            breadcrumb, path = list(item["breadcrumb"]), tuple(item["breadcrumb"][1::2])
+            if breadcrumb == _breadcrumb(path):
+                found[path] = {**found.get(path, {}), **item["metadata"]}
+            else:
+                _warn_of_unknown_column(name, breadcrumb)
     except (TypeError, KeyError, AttributeError) as exc:
         raise UsageError(
             f"The catalog's metadata of {name} must be an array of objects with a breadcrumb and "

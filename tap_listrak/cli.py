@@ -21,10 +21,10 @@ from tap_listrak.catalog import Selection, Tables, build_catalog, check_patterns
 from tap_listrak.config import Config, parse_config
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
-from tap_listrak.errors import OutputError, TapError
+from tap_listrak.errors import FAILED, OutputError, TapError
 from tap_listrak.files import load, read_configs
 from tap_listrak.listrak.client import ListrakClient
-from tap_listrak.logs import SecretsHidden, set_up_logging
+from tap_listrak.logs import MaskingFormatter, set_up_logging
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.probe import Probe, observing_readers
 from tap_listrak.readers import build_readers
@@ -38,13 +38,13 @@ from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")
 
-# The name of the setting in glibc's malloc.h.
+# M_ARENA_MAX in glibc's malloc.h.
 _M_ARENA_MAX = -8
 
 
 @dataclass(frozen=True)
 class _Invocation:
-    """What all three ways of running start from; `now` is in whole seconds."""
+    """Input of discover, test and sync; `now` is in whole seconds."""
 
     arguments: Namespace
     config: Config
@@ -56,7 +56,7 @@ class _Invocation:
 
 def _run(
     arguments: Namespace,
-    log: SecretsHidden,
+    log: MaskingFormatter,
     sleep: Callable[[float], None],
     clock: Callable[[], datetime],
 ) -> None:
@@ -69,46 +69,46 @@ def _run(
     log.hide(config.username, config.password)
     tables = resolve_tables(config)
     check_patterns(config.select or (), tables)
-    given = _Invocation(arguments, config, tables, now, sleep, clock)
+    invocation = _Invocation(arguments, config, tables, now, sleep, clock)
     if arguments.discover:
-        _discover(given)
+        _discover(invocation)
     elif arguments.test:
-        _test(given)
+        _test(invocation)
     else:
-        _sync(given)
+        _sync(invocation)
 
 
-def _discover(given: _Invocation) -> None:
-    config, tables = given.config, given.tables
+def _discover(invocation: _Invocation) -> None:
+    config, tables = invocation.config, invocation.tables
     keys = {stream: table.key_properties for stream, table in tables.items()}
     readers = build_readers(tables, keys, config)
-    client = ListrakClient(config, readers, CallMetrics(), given.sleep, given.clock)
+    client = ListrakClient(config, readers, CallMetrics(), invocation.sleep, invocation.clock)
     workers = Workers(1)
     end_on_signals(workers.interrupt)
-    check = workers.submit(lambda: find_readable_streams(config, client, given.now))
+    check = workers.submit(lambda: find_readable_streams(config, client, invocation.now))
     readable = workers.result(check)
     catalog = build_catalog((tables[stream] for stream in readable), config.select or ())
     _print(json.dumps(catalog, indent=2))
 
 
-def _test(given: _Invocation) -> None:
-    selection, tables = _select(given, default=("*",))
+def _test(invocation: _Invocation) -> None:
+    selection, tables = _select(invocation, default=("*",))
     if not selection:
         return
-    config, calls = given.config, CallMetrics()
+    config, calls = invocation.config, CallMetrics()
     readers = observing_readers(tables, selection, config)
-    client = ListrakClient(config, readers, calls, given.sleep, given.clock)
-    has_catalog = given.arguments.catalog or given.arguments.properties
+    client = ListrakClient(config, readers, calls, invocation.sleep, invocation.clock)
+    has_catalog = invocation.arguments.catalog or invocation.arguments.properties
     skips_missing = not (has_catalog or config.select)
     probe = Probe(config, client, readers, calls, skips_missing=skips_missing)
     workers = Workers(1)
     end_on_signals(workers.interrupt)
-    workers.result(workers.submit(lambda: probe.run(selection, given.now)))
+    workers.result(workers.submit(lambda: probe.run(selection, invocation.now)))
 
 
-def _sync(given: _Invocation) -> None:
-    arguments, config, now = given.arguments, given.config, given.now
-    selection, tables = _select(given, default=[stream.name for stream in PUBLISHED])
+def _sync(invocation: _Invocation) -> None:
+    arguments, config, now = invocation.arguments, invocation.config, invocation.now
+    selection, tables = _select(invocation, default=[stream.name for stream in PUBLISHED])
     raw_state = load(arguments.state, "state") if arguments.state else {}
     state = read_state(raw_state, now, timedelta(days=config.lookback_days))
     if not selection:
@@ -117,38 +117,40 @@ def _sync(given: _Invocation) -> None:
     end_on_signals(workers.interrupt)
     calls = CallMetrics()
     readers = build_readers(tables, selection, config)
-    # Those selected first: what the service lacks is named by what the user can deselect.
+    # Selected streams first, so that an error names a stream that the user can deselect.
     required = (*selection, *readers)
-    client = ListrakClient(config, readers, calls, given.sleep, given.clock, required=required)
+    client = ListrakClient(
+        config, readers, calls, invocation.sleep, invocation.clock, required=required
+    )
     report = Report(calls, selection, config.start_date, time.monotonic())
     output = _output(workers.raise_if_interrupted)
     Runner(config, tables, selection, state, client, output, workers, report, now).run()
 
 
-def _select(given: _Invocation, default: Sequence[str]) -> tuple[Selection, Tables]:
-    """Return what the catalog selects, else `select` in the config, else the default patterns."""
-    path = given.arguments.catalog or given.arguments.properties
-    patterns = given.config.select or default
-    catalog = load(path, "catalog") if path else build_catalog(given.tables.values(), patterns)
-    selection, tables = select(catalog, given.tables)
+def _select(invocation: _Invocation, default: Sequence[str]) -> tuple[Selection, Tables]:
+    """Return the selection of the catalog, else of `select` in the config, else of `default`."""
+    path = invocation.arguments.catalog or invocation.arguments.properties
+    patterns = invocation.config.select or default
+    catalog = load(path, "catalog") if path else build_catalog(invocation.tables.values(), patterns)
+    selection, tables = select(catalog, invocation.tables)
     if not selection and path:
         LOGGER.warning(
             'The catalog selects no stream, so nothing is synced. Set "selected": true in the '
-            "metadata of the streams you want, at the breadcrumb []."
+            "metadata of the streams to sync, at the breadcrumb []."
         )
     elif not selection:
         LOGGER.warning(
-            "`select` in the config selects no stream, so nothing is synced. Add a pattern of the "
-            "streams you want, such as messages.*"
+            "`select` in the config selects no stream, so nothing is synced. Add a pattern for the "
+            "streams to sync, such as messages.*"
         )
     return selection, tables
 
 
 def _output(between_rows: Callable[[], None] = lambda: None) -> SingerOutput:
     if sys.stdout is None:
-        raise OutputError("Stdout is closed, so there is nowhere to write to.")
+        raise OutputError("Stdout is closed.")
     stdout = sys.stdout.buffer
-    with contextlib.suppress(OSError):  # what tests put in its place has no descriptor
+    with contextlib.suppress(OSError):  # test doubles have no descriptor
         os.set_blocking(stdout.fileno(), True)
     return SingerOutput(stdout, between_rows)
 
@@ -158,10 +160,10 @@ def _print(text: str) -> None:
 
 
 def _share_memory_of_threads() -> None:
-    """Let all threads take memory from one arena, where the C library is glibc.
+    """Use one malloc arena for all threads, if the C library is glibc.
 
-    Otherwise each worker keeps what it needed for the largest reply that it has read, though one
-    reply is read at a time: 64.6 MiB for one message of 400 pages at concurrency 8, not 55.8.
+    Otherwise each worker keeps the memory of its largest reply: 64.6 instead of 55.8 MiB for one
+    message of 400 pages at concurrency 8.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
@@ -173,35 +175,35 @@ def main(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
-    """Run the tap, and return its exit code, one of EXIT_CODES."""
+    """Run the tap and return its exit code, one of EXIT_CODES."""
     arguments = parse_arguments(argv)
     log = set_up_logging()
-    # What was imported stays, so the garbage collector need not visit it again and again: 9 to 14 %
-    # of the CPU of a sync of 250,000 opens.
+    # Exclude imported objects from garbage collection: this saves 9 to 14 % of the CPU time of a
+    # sync of 250,000 opens.
     gc.freeze()
     _share_memory_of_threads()
     try:
         _run(arguments, log, sleep, clock)
     except TapError as exc:
-        LOGGER.debug("Where it failed:", exc_info=True)
+        LOGGER.debug("Traceback:", exc_info=True)
         LOGGER.critical("%s", exc)
         if isinstance(exc, OutputError):
             _close_stdout()
         return exc.exit_code
     except Exception as exc:
-        LOGGER.debug("Where it failed:", exc_info=True)
+        LOGGER.debug("Traceback:", exc_info=True)
         LOGGER.critical(
             "The tap has a defect (%s). Please report it with the log of a run at "
             "TAP_LISTRAK_LOGLEVEL=DEBUG. Resume from the last STATE, if there is one.",
             type(exc).__name__,
         )
-        return 1
+        return FAILED
     finally:
         cancel_alarm()
     return 0
 
 
 def _close_stdout() -> None:
-    """Keep the interpreter from writing to a stdout that is gone when it ends."""
+    """Prevent the interpreter from flushing a closed stdout at exit."""
     with contextlib.suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The config: its options, and how what the user gave becomes a frozen Config."""
+"""The config: its options, and the conversion of user input to a frozen Config."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Mirrorable = Literal["lists", "messages", "subscribed_contacts"]
 # The streams that `mirror` may name.
 MIRRORABLE: tuple[str, ...] = get_args(Mirrorable)
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
-# Nobody has older data, and each window of dates costs a call.
+# Each window of dates costs a call, and no account has older data.
 EARLIEST_START = datetime(1990, 1, 1, tzinfo=timezone.utc)
 
-# In place of a file's name: the environment.
+# The config name that means the environment.
 ENVIRONMENT = "ENV"
 PREFIX = "TAP_LISTRAK_"
 # Variables with the prefix that are not keys of the config; see logs.py.
@@ -39,7 +39,7 @@ FORMAT_VARIABLE = f"{PREFIX}LOG_FORMAT"
 
 
 def _printable(given: Any) -> Any:
-    # XML 1.0 has no way to write control characters, so they could not be sent.
+    # XML 1.0 cannot represent control characters.
     if isinstance(given, str) and not given.isprintable():
         raise ValueError("control characters")
     return given
@@ -62,7 +62,7 @@ def _zone(given: Any) -> BaseTzInfo:
 
 
 def _items(given: Any) -> Any:
-    """Return the items of an array, also of one in JSON or of text separated by commas."""
+    """Accept an array, a JSON array or comma-separated text."""
     if isinstance(given, int) and not isinstance(given, bool):
         return [given]
     if not isinstance(given, str):
@@ -81,23 +81,23 @@ def _address(given: Any) -> str:
     parts = urlsplit(given)
     if parts.username is not None or parts.password is not None or not parts.hostname:
         raise ValueError("a user name, or no host")
-    _ = parts.port  # raises ValueError where it is not a number
+    _ = parts.port  # raises ValueError if it is not a number
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise ValueError("not https")
     return urlunsplit(parts)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine itself."""
+    """Return whether a host name or address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _kind(takes: str, read: Callable[[Any], Any] = lambda given: given, **facts: Any) -> Meta:
-    """Describe a type: what it takes in words, and what prepares a value for msgspec."""
-    return Meta(extra={"takes": takes, "read": read}, **facts)
+def _kind(takes: str, prepare: Callable[[Any], Any] = lambda given: given, **facts: Any) -> Meta:
+    """Describe a type: its values in words, and the function that prepares one for msgspec."""
+    return Meta(extra={"takes": takes, "prepare": prepare}, **facts)
 
 
 def _range(least: int, most: int) -> Meta:
@@ -196,16 +196,16 @@ class Config(Struct, frozen=True, kw_only=True):
     )
 
     def __repr__(self) -> str:
-        return f"Config({self.service_url})"  # no secret
+        return f"Config({self.service_url})"  # no secrets
 
     @property
     def service_url(self) -> str:
-        """The address to call: that of the WSDL, without its query."""
+        """The address to call: the WSDL's without its query."""
         return urlunsplit(urlsplit(self.wsdl_url)._replace(query="", fragment=""))
 
 
 class Option(NamedTuple):
-    """One key of the config: what it takes, in words and as JSON Schema, and what it is for."""
+    """One key of the config: its values, in words and as JSON Schema, and its meaning."""
 
     type: Any
     default: Any
@@ -220,7 +220,7 @@ class Option(NamedTuple):
         return self.default is msgspec.NODEFAULT
 
     def read(self, given: Any) -> Any:
-        """Convert a value, also from text. Raises ValueError or msgspec.ValidationError."""
+        """Convert a value, which may be text. Raises ValueError or msgspec.ValidationError."""
         if isinstance(given, str) and "secret" not in self.schema:
             given = given.strip()
         return msgspec.convert(self.prepare(given), self.type, strict=False)
@@ -236,7 +236,7 @@ def _options() -> dict[str, Option]:
         schema = msgspec.json.schema(hint, schema_hook=lambda zone: {"type": "string"})
         if schema["type"] == "array":
             schema["type"] = ["array", "string"]
-        takes, prepare = kind.extra["takes"], kind.extra["read"]
+        takes, prepare = kind.extra["takes"], kind.extra["prepare"]
         found[field.name] = Option(hint, field.default, takes, prepare, description, schema)
     return found
 
@@ -245,14 +245,14 @@ OPTIONS = _options()
 
 
 def variable_of(key: str) -> str:
-    """Return the name of the variable that holds a key with `--config ENV`."""
+    """Return a key's variable with `--config ENV`."""
     return f"{PREFIX}{key.upper()}"
 
 
 def parse_config(
     raw: Mapping[str, Any], now: datetime, sources: Mapping[str, str] | None = None
 ) -> Config:
-    """Read merged configs; `now` is an instant. Raises UsageError naming the key and its source.
+    """Read merged configs. Raises UsageError that names the key and its source.
 
     Values may be strings, as Stitch passes all of them. Unknown keys are ignored with a WARNING,
     and an optional key that is null or "" takes its default.
@@ -280,19 +280,19 @@ def parse_config(
     config = Config(**values)
     if config.mirror and config.list_ids:
         raise UsageError(
-            "Invalid config: `mirror` cannot go with `list_ids`, since the target would delete the "
-            "rows of all other lists."
+            "Invalid config: `mirror` and `list_ids` cannot be combined, because the target would "
+            "delete the rows of all other lists."
         )
     return config
 
 
 def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
-    """Name an unknown key and the nearest one, unless it may be a secret in the wrong place."""
+    """Warn of an unknown key and name the nearest one, unless it may be a misplaced secret."""
     name = key.removeprefix(PREFIX).lower()
     texts = [value.lower() for value in raw.values() if isinstance(value, str) and value]
     may_be_secret = (
         not re.fullmatch("[a-z_]+|[A-Z_]+", key)
-        or raw[key] in list(OPTIONS)
+        or raw[key] in list(OPTIONS)  # a list, because the value may be unhashable
         or any(name in text or text in name for text in texts)
     )
     shown = "an unknown key" if may_be_secret else f"the unknown key `{key}`"

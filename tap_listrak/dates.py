@@ -1,7 +1,7 @@
 """Instants, Listrak's wall-clock times, and windows that tile a range.
 
 Inside the tap an instant is an aware datetime in UTC. Listrak writes and reads wall-clock times
-of one zone (`timezone` in the config) without an offset, and now and then a time with one.
+of one zone (`timezone` in the config) without an offset, and occasionally with one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# How .NET writes a date that was never set.
+# .NET's DateTime.MinValue: an unset date.
 _UNSET = "0001-01-01T00:00:00"
-# Dates as `format_instant` writes them, but for the Z; most dates are so.
+# The common case: format_instant's format without the Z.
 _LACKS_ONLY_Z = re.compile(
     f"(?!{_UNSET})"
     "[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
     r"(?:\.[0-9]{0,5}[1-9])?"
 )
-# The other form in which Listrak is said to write the dates of events.
+# An alternative format of event dates (reported, not observed).
 _US_FORM = re.compile(
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
 )
@@ -43,16 +43,13 @@ def parse_instant(text: str) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """Return RFC 3339 in UTC ending in Z, with a fraction only where there is one."""
+    """Return RFC 3339 in UTC ending in Z, with a fraction only if it is not zero."""
     text = instant.replace(tzinfo=None).isoformat()
     return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
 def _to_utc(moment: datetime, zone: BaseTzInfo | None = None) -> datetime:
-    """Convert to UTC; what lies beyond the years 1 to 9999 there is held at their first or last.
-
-    A `moment` without an offset is of `zone`.
-    """
+    """Convert to UTC, limited to the years 1 to 9999. A naive `moment` is in `zone`."""
     try:
         if zone is not None:
             moment = zone.localize(moment, is_dst=False)
@@ -62,17 +59,17 @@ def _to_utc(moment: datetime, zone: BaseTzInfo | None = None) -> datetime:
 
 
 def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
-    """Return the function that turns a date of Listrak's into RFC 3339 in UTC.
+    """Return a converter from Listrak's dates to RFC 3339 in UTC.
 
-    Dates are xs:dateTime, and those of events may be `M/D/YYYY h:mm:ss AM`. Times without an offset
-    are of `zone`; those that daylight saving makes ambiguous or skips are read as standard time.
-    The unset date becomes None. The function raises ValueError.
+    Dates are xs:dateTime, and dates of events may be `M/D/YYYY h:mm:ss AM`. Times without an offset
+    are in `zone`; times that are ambiguous or skipped at a DST change are read as standard time.
+    The unset date becomes None. The converter raises ValueError.
     """
     is_utc, lacks_only_z, parse = zone is pytz.utc, _LACKS_ONLY_Z.fullmatch, ciso8601.parse_datetime
 
     def convert(text: str) -> str | None:
         if is_utc and lacks_only_z(text):
-            parse(text)  # raises ValueError for a day that there is not
+            parse(text)  # raises ValueError for an invalid day
             return text + "Z"
         text = text.strip()
         us_form = _US_FORM.fullmatch(text)
@@ -95,9 +92,9 @@ def datetime_converter(zone: BaseTzInfo) -> Callable[[str], str | None]:
 
 
 def form_of(text: str) -> str:
-    """Describe how a date is written without the date itself, such as `YYYY-MM-DDThh:mm:ss.f`.
+    """Return a date's format, such as `YYYY-MM-DDThh:mm:ss.f`.
 
-    Of a form that is not known, digits are shown as 9 and letters as a.
+    In an unknown format, digits are masked as 9 and letters as a.
     """
     text = text.strip()
     if _US_FORM.fullmatch(text):
@@ -112,9 +109,8 @@ def form_of(text: str) -> str:
 def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:
     """Return a window's bound as a naive wall-clock time of `zone`, in whole seconds.
 
-    It makes no window narrower: a start is rounded down and an end up. Within the hour that a clock
-    set back repeats, one wall-clock time means two instants; there a start goes back to before that
-    hour and an end on to its end, since those mean one, however they are read.
+    Round outward: starts down, ends up. In the hour that is repeated when DST ends, a wall-clock
+    time is ambiguous, so move a start to before that hour and an end to after it.
     """
     if instant - FIRST_INSTANT < timedelta(days=2):
         return datetime.min  # in zones behind UTC there is no earlier time to name
@@ -128,15 +124,15 @@ def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:
 
 
 def _is_repeated(instant: datetime, zone: BaseTzInfo) -> bool:
-    """Tell whether the wall clock of `zone` shows this time twice."""
+    """Return whether this wall-clock time occurs twice in `zone`."""
     wall = instant.astimezone(zone).replace(tzinfo=None)
     return zone.localize(wall, is_dst=True) != zone.localize(wall, is_dst=False)
 
 
 def windows(start: datetime, end: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:
-    """Tile start..end with windows of at most `days` days that share only their bounds.
+    """Split start..end into windows of at most `days` days that share only their bounds.
 
-    An instant (start equal to end) is one window.
+    Yield one window if start equals end.
     """
     longest = timedelta(days=days)
     while end - start > longest:

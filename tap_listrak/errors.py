@@ -1,9 +1,9 @@
-"""The exceptions that end a run, each with its exit code; its text is the line that the user sees.
+"""The exceptions that end a run, each with its exit code.
 
 ::
 
     TapError
-    ├── UsageError      command line, config, catalog or state are wrong; nothing was asked
+    ├── UsageError      command line, config, catalog or state are wrong; nothing was requested
     ├── OutputError     stdout is gone or full
     ├── Interrupted     SIGTERM or SIGINT
     └── ListrakError    a call to Listrak failed: see listrak/faults.py
@@ -11,27 +11,33 @@
 
 from __future__ import annotations
 
+# Exit codes.
+FAILED = 1
+MISTAKE = 2
+REFUSED = 3
+STDOUT_CLOSED = 4
+
 
 class TapError(Exception):
-    """Whatever ends a run; its text is the one line that the user sees."""
+    """Base of all errors that end a run. The text is the one line that the user sees."""
 
-    exit_code = 1
+    exit_code = FAILED
 
 
 class UsageError(TapError):
     """A mistake in the command line, the config, the catalog or the state."""
 
-    exit_code = 2
+    exit_code = MISTAKE
 
 
 class OutputError(TapError):
-    """Stdout was closed (the target is gone) or cannot take more (a full disk)."""
+    """Stdout is closed (the target exited) or full (no space on the disk)."""
 
-    exit_code = 4
+    exit_code = STDOUT_CLOSED
 
 
 class Interrupted(TapError):
-    """A signal asked the run to end."""
+    """A signal stopped the run."""
 
     def __init__(self, signum: int, name: str) -> None:
         super().__init__(f"Stopped by {name}. Resume from the last STATE, if there is one.")

@@ -1,4 +1,4 @@
-"""JSON files, and the config from files and the environment."""
+"""Read JSON files, and the config from files and the environment."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LOGGER = logging.getLogger(__name__)
 
 
 def load(path: str, what: str) -> object:
-    """Read a JSON file. Raises UsageError that names it, never its content."""
+    """Read a JSON file. Raises UsageError that names the file and quotes none of its content."""
     name = f"the {what} file {path}"
     if not os.path.exists(path) and not re.fullmatch(r"[\w./~-]+\.json", path):
-        # A config or a password may have been given in place of a file.
+        # A config or a password may have been passed instead of a file name.
         name = f"the {what} file (its name is not shown, since it does not end in .json)"
     try:
         text = Path(path).read_text("utf-8-sig")
@@ -36,7 +36,8 @@ def load(path: str, what: str) -> object:
             return {}
         return json.loads(text)
     except OSError as exc:
-        raise UsageError(f"Cannot read {name}: {exc.strerror}.") from None  # it has the name
+        # The original contains the name.
+        raise UsageError(f"Cannot read {name}: {exc.strerror}.") from None
     except UnicodeDecodeError:
         raise UsageError(f"Cannot read {name}: it is not text in UTF-8.") from None
     except RecursionError as exc:
@@ -45,7 +46,7 @@ def load(path: str, what: str) -> object:
         raise UsageError(
             f"Cannot read {name}: it is not JSON: {exc.msg} (line {exc.lineno}, column "
             f"{exc.colno})."
-        ) from None  # its text is the file, secrets and all
+        ) from None  # the original contains the file, with its secrets
     except ValueError:
         raise UsageError(f"Cannot read {name}: it has a number that is too long.") from None
 
@@ -53,9 +54,9 @@ def load(path: str, what: str) -> object:
 def read_configs(
     names: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Merge the configs of these files, or ENV for `environ`; later ones override, key by key.
+    """Merge config files, where the name ENV means `environ`; later ones override, key by key.
 
-    Return the values, and by key where each is from. Raises UsageError that names the file.
+    Return the values and the source of each key. Raises UsageError that names the file.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -71,10 +72,9 @@ def read_configs(
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the config that the environment holds; empty variables are ignored.
+    """Return the config from the environment; empty variables are ignored.
 
-    A variable that is not a key's keeps its whole name, as an unknown key. Those with a double
-    underscore are Meltano's own.
+    Unknown variables keep their full name. Those with a double underscore are Meltano's.
     """
     keys = {variable_of(key): key for key in OPTIONS}
     return {

@@ -1,7 +1,7 @@
-"""Logging to stderr, with the secrets taken out of every line.
+"""Log to stderr, with secrets masked.
 
-A record made with `extra={"totals": {row: {column: number}}}` is a table: lines of text, or one
-line of fields.
+A record with `extra={"totals": {row: {column: number}}}` is logged as a table in text, and as a
+field in JSON.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from tap_listrak.dates import UTC
 LOGGER = logging.getLogger("tap_listrak")
 
 MAX_LINE_LENGTH = 1000
-# How singer.metrics.log writes a metric, whose JSON is the argument.
+# singer.metrics.log's message; the argument is the metric's JSON.
 _METRIC = "METRIC: %s"
 
 
-class SecretsHidden(logging.Formatter):
-    """singer-python's format, with the secrets taken out of whatever anybody logs."""
+class MaskingFormatter(logging.Formatter):
+    """Write lines in singer-python's format, and mask secrets in them."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(message)s")
         self._secrets: re.Pattern[str] | None = None
 
     def hide(self, *secrets: str) -> None:
-        """Take these out of every line from now on, also as XML, URLs or Python write them."""
+        """Mask these values in every line, also as escaped in XML, URLs and Python."""
         writers = (str, escape, html.escape, quote, lambda text: repr(text)[1:-1])
         forms = {write(secret) for secret in secrets for write in writers}
-        # A short secret is hidden as a word only, or it would turn up in half of all words.
+        # Mask a short secret only as a whole word: it may be part of many words.
         patterns = [
             re.escape(form) if len(form) > 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=len, reverse=True)
@@ -48,30 +48,30 @@ class SecretsHidden(logging.Formatter):
         self._secrets = re.compile("|".join(patterns))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of an event; several for a traceback or a table."""
+        """Return one line; several for a traceback or a table."""
         if _is_metric(record):
-            # Numbers and words of our own: nothing to hide, and JSON that must stay so.
+            # Metrics contain no secrets, and masking could break their JSON.
             return super().format(record)
         if totals := getattr(record, "totals", None):
             return "\n".join(f"{record.levelname} {line}" for line in _table(totals))
-        text = self._without_secrets(super().format(record))
+        text = self._mask(super().format(record))
         return text if record.exc_info else _one_line(text)
 
-    def _without_secrets(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         return self._secrets.sub("***", text) if self._secrets else text
 
 
-class JsonLines(SecretsHidden):
-    """One JSON object a line, in the form of the Meltano SDK, which Meltano reads."""
+class JsonLines(MaskingFormatter):
+    """Write one JSON object per line, in the format of the Meltano SDK."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line for an event."""
+        """Return one line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         text = record.getMessage()
         fields: dict[str, Any] = {
             "ts": time.replace("+00:00", "Z"),
             "level": record.levelname,
-            "message": text if _is_metric(record) else _one_line(self._without_secrets(text)),
+            "message": text if _is_metric(record) else _one_line(self._mask(text)),
             "logger_name": record.name,
             "app_name": "tap-listrak",
             "pid": record.process,
@@ -91,13 +91,13 @@ class JsonLines(SecretsHidden):
         found: dict[str, Any] = {
             "type": type(exc).__name__,
             "module": type(exc).__module__,
-            "message": _one_line(self._without_secrets(str(exc))),
+            "message": _one_line(self._mask(str(exc))),
             "traceback": [
                 {
                     "filename": frame.filename,
                     "function": frame.name,
                     "lineno": frame.lineno,
-                    "line": self._without_secrets(frame.line or ""),
+                    "line": self._mask(frame.line or ""),
                 }
                 for frame in frames
             ],
@@ -111,7 +111,7 @@ def _is_metric(record: logging.LogRecord) -> bool:
 
 
 def _table(totals: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """Yield the lines of a table whose numbers are all below the names of their columns."""
+    """Yield the lines of an aligned table."""
     columns = list(dict.fromkeys(column for row in totals.values() for column in row))
     yield f"{'stream':<24}" + "".join(f"{column:>11}" for column in columns)
     for name, row in totals.items():
@@ -119,25 +119,25 @@ def _table(totals: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 
 def _one_line(text: str) -> str:
-    # What others said may be long; this cuts only what holds no secrets any more.
+    # Truncate after masking.
     line = " ".join(text.splitlines())
     return line if len(line) <= MAX_LINE_LENGTH else f"{line[:MAX_LINE_LENGTH]}…"
 
 
-def set_up_logging() -> SecretsHidden:
-    """Log to stderr, at the level and in the format that the environment names."""
+def set_up_logging() -> MaskingFormatter:
+    """Log to stderr, with the level and format set in the environment."""
     name = os.environ.get(LEVEL_VARIABLE) or os.environ.get("LOGLEVEL") or "INFO"
     level = logging.getLevelName(name.strip().upper())
     known = isinstance(level, int)
-    # Under some daemons there is no stderr; a null one keeps the run from failing for its log.
+    # Some daemons have no stderr, and logging must not end the run.
     handler = logging.StreamHandler(sys.stderr) if sys.stderr else logging.NullHandler()
-    formats = {"text": SecretsHidden, "json": JsonLines}
+    formats = {"text": MaskingFormatter, "json": JsonLines}
     wanted = (os.environ.get(FORMAT_VARIABLE) or "text").strip().lower()
-    formatter = formats.get(wanted, SecretsHidden)()
+    formatter = formats.get(wanted, MaskingFormatter)()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level if known else logging.INFO, force=True)
     logging.captureWarnings(True)
-    # It logs every type of the WSDL at each start.
+    # At DEBUG, zeep logs every type of the WSDL.
     logging.getLogger("zeep").setLevel(logging.INFO)
     if not known:
         LOGGER.warning(

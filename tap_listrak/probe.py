@@ -1,6 +1,6 @@
-"""What `--test` tells: what each stream had, and what is known of a service only once it is asked.
+"""Run `--test`: log what each stream returned, and facts that only the service itself reveals.
 
-Nothing of a contact is told: of dates their form and the newest, of all else counts.
+Log no contact data: only formats of dates, the newest date, and counts.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from datetime import datetime, timedelta
 import pytz
 from lxml import etree
 
-from tap_listrak.access import Answer, ask_each_stream
 from tap_listrak.catalog import Selection, Tables
 from tap_listrak.config import Config
 from tap_listrak.dates import datetime_converter, form_of, format_instant, parse_instant
 from tap_listrak.errors import TapError
-from tap_listrak.listrak.client import ListrakClient, Page, PageReader
+from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedError
+from tap_listrak.listrak.pages import Page, Reader
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.readers import build_readers
+from tap_listrak.sampling import Answer, request_each_stream
 from tap_listrak.streams import LISTS, STREAMS, Stream, Table
 from tap_listrak.sync.plan import choose_lists
 
 LOGGER = logging.getLogger(__name__)
 
-# Listrak's zone is what is to be found out, so messages are asked for beyond what is now elsewhere.
+# Listrak's zone is not known yet, so request messages up to a day ahead.
 BEYOND_NOW = timedelta(days=1)
-# A clock that is read in whole seconds, while the reply is on its way.
+# The service's clock is read in whole seconds, and replies take time.
 CLOCK_TOLERANCE = timedelta(minutes=1)
 ZONES = ("UTC", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles")
 
@@ -41,10 +42,10 @@ _as_utc = datetime_converter(pytz.utc)
 
 @dataclass
 class Observed:
-    """What a reply held that its records do not show.
+    """Facts about a reply that its records do not contain.
 
-    `forms` are by column those of its dates. `newest` is the latest wall-clock time at which
-    something happened, `clock` the service's own.
+    `forms` are date formats by column, `newest` is the latest wall-clock time of an event, and
+    `clock` is the reply's Date header.
     """
 
     forms: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -53,16 +54,16 @@ class Observed:
     clock: datetime | None = None
 
 
-class ObservingReader(PageReader):
-    """Reads pages as another reader does, and keeps what it observed in the last."""
+class ObservingReader:
+    """Wrap a reader, and keep facts about its last page."""
 
-    def __init__(self, reader: PageReader, table: Table) -> None:
+    def __init__(self, reader: Reader, table: Table) -> None:
         self._reader = reader
         self._table = table
         self.observed = Observed()
 
     def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
-        """Return the page that a reply holds. Raises ListrakError."""
+        """Return the page of a reply. Raises ListrakError."""
         stream = self._table.stream
         rows = parse_rows(reply, stream.operation, stream.row)
         self.observed = _observe(rows, self._table, reply.date)
@@ -72,7 +73,7 @@ class ObservingReader(PageReader):
 def observing_readers(
     tables: Tables, selection: Selection, config: Config
 ) -> dict[Stream, ObservingReader]:
-    """Return the readers of what is selected and of the parents that are needed."""
+    """Return a reader for each selected stream and its parents."""
     readers = build_readers(tables, selection, config)
     return {stream: ObservingReader(reader, tables[stream]) for stream, reader in readers.items()}
 
@@ -99,7 +100,7 @@ def _is_date(column: str, table: Table) -> bool:
 
 
 def _read_wall_clock(text: str) -> datetime | None:
-    """Read a time without an offset; return None for all else, and for what stands for no date."""
+    """Read a time without an offset; return None for other times and for placeholders."""
     if form_of(text).endswith(("Z", "±hh:mm")):
         return None
     try:
@@ -115,7 +116,7 @@ def _is_missing(answer: Answer) -> bool:
 
 
 class Probe:
-    """Asks for each stream once, and logs what came."""
+    """Request each stream once, and log the results."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class Probe:
         *,
         skips_missing: bool,
     ) -> None:
-        """Prepare; with `skips_missing` a further stream may lack its operation."""
+        """With `skips_missing`, only warn if an unpublished stream lacks its operation."""
         self._config = config
         self._skips_missing = skips_missing
         self._client = client
@@ -135,25 +136,25 @@ class Probe:
         self._answers: list[Answer] = []
 
     def run(self, selection: Selection, now: datetime) -> None:
-        """Ask, and log. Raises TapError at the end where a stream was refused or failed."""
+        """Request and log. Raises TapError at the end if a stream was refused or failed."""
         end = now + BEYOND_NOW
-        for answer in ask_each_stream(selection, self._config, self._client, end):
+        for answer in request_each_stream(selection, self._config, self._client, end):
             stream = answer.stream
             if self._skips_missing and not stream.is_published and _is_missing(answer):
-                LOGGER.warning("%s is left out of the catalog. %s", stream.name, answer.error)
+                LOGGER.warning("%s is omitted from the catalog. %s", stream.name, answer.error)
                 continue
             self._answers.append(answer)
-            self._tell_answer(answer)
+            self._log_answer(answer)
             if answer.stream is LISTS and answer.page and answer.page.parents:
                 shown = frozenset(row.record.ListID for row in answer.page.parents)
                 choose_lists(shown, self._config.list_ids)
-        self._tell_operations()
-        self._tell_seconds()
-        self._tell_page_size()
-        self._tell_zones()
+        self._log_operations()
+        self._log_seconds()
+        self._log_page_size()
+        self._log_zones()
         self._conclude()
 
-    def _tell_answer(self, answer: Answer) -> None:
+    def _log_answer(self, answer: Answer) -> None:
         stream, part, page, error = answer
         if isinstance(error, PermissionDeniedError):
             LOGGER.warning("%s was refused. %s", stream.name, error)
@@ -164,31 +165,33 @@ class Probe:
             LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, part, self._seconds(stream))
             if page.issues.rows_without_key:
                 lost = page.issues.rows_without_key
-                LOGGER.warning("%s: %d rows without their key are left out.", stream.name, lost)
+                LOGGER.warning("%s: skipped %d rows without a key.", stream.name, lost)
         else:
             parent = stream.parent
-            LOGGER.info("%s: not asked, since %s has no row to ask by.", stream.name, parent)
+            LOGGER.info("%s: skipped, because %s returned no rows.", stream.name, parent)
         observed = self._observed(stream)
         for name in sorted(observed.unknown_fields):
-            LOGGER.warning("%s: a field that the schema lacks is left out: %s.", stream.name, name)
+            LOGGER.warning("%s: ignored unknown field %s.", stream.name, name)
         for column, forms in observed.forms.items():
-            LOGGER.info("%s.%s: dates as %s.", stream.name, column, " or as ".join(sorted(forms)))
+            LOGGER.info(
+                "%s.%s: dates have the format %s.", stream.name, column, " or ".join(sorted(forms))
+            )
 
     def _observed(self, stream: Stream) -> Observed:
         return self._readers[stream].observed if stream in self._readers else Observed()
 
     def _seconds(self, stream: Stream) -> float:
-        """Return how long a call for this stream took."""
+        """Return the mean duration of a stream's calls."""
         return self._calls.seconds[stream] / self._calls.calls[stream]
 
-    def _tell_operations(self) -> None:
+    def _log_operations(self) -> None:
         lacking = {stream.operation for stream in STREAMS} - self._client.load_operations()
         if lacking:
             LOGGER.warning("The WSDL lacks operations: %s.", ", ".join(sorted(lacking)))
         else:
             LOGGER.info("The WSDL has the operations of all %d streams.", len(STREAMS))
 
-    def _tell_seconds(self) -> None:
+    def _log_seconds(self) -> None:
         # An operation that the WSDL lacks was not called.
         streams = [each.stream for each in self._answers if self._calls.calls[each.stream]]
         seconds = [self._seconds(stream) for stream in streams]
@@ -196,8 +199,8 @@ class Probe:
             mean, most = sum(seconds) / len(seconds), max(seconds)
             LOGGER.info("A call took %.2f to %.2f s, mean %.2f s.", min(seconds), most, mean)
 
-    def _tell_page_size(self) -> None:
-        """Tell how many rows the largest page has, and whether its message has more than those."""
+    def _log_page_size(self) -> None:
+        """Log the rows of the largest page, and whether its message has more rows."""
         pages = [
             (page.row_count, part.expected_rows or 0, stream.name)
             for stream, part, page, _ in self._answers
@@ -207,19 +210,22 @@ class Probe:
             return
         rows, expected, name = max(pages)
         if expected > rows:
-            LOGGER.info("A full page has %d rows: %s, of about %d in all.", rows, name, expected)
+            LOGGER.info("A full page has %d rows (%s, about %d in total).", rows, name, expected)
         else:
-            LOGGER.info("No page is known to be full; the largest has %d rows: %s.", rows, name)
+            LOGGER.info("No page is known to be full; the largest has %d rows (%s).", rows, name)
 
-    def _tell_zones(self) -> None:
-        """Tell in which zones the newest date would not lie in the future."""
+    def _log_zones(self) -> None:
+        """Log the zones in which the newest date is not in the future."""
         seen: list[tuple[datetime, str, datetime]] = []
         for answer in self._answers:
             observed = self._observed(answer.stream)
             if observed.newest and observed.clock:
                 seen.append((observed.newest, answer.stream.name, observed.clock))
         if not seen:
-            LOGGER.info("No date without an offset came beside the service's clock.")
+            LOGGER.info(
+                "Cannot check the time zone: no reply had both a Date header and a date without an "
+                "offset."
+            )
             return
         newest, name, clock = max(seen)
         LOGGER.info(
@@ -238,18 +244,18 @@ class Probe:
             for zone, age in ages.items()
             if age >= -CLOCK_TOLERANCE
         ]
-        LOGGER.info("Zones that fit it: %s.", ", ".join(fitting) or "none of those tried")
+        LOGGER.info("Possible time zones: %s.", ", ".join(fitting) or "none of the usual")
         if ages[own] < -CLOCK_TOLERANCE:
             LOGGER.warning("The config's timezone, %s, puts that date in the future.", own)
 
     def _conclude(self) -> None:
         failed = {answer.stream.name: answer.error for answer in self._answers if answer.error}
         if not failed:
-            LOGGER.info("Of %d streams none was refused or failed.", len(self._answers))
+            LOGGER.info("All %d streams succeeded.", len(self._answers))
             return
         error = TapError(
-            f"Of {len(self._answers)} streams these were refused or failed, for the reasons in the "
-            f"warnings: {', '.join(failed)}."
+            f"{len(failed)} of {len(self._answers)} streams were refused or failed (see the "
+            f"warnings): {', '.join(failed)}."
         )
         error.exit_code = max(each.exit_code for each in failed.values())
         raise error

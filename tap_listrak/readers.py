@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.client import PageReader
+from tap_listrak.listrak.pages import PageReader
 from tap_listrak.listrak.records import RecordReader
 from tap_listrak.streams import (
     CONVERSATIONS,

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a run soon, and in time even if nobody reads stdout."""
+"""Stop the run on SIGTERM and SIGINT, even if stdout is blocked."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NoReturn
 
 from tap_listrak.errors import Interrupted
 
-# A target that does not read is waited for up to this long, for whole lines and a last STATE ...
+# Seconds to wait for a blocked target to read the last lines and STATE after the first signal.
 SECONDS_FOR_TARGET = 20.0
-# ... and after a second signal this long, in which a target that reads still gets them.
+# The same after a second signal.
 SECONDS_AFTER_SECOND_SIGNAL = 1.0
 
 
 def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
     """Call `interrupt` at the first signal; end the process if stdout stays blocked after it.
 
-    Off the main thread, and where there is no SIGALRM, signals keep the effect that they have.
+    Off the main thread, and on systems without SIGALRM, keep the default signal handlers.
     """
     if not _can_handle_signals():
         return
@@ -45,7 +45,7 @@ def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
 
 
 def cancel_alarm() -> None:
-    """Let no alarm go off once the run has ended: the interpreter has no handler left for it."""
+    """Cancel the alarm before the interpreter exits, which removes its handler."""
     if _can_handle_signals():
         signal.setitimer(signal.ITIMER_REAL, 0)
 

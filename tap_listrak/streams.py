@@ -1,4 +1,4 @@
-"""The streams, as data: one entry each, from which everything else derives.
+"""The streams as data: one entry per stream, from which everything else is derived.
 
 To add a stream, add an entry here and its JSON schema in `schemas/`.
 Operations, arguments and row elements are those of Listrak's WSDL.
@@ -15,12 +15,12 @@ from typing import Any
 
 from tap_listrak.config import Config
 
-# The value of an absent date in a key, which is never null.
+# Placeholder for a missing date in a key: keys are never null.
 _NO_DATE = "1970-01-01T00:00:00Z"
 
 
 class Per(Enum):
-    """What one call of an operation is about. The value is the argument that names it."""
+    """Scope of one call. The value is the argument that identifies it."""
 
     ACCOUNT = ""
     LIST = "ListID"
@@ -31,64 +31,62 @@ class Per(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One table: where its rows come from, and which columns identify a row.
-
-    The operation is called `per` account, list, message, batch or conversation. A `paged` one takes
-    Page, a `dated` one StartDate and EndDate; `options` are its further arguments. `kept_days` is
-    how far back Listrak keeps the rows.
-    `replication_key` names the bookmark in the state; streams without one are given whole in each
-    run. With `by_send_date` the rows have no date of their own: messages sent within the range are
-    requested. `late_days` are added to the lookback. `count_column` is the parent's column that
-    holds about how many rows it has here.
-    `event_dates` are the columns that are text unless `typed_event_dates` is set; as text they are
-    as sent, but those of `utc_text` hold RFC 3339 in UTC. `event_key` identifies one event of a
-    contact, and joins the key with `keep_every_event`.
-    A stream that `is_published` is one of the nine of the published integration: a run without a
-    catalog syncs them, and every service has them.
-    """
+    """One table: the source of its rows, and the columns that identify a row."""
 
     name: str
     operation: str
     row: str
     per: Per
     key_properties: tuple[str, ...]
+    # The operation takes Page.
     paged: bool = False
+    # The operation takes StartDate and EndDate.
     dated: bool = False
+    # The operation's further arguments.
     options: tuple[str, ...] = ()
-    kept_days: int | None = None
+    # How far back Listrak keeps the rows; None: forever.
+    retention_days: int | None = None
+    # The name of the bookmark in the state; streams without one are emitted in full in each run.
     replication_key: str | None = None
+    # The rows have no date: messages sent within the range are requested.
     by_send_date: bool = False
+    # Added to the lookback.
     late_days: int = 0
+    # The parent's column with an approximate number of rows.
     count_column: str | None = None
+    # Columns that are text, as sent, unless typed_event_dates is set ...
     event_dates: tuple[str, ...] = ()
+    # ... and those of them that are converted to RFC 3339 in UTC even as text.
     utc_text: tuple[str, ...] = ()
+    # Added to the key by keep_every_event.
     event_key: tuple[str, ...] = ()
+    # One of the nine streams of the published integration: every service has them, and a run
+    # without a catalog syncs them.
     is_published: bool = False
-    can_be_mirrored: bool = False
 
     def __repr__(self) -> str:
         return self.name
 
     @property
     def parent(self) -> Stream | None:
-        """The stream whose rows name what this one is requested for."""
+        """The stream by whose rows this one is requested."""
         return _PARENT_PER.get(self.per)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The arguments of the operation, by Listrak's names."""
+        """Listrak's names of the operation's arguments."""
         per = (self.per.value,) if self.per.value else ()
         dates = ("StartDate", "EndDate") if self.dated else ()
         return (*per, *dates, *(("Page",) if self.paged else ()), *self.options)
 
     @property
     def supplied_key(self) -> str | None:
-        """The key column that every row carries from the request, not from the reply."""
+        """The key column that is filled from the request, because the reply lacks it."""
         return None if self.per in (Per.ACCOUNT, Per.BATCH) else self.per.value
 
     @property
-    def takes_turns(self) -> bool:
-        """Whether old messages may be requested in rotation for these rows, not in every run."""
+    def can_rotate(self) -> bool:
+        """Whether `recent_days` and `older_every_days` apply."""
         return self.per is Per.MESSAGE and not self.by_send_date
 
 
@@ -99,7 +97,6 @@ LISTS = Stream(
     per=Per.ACCOUNT,
     key_properties=("ListID",),
     is_published=True,
-    can_be_mirrored=True,
 )
 MESSAGES = Stream(
     name="messages",
@@ -110,7 +107,6 @@ MESSAGES = Stream(
     options=("IncludeTestMessages",),
     key_properties=("MsgID",),
     is_published=True,
-    can_be_mirrored=True,
 )
 MESSAGE_SENDS = Stream(
     name="message_sends",
@@ -121,7 +117,7 @@ MESSAGE_SENDS = Stream(
     key_properties=("MsgID", "EmailAddress"),
     replication_key="SendDate",
     by_send_date=True,
-    # Send time optimization sends over the day after SendDate, whose zone may be hours off.
+    # Send-time optimization may deliver up to a day after SendDate, whose zone may be hours off.
     late_days=2,
     count_column="DeliverCount",
     is_published=True,
@@ -205,10 +201,9 @@ SUBSCRIBED_CONTACTS = Stream(
     key_properties=("ContactID", "ListID"),
     replication_key="AdditionDate",
     is_published=True,
-    can_be_mirrored=True,
 )
 
-# Beyond the published nine. Their event streams keep every event: the date is part of the key.
+# Not among the published nine. Event streams keep every event: the date is part of the key.
 
 MESSAGE_LINKS = Stream(
     name="message_links",
@@ -300,7 +295,7 @@ IMPORTS = Stream(
     per=Per.LIST,
     paged=True,
     dated=True,
-    kept_days=31,
+    retention_days=31,
     key_properties=("ImportFileID",),
     replication_key="StartDate",
 )
@@ -414,7 +409,7 @@ COMPLAINTS = Stream(
     replication_key="AbuseDate",
 )
 
-# In the order in which a run walks them: a parent before its children.
+# In walk order: parents before their children.
 STREAMS = (
     LISTS,
     MESSAGES,
@@ -450,7 +445,7 @@ STREAMS = (
 )
 BY_NAME = {stream.name: stream for stream in STREAMS}
 
-# Those that are synced without a catalog.
+# The streams that a run without a catalog syncs.
 PUBLISHED = tuple(stream for stream in STREAMS if stream.is_published)
 _PARENT_PER = {
     Per.LIST: LISTS,
@@ -458,7 +453,7 @@ _PARENT_PER = {
     Per.BATCH: MESSAGES,
     Per.CONVERSATION: CONVERSATIONS,
 }
-# The streams whose rows name what others are requested for.
+# The streams by whose rows others are requested.
 PARENTS = frozenset(_PARENT_PER.values())
 
 
@@ -474,23 +469,22 @@ def with_parents(streams: Iterable[Stream]) -> tuple[Stream, ...]:
 class Table:
     """A stream's table under one config: its schema and key.
 
-    `absent_values` is what stands in those columns of the key that Listrak may leave empty, since a
-    key is never null.
+    `key_defaults` are the values of key columns that Listrak may leave empty: keys are never null.
     """
 
     stream: Stream
     schema: dict[str, Any]
     key_properties: tuple[str, ...]
-    absent_values: dict[str, str]
+    key_defaults: dict[str, str]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns, in the schema's order."""
+        """All columns, in schema order."""
         return tuple(self.schema["properties"])
 
 
 def resolve_table(stream: Stream, config: Config) -> Table:
-    """Read the stream's schema, and return its table under this config."""
+    """Read a stream's schema and return its table under this config."""
     text = files("tap_listrak").joinpath(f"schemas/{stream.name}.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     typed = stream.event_dates if config.typed_event_dates else ()
@@ -504,8 +498,8 @@ def resolve_table(stream: Stream, config: Config) -> Table:
     texts = list(event_key)
     if not stream.is_published:
         texts += [column for column in key if "string" in schema["properties"][column]["type"]]
-    absent = {**dict.fromkeys(texts, ""), **dict.fromkeys(dates, _NO_DATE)}
-    return Table(stream, schema, key, absent)
+    defaults = {**dict.fromkeys(texts, ""), **dict.fromkeys(dates, _NO_DATE)}
+    return Table(stream, schema, key, defaults)
 
 
 def resolve_tables(config: Config) -> dict[Stream, Table]:

@@ -66,7 +66,7 @@ def test_a_stream_that_is_refused_is_left_out_with_a_warning(
     assert run.code == 0
     assert discovered(run) == [name for name in NAMES if name != stream.name]
     (warning,) = run.lines("WARNING")
-    assert f"{stream.name} is left out of the catalog" in warning
+    assert f"{stream.name} is omitted from the catalog" in warning
     assert "AccessDenied" in warning or "HTTP 40" in warning
     assert tap.waits == []
 
@@ -76,8 +76,8 @@ def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(tap: Tap
     found = ", ".join(name for name in NAMES if name != "message_clicks")
     lines = [line for line in run.lines("INFO") if "METRIC" not in line]
     assert lines == [
-        f"INFO Listrak let the user in. In the catalog: {found}.",
-        "INFO Left out, for the reasons in the warnings: message_clicks.",
+        f"INFO Logged in to Listrak. Streams in the catalog: {found}.",
+        "INFO Streams omitted (see the warnings): message_clicks.",
         'INFO To select a stream, set "selected": true in its metadata, at the breadcrumb [].',
     ]
 

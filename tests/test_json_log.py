@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fake_listrak import fault
-from tap_listrak.listrak import client
+from tap_listrak.listrak import pages
 from tap_listrak.logs import MAX_LINE_LENGTH, set_up_logging
 from tests.support.accounts import now, small
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
@@ -119,7 +119,7 @@ def test_secrets_are_hidden_in_every_field(
         raise ZeroDivisionError(f"{USERNAME} {password} {args}")
 
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    monkeypatch.setattr(client, "parse_rows", breaks)
+    monkeypatch.setattr(pages, "parse_rows", breaks)
     run = tap.run(config={"password": password})
     assert run.code == 1
     texts = [text for line in lines_of(run) for text in texts_in(line)]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from tap_listrak.config import Config, parse_config
-from tap_listrak.listrak.client import PageReader
 from tap_listrak.listrak.faults import InvalidValueError
+from tap_listrak.listrak.pages import PageReader
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
 from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.transport import HttpReply

@@ -383,7 +383,7 @@ def test_a_defect_shows_no_secret(tiny: Tap, monkeypatch: pytest.MonkeyPatch) ->
         raise ZeroDivisionError(f"{USERNAME} {PASSWORD} {args}")
 
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    monkeypatch.setattr("tap_listrak.listrak.client.parse_rows", breaks)
+    monkeypatch.setattr("tap_listrak.listrak.pages.parse_rows", breaks)
     done = run(tiny)
     assert done.code == 1
     assert "ZeroDivisionError" in done.err

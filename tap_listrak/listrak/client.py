@@ -7,36 +7,33 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import backoff
 
 from tap_listrak.config import Config
+from tap_listrak.listrak.classify import error_from_status
 from tap_listrak.listrak.faults import (
     Condition,
-    InvalidValueError,
     ListrakError,
     MissingOperationError,
     PermissionDeniedError,
     Scope,
     UnreachableError,
-    error_from_status,
     make_error,
 )
 from tap_listrak.listrak.gate import Gate
-from tap_listrak.listrak.records import Record, RecordReader, RowIssues, encode_lines
+from tap_listrak.listrak.pages import Page, Reader
 from tap_listrak.listrak.response import (
     check_nil_exception,
-    digest_rows,
-    parse_rows,
     remove_forbidden_characters,
     strip_around,
 )
 from tap_listrak.listrak.soap import Contract
 from tap_listrak.listrak.transport import HttpReply, Transport, parse_date
-from tap_listrak.streams import PARENTS, PUBLISHED, Stream
+from tap_listrak.streams import PUBLISHED, Stream
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,39 +41,6 @@ MAX_TRIES = 5
 # Do not retry a stream's requests after this many retries without a reply in between: its operation
 # is out of order. Concurrent requests share the number.
 MAX_RETRIES_UNANSWERED = 24
-
-
-class ParentRow(NamedTuple):
-    """A list, message or conversation: its record, and that as a JSON line."""
-
-    record: Record
-    line: bytes
-
-
-@dataclass(frozen=True)
-class Page:
-    """The rows of one reply.
-
-    `row_count` 0 means that there are no more rows. `lines` are the records as JSON, one per line,
-    and `record_count` is their number. `digest` is of the rows as sent; `key_digest` is of their
-    keys in any order, and only computed for mirrors. `parents` are the records of a parent stream;
-    with `own_error` they can be walked, but a selected value is invalid.
-    """
-
-    row_count: int
-    lines: bytes
-    record_count: int
-    received_at: datetime
-    digest: str
-    issues: RowIssues
-    parents: tuple[ParentRow, ...] = ()
-    key_digest: str = ""
-    own_error: ListrakError | None = None
-
-    def with_parents(self, parents: tuple[ParentRow, ...]) -> Page:
-        """Return the page reduced to these parents, in this order."""
-        lines = b"".join(parent.line for parent in parents)
-        return replace(self, lines=lines, record_count=len(parents), parents=parents)
 
 
 class PageRequest(NamedTuple):
@@ -104,61 +68,6 @@ class CallObserver(Protocol):
         """Count a retry."""
 
 
-class PageReader:
-    """Read the pages of one stream.
-
-    Only the `selected` columns of parents are emitted, although their records have more. If one of
-    the values is invalid, `fallback` reads the columns that the walk needs. `only_lists` filters
-    the rows of account streams.
-    """
-
-    def __init__(
-        self,
-        records: RecordReader,
-        selected: tuple[str, ...],
-        *,
-        fallback: RecordReader | None = None,
-        with_key_digest: bool = False,
-        only_lists: frozenset[int] | None = None,
-    ) -> None:
-        self._records = records
-        self._selected = selected
-        self._fallback = fallback
-        self._with_key_digest = with_key_digest
-        self._only_lists = only_lists
-
-    def read(self, reply: HttpReply, parent_id: int | None, received_at: datetime) -> Page:
-        """Return the page of a reply. Raises ListrakError."""
-        stream = self._records.stream
-        rows = parse_rows(reply, stream.operation, stream.row)
-        issues, own_error = RowIssues(), None
-        try:
-            records = self._records.read(rows, parent_id, issues)
-        except InvalidValueError as exc:
-            if self._fallback is None:
-                raise
-            own_error = exc
-            records = self._fallback.read(rows, parent_id, RowIssues())
-        if len(rows) and not records:
-            raise make_error(Condition.INCOMPLETE, f"none of {len(rows)} rows has its key")
-        if self._only_lists is not None:
-            records = [each for each in records if each.ListID in self._only_lists]
-        digest = digest_rows(reply.body, stream.operation)
-        keys = self._records.digest_keys(records) if self._with_key_digest else ""
-        page = Page(len(rows), b"", len(records), received_at, digest, issues, key_digest=keys)
-        if stream not in PARENTS:
-            return replace(page, lines=encode_lines(records))
-        parents = tuple(ParentRow(each, b"" if own_error else self._line(each)) for each in records)
-        return replace(page.with_parents(parents), own_error=own_error)
-
-    def _line(self, record: Record) -> bytes:
-        if not self._selected:
-            return b""
-        line = encode_lines([{column: getattr(record, column) for column in self._selected}])
-        # Copy it: the result of msgspec keeps its larger buffer alive.
-        return b"%b" % line
-
-
 def missing_operations(*streams: Stream) -> ListrakError:
     """Return the error for streams whose operations the WSDL lacks."""
     needs = ", ".join(f"{stream.name} needs {stream.operation}" for stream in streams)
@@ -175,7 +84,7 @@ class ListrakClient:
     def __init__(
         self,
         config: Config,
-        readers: Mapping[Stream, PageReader],
+        readers: Mapping[Stream, Reader],
         observer: CallObserver,
         sleep: Callable[[float], None],
         clock: Callable[[], datetime],
@@ -193,7 +102,7 @@ class ListrakClient:
         self._gate = Gate(sleep)
         self._contract: Contract | None = None
         self._contract_lock = threading.Lock()
-        # By stream: retries since its last reply.
+        # By stream: retries since its last reply, under the lock.
         self._retries: Counter[Stream] = Counter()
         self._retries_lock = threading.Lock()
         # Read one page at a time: GIL contention adds a third to the CPU time.
@@ -218,14 +127,14 @@ class ListrakClient:
                     raise
                 tried += 1
                 if exc.is_answer:
-                    self._retries[stream] = 0
+                    self._reset_retries(stream)
                 if tried == request.tries or not self._may_retry(request, exc):
                     raise self._final_error(exc, context) from exc
                 wait = max(backoff.full_jitter(2**tried), exc.retry_after)
                 of, number = request.tries, tried + 1
                 LOGGER.warning("%s: retry %d of %d in %.1f s. %s", context, number, of, wait, exc)
             else:
-                self._retries[stream] = 0
+                self._reset_retries(stream)
                 return page
             self._observer.call_retried(stream)
             self._sleep(wait)
@@ -243,6 +152,10 @@ class ListrakClient:
         with self._retries_lock:
             self._retries[request.stream] += 1
             return self._retries[request.stream] <= MAX_RETRIES_UNANSWERED
+
+    def _reset_retries(self, stream: Stream) -> None:
+        with self._retries_lock:
+            self._retries[stream] = 0
 
     def _final_error(self, error: ListrakError, context: str) -> ListrakError:
         """Return the error with its request's name; block further calls if its scope is RUN."""

@@ -72,12 +72,12 @@ class RecordReader:
         self._properties: dict[str, Any] = table.schema["properties"]
         self._columns = tuple(columns)
         self._hints = hints
-        self._absent_values = table.absent_values
+        self._key_defaults = table.key_defaults
         parent_column = self.stream.supplied_key
         # The key columns that Listrak sends, and those of them that are required. If none is
         # required, a row needs at least one.
         self._own_key = [column for column in table.key_properties if column != parent_column]
-        self._key = [column for column in self._own_key if column not in self._absent_values]
+        self._key = [column for column in self._own_key if column not in self._key_defaults]
         self._parent_column = parent_column if parent_column in self._columns else None
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
         # By column; None keeps the text.
@@ -117,7 +117,7 @@ class RecordReader:
             if not self._has_key(values):
                 issues.rows_without_key += 1
                 continue
-            for column, absent in self._absent_values.items():
+            for column, absent in self._key_defaults.items():
                 values[column] = absent if values[column] is None else values[column]
             records.append(self._make(**values))
         return records
@@ -195,7 +195,7 @@ class RecordReader:
                     if column in (self._key or self._own_key):
                         return None
                     values = _spread(values, self._filled[column](rows), rows)
-                absent = self._absent_values.get(column)
+                absent = self._key_defaults.get(column)
                 if absent is not None and None in values:
                     values = [absent if value is None else value for value in values]
                 columns.append(values)

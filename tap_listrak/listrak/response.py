@@ -10,13 +10,8 @@ import re
 
 from lxml import etree
 
-from tap_listrak.listrak.faults import (
-    Condition,
-    ListrakError,
-    error_from_status,
-    error_from_text,
-    make_error,
-)
+from tap_listrak.listrak.classify import error_from_status, error_from_text
+from tap_listrak.listrak.faults import Condition, ListrakError, make_error
 from tap_listrak.listrak.transport import HttpReply
 
 LISTRAK = "{http://webservices.listrak.com/v31/}"
@@ -121,7 +116,7 @@ def _result(response: etree._Element, operation: str, row: str) -> etree._Elemen
     for more in results[1:]:
         result.extend(list(more))
     if len(result) != len(result.findall(LISTRAK + row)):
-        raise make_error(Condition.NOT_SOAP, f"other elements besides {row}")
+        raise make_error(Condition.NOT_SOAP, f"other elements than {row}")
     if not len(result) and _HAS_TEXT(response):
         raise make_error(Condition.NOT_SOAP, f"text instead of {row} elements")
     return result

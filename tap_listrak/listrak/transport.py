@@ -26,7 +26,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout, parse_url
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.faults import Condition, error_from_exception, make_error
+from tap_listrak.listrak.classify import error_from_exception
+from tap_listrak.listrak.faults import Condition, make_error
 
 # Seconds for connecting and the TLS handshake; a reachable host needs only a few.
 MAX_CONNECT_SECONDS = 30

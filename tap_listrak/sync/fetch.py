@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 
-from tap_listrak.listrak.client import Page
 from tap_listrak.listrak.faults import ListrakError, Scope
+from tap_listrak.listrak.pages import Page
 from tap_listrak.streams import Stream
 from tap_listrak.sync.paging import PartPages
 from tap_listrak.sync.parts import (

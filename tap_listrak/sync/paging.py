@@ -6,8 +6,8 @@ import logging
 import math
 from concurrent.futures import Future
 
-from tap_listrak.listrak.client import Page
 from tap_listrak.listrak.faults import Condition, ListrakError, make_error
+from tap_listrak.listrak.pages import Page
 from tap_listrak.sync.parts import MAX_PAGES, PageFetched, Part, PartFinished
 
 LOGGER = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from tap_listrak.config import Config
 from tap_listrak.dates import wall_clock
 from tap_listrak.listrak.client import MAX_TRIES, Page, PageRequest
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.listrak.pages import Page
 from tap_listrak.streams import Per, Stream
 
 # Safety limit: 100,000 pages of 2,500 rows are 250 million rows.

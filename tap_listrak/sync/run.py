@@ -14,8 +14,9 @@ from tap_listrak.catalog import Selection
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import OutputError
-from tap_listrak.listrak.client import ListrakClient, Page
+from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.listrak.pages import Page
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Per, Stream, Table
 from tap_listrak.sync.entry import SetAside

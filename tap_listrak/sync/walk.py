@@ -269,8 +269,8 @@ class Walk:
             yield Part(stream, self._list_id, start, end)
             return
         days = PAGED_WINDOW_DAYS if stream.paged else self._config.interval_days
-        if stream.kept_days:
-            days = stream.kept_days
+        if stream.retention_days:
+            days = stream.retention_days
             start = max(start, end - timedelta(days=days))
         if place.window:
             if place.window >= end and not place.page:

@@ -1,4 +1,4 @@
-"""Ask for each stream once, for one real row of its parent: for discovery and for `--test`."""
+"""Request one page of each stream, for one real row of its parent: for discovery and `--test`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tap_listrak.config import Config
-from tap_listrak.listrak.client import ListrakClient, Page, ParentRow, missing_operations
+from tap_listrak.listrak.client import MAX_TRIES, ListrakClient, missing_operations
 from tap_listrak.listrak.faults import AuthenticationError, ListrakError, PermissionDeniedError
+from tap_listrak.listrak.pages import Page, ParentRow
 from tap_listrak.readers import COUNT_COLUMNS
 from tap_listrak.streams import LISTS, PARENTS, Stream, with_parents
 from tap_listrak.sync.parts import Part
 
 
 class Answer(NamedTuple):
-    """What Listrak said when a stream was asked for: a page, or an error.
+    """The result of one request: a page or an error.
 
-    Without a `part` it was not asked: no row of its parent is there to ask by, or the service lacks
-    its operation, which is an error.
+    Without a `part` nothing was requested: the parent has no row, or (with `error`) the service
+    lacks the operation.
     """
 
     stream: Stream
@@ -27,18 +28,17 @@ class Answer(NamedTuple):
     error: ListrakError | None = None
 
 
-def ask_each_stream(
+def request_each_stream(
     streams: Collection[Stream], config: Config, client: ListrakClient, end: datetime
 ) -> Iterator[Answer]:
-    """Ask for these streams and, before them, for the parents that they are asked by.
+    """Request one page, up to `end`, of each of these streams and of their parents.
 
-    At most one page is asked for, of one parent, up to `end`. The call for the lists, which checks
-    the credentials, is retried as in a sync, and no other. Raises ListrakError where Listrak cannot
-    be reached or refuses the user as such.
+    Only the call for the lists, which checks the credentials, is retried. Raises ListrakError if
+    Listrak is unreachable or rejects the user.
     """
     parents: dict[Stream, ParentRow] = {}
     for stream in with_parents(streams):
-        # The first call, for the lists, has tried to load the WSDL as often as a sync does.
+        # The call for the lists has loaded the WSDL, with retries.
         if stream is not LISTS and stream.operation not in client.load_operations():
             yield Answer(stream, error=missing_operations(stream))
             continue
@@ -47,7 +47,7 @@ def ask_each_stream(
             continue
         part = _part(stream, parents, config, end)
         try:
-            tries = 5 if stream is LISTS else 1
+            tries = MAX_TRIES if stream is LISTS else 1
             page = client.fetch(part.request(config, 1)._replace(tries=tries))
         except AuthenticationError:
             raise
@@ -65,27 +65,30 @@ def _part(
     stream: Stream, parents: Mapping[Stream, ParentRow], config: Config, end: datetime
 ) -> Part:
     newest = max(config.start_date, end - timedelta(days=config.interval_days))
-    parent = parents[stream.parent].record if stream.parent and stream.parent is not LISTS else None
+    list_id, parent_id, parent = None, None, None
+    if stream.parent:
+        list_id = parents[LISTS].record.ListID
+        parent = parents[stream.parent].record
+        if stream.parent is not LISTS:
+            parent_id = getattr(parent, stream.parent.key_properties[0])
     return Part(
         stream,
-        parents[LISTS].record.ListID if stream.parent else None,
+        list_id,
         config.start_date if stream.paged else newest,
         end,
-        parent_id=getattr(parent, stream.parent.key_properties[0])
-        if stream.parent and parent
-        else None,
+        parent_id=parent_id,
         expected_rows=getattr(parent, stream.count_column or "", None),
     )
 
 
 def _choose(stream: Stream, rows: tuple[ParentRow, ...], config: Config) -> ParentRow:
-    """Choose the row to ask by: the first list that is to be synced, the message with most rows."""
+    """Return the parent to use: the first list to sync, or the message with most rows."""
     key = stream.key_properties[0]
 
     def order(row: ParentRow) -> tuple[bool, int, int]:
-        ID = getattr(row.record, key)
+        parent_id = getattr(row.record, key)
         counts = (getattr(row.record, column, None) or 0 for column in COUNT_COLUMNS[stream])
-        is_left_out = stream is LISTS and config.list_ids is not None and ID not in config.list_ids
-        return is_left_out, -sum(counts), ID
+        is_excluded = stream is LISTS and parent_id not in (config.list_ids or {parent_id})
+        return is_excluded, -sum(counts), parent_id
 
     return min(rows, key=order)
