@@ -224,8 +224,8 @@ def test_the_table_of_what_a_run_requests_says_how_each_stream_is_requested() ->
         _, requested, _, bookmark = told[stream.name]
         assert bookmark == (f"`{stream.replication_key}`" if stream.replication_key else "none")
         assert stream is LISTS or requested.startswith(PER[stream.per])
-        if stream.kept_days:
-            assert f"one window of the last {stream.kept_days} days" in requested
+        if stream.retention_days:
+            assert f"one window of the last {stream.retention_days} days" in requested
         elif stream.dated and stream.per in (Per.LIST, Per.ACCOUNT):
             days = f"{walk.PAGED_WINDOW_DAYS} days" if stream.paged else "`interval_days`"
             assert f"in windows of {days}" in requested

@@ -211,7 +211,7 @@ def test_events_of_messages_sent_long_before_the_bookmark_are_not_requested(
     assert young < message_ids(tap.service.account)
     assert young
     for stream in STREAMS:
-        if stream.takes_turns:
+        if stream.can_rotate:
             assert young == {
                 int(ask.arguments["MsgID"])
                 for ask in tap.service.asked

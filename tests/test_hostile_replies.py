@@ -396,7 +396,7 @@ def one_wrong(field: str) -> Change:
 def test_a_value_that_cannot_be_read_is_named_and_not_shown(
     bench: Bench, operation: str, field: str
 ) -> None:
-    run, sent = bench.run(operation, one_wrong(field))
+    run, _ = bench.run(operation, one_wrong(field))
     told = [line for line in run.err.splitlines() if FAULTS["invalid value"].message in line]
     assert told
     for line in told:

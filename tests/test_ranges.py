@@ -327,6 +327,7 @@ def test_options_that_make_other_rows_than_before_are_warned_of(
 ) -> None:
     first = tap.run(clock=at(NOW))
     second = tap.run(clock=at(days(1)), state=first.state, config=changed)
+    (name,) = changed
     assert [line for line in second.lines("WARNING") if f"{name} " in line and "opens" in line]
     third = tap.run(clock=at(days(2)), state=second.state, config=changed)
     assert third.lines("WARNING") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tap_listrak.errors import FAILED, REFUSED, TapError
+from tap_listrak.errors import TapError
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
 

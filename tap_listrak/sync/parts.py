@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tap_listrak.config import Config
 from tap_listrak.dates import wall_clock
-from tap_listrak.listrak.client import MAX_TRIES, Page, PageRequest
+from tap_listrak.listrak.client import MAX_TRIES, PageRequest
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.listrak.pages import Page
 from tap_listrak.streams import Per, Stream

@@ -194,7 +194,7 @@ def continued_range(finished: Range, end: datetime) -> Range:
 
 def _full_range(stream: Stream, config: Config, end: datetime) -> Range:
     """Return the range from start_date to `end`."""
-    rotates = stream.takes_turns and config.recent_days is not None
+    rotates = stream.can_rotate and config.recent_days is not None
     return Range(
         start_date=config.start_date,
         end=end,

@@ -221,11 +221,11 @@ class Runner:
         if LISTS not in self._selection or not state.entry.unfinished:
             return
         part = self._lists_part
-        if lists.own_error is None:
+        if lists.record_error is None:
             rows = {parent.record.ListID: parent for parent in lists.parents}
             page = lists.with_parents(tuple(rows[list_id] for list_id in list_ids))
             self._handle(PageFetched(part, 1, page))
-        self._handle(PartFinished(part, lists.own_error))
+        self._handle(PartFinished(part, lists.record_error))
         self._tick(is_idle=False)
 
     # Outcomes.

@@ -16,7 +16,7 @@ from functools import partial
 
 from tap_listrak.config import Config
 from tap_listrak.dates import parse_instant, windows
-from tap_listrak.listrak.client import Page, ParentRow
+from tap_listrak.listrak.pages import Page, ParentRow
 from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Per, Stream
 from tap_listrak.sync.entry import Entry, Place, is_parent_window, resume_at
 from tap_listrak.sync.parts import (
@@ -172,7 +172,7 @@ class Walk:
         rows: dict[int, ParentRow] = {}
         self._ids_of_last_window = set()
         for part, page in results:
-            error = page.own_error if isinstance(page, Page) else page
+            error = page.record_error if isinstance(page, Page) else page
             if isinstance(page, Page):
                 seen = {getattr(row.record, key): row for row in page.parents}
                 # Adjacent windows overlap.
