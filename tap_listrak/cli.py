@@ -65,8 +65,9 @@ def _run(
         return
     now = clock().replace(microsecond=0)
     values, sources = read_configs(arguments.config, os.environ)
+    # Before the config is checked: a mistake may show a value that is the password as well.
+    log.hide(*(str(values[key]) for key in ("username", "password") if values.get(key)))
     config = parse_config(values, now, sources)
-    log.hide(config.username, config.password)
     tables = resolve_tables(config)
     check_patterns(config.select or (), tables)
     invocation = _Invocation(arguments, config, tables, now, sleep, clock)

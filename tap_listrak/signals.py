@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -16,6 +17,8 @@ SECONDS_FOR_TARGET = 20.0
 # The same after a second signal.
 SECONDS_AFTER_SECOND_SIGNAL = 1.0
 
+LOGGER = logging.getLogger(__name__)
+
 
 def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
     """Call `interrupt` at the first signal; end the process if stdout stays blocked after it.
@@ -27,6 +30,7 @@ def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
     code: int | None = None
 
     def give_up(signum: int, frame: FrameType | None) -> NoReturn:
+        LOGGER.critical("Stopped by a signal while the target did not read.")
         os._exit(code or 1)
 
     def end(signum: int, frame: FrameType | None) -> None:
