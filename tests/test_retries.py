@@ -255,7 +255,7 @@ def test_a_request_that_can_be_split_gets_one_try_at_what_is_too_long(
     assert tiny.service.calls[LISTS_OF_ACCOUNT] == calls
 
 
-def test_after_24_retries_without_an_answer_no_retry_begins(tiny: Tap) -> None:
+def test_after_20_retries_without_an_answer_no_retry_begins(tiny: Tap) -> None:
     broken = True
     tiny.service.rules.append(
         lambda ask: html(502) if broken and ask.operation == LISTS_OF_ACCOUNT else None
@@ -268,7 +268,7 @@ def test_after_24_retries_without_an_answer_no_retry_begins(tiny: Tap) -> None:
             client.fetch(LISTS_REQUEST)
         return tiny.service.calls[LISTS_OF_ACCOUNT] - before
 
-    assert [calls_of_a_failure() for _ in range(8)] == [5] * 6 + [1] * 2
+    assert [calls_of_a_failure() for _ in range(8)] == [5] * 5 + [1] * 3
     broken = False
     client.fetch(LISTS_REQUEST)
     broken = True

@@ -40,7 +40,7 @@ LOGGER = logging.getLogger(__name__)
 MAX_TRIES = 5
 # Do not retry a stream's requests after this many retries without a reply in between: its operation
 # is out of order. Concurrent requests share the number.
-MAX_RETRIES_UNANSWERED = 24
+MAX_RETRIES_UNANSWERED = 20
 
 
 class PageRequest(NamedTuple):

@@ -34,12 +34,15 @@ LOGGER = logging.getLogger(__name__)
 MAX_PAGES_PER_WORKER = 8
 # Parts in hand of a stream whose last part failed: it may be about to stop.
 MAX_IN_HAND_OF_FAILING = 8
+# Once as many batches of a stream in a row have failed, it is not the messages: split no more.
+MAX_FAILED_BATCHES = 40
 
 
 class Fetcher:
     """Fetches the parts of `sections` and yields their pages in order.
 
-    Prefetches the parents of later sections. Drops parts of `stopped` streams.
+    Prefetches the parents of later sections. Drops parts of `stopped` streams. Counts in `failed`
+    the parts of each stream that failed in a row.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Fetcher:
         workers: Workers,
         sections: Iterator[Section],
         stopped: Collection[Stream],
+        failed: Counter[Stream],
     ) -> None:
         self._fetch = fetch
         self._workers = workers
@@ -60,7 +64,7 @@ class Fetcher:
         self._ahead: deque[tuple[Section, list[PartPages]]] = deque()
         self._items: Items = iter(())
         self._in_flight: set[Future[Page]] = set()
-        self._failing: set[Stream] = set()  # streams whose last part failed
+        self._failed = failed
         self._begun: Counter[Stream] = Counter()  # parts in hand or failed
 
     def outcomes(self) -> Iterator[Outcome | None]:
@@ -110,8 +114,10 @@ class Fetcher:
             if not isinstance(outcome, PartFinished):
                 return outcome
             self._queue.popleft()
-            (self._failing.add if outcome.error else self._failing.discard)(first.part.stream)
-            halves = _halves(first, self._parts())
+            stream = first.part.stream
+            self._failed[stream] = self._failed[stream] + 1 if outcome.error else 0
+            may_halve = not first.part.batch or self._failed[stream] <= MAX_FAILED_BATCHES
+            halves = _halves(first, self._parts()) if may_halve else []
             if not halves:
                 return outcome
             self._queue.extendleft(reversed(halves))
@@ -162,7 +168,7 @@ class Fetcher:
     def _is_held_back(self, part: Part) -> bool:
         """Return whether not to begin a part, since its stream may be about to stop."""
         stream = part.stream
-        return stream in self._failing and self._begun[stream] >= MAX_IN_HAND_OF_FAILING
+        return self._failed[stream] > 0 and self._begun[stream] >= MAX_IN_HAND_OF_FAILING
 
     def _extend_queue(self, in_hand: int) -> None:
         """Pull parts from the walk, and prefetch the parents of later sections."""

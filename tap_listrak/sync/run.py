@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -77,6 +78,7 @@ class Runner:
         self._now = now
         self._monotonic = monotonic
         self._stopped: dict[Stream, ListrakError] = {}
+        self._failed: Counter[Stream] = Counter()
         self._retried: tuple[Part, ...] = ()
         self._not_due = 0
         self._has_begun = any(each.has_entry for each in self._states.values())
@@ -234,7 +236,7 @@ class Runner:
         return self._client.fetch(part.request(self._config, page))
 
     def _process(self, sections: Iterator[Section], states: Iterable[StreamState] = ()) -> None:
-        fetcher = Fetcher(self._fetch, self._workers, sections, self._stopped)
+        fetcher = Fetcher(self._fetch, self._workers, sections, self._stopped, self._failed)
         for outcome in fetcher.outcomes():
             if isinstance(outcome, ListFinished):
                 self._list_finished(outcome, states)
