@@ -316,10 +316,10 @@ def test_a_window_whose_pages_shift_a_third_time_has_failed(make_tap: MakeTap) -
     assert (run.code, left["times"], activated(run)) == (0, 3, [])
     (owed,) = set_aside(run)
     assert owed["start"] == "2026-04-01T00:00:00Z"
-    assert warnings(run, "Rows moved from page to page")
+    assert warnings(run, "The pages changed during each reading")
 
 
-def test_only_windows_of_more_than_one_page_are_read_twice(make_tap: MakeTap) -> None:
+def test_only_windows_with_rows_are_read_twice(make_tap: MakeTap) -> None:
     tap, _ = shifting(make_tap, 0)
     assert tap.run(clock=now).code == 0
     pages = [ask.arguments["Page"] for ask in calls(tap, "subscribed_contacts")]

@@ -135,6 +135,9 @@ class ListrakClient:
                 LOGGER.warning("%s: retry %d of %d in %.1f s. %s", context, number, of, wait, exc)
             else:
                 self._reset_retries(stream)
+                if page.record_error:
+                    named = self._final_error(page.record_error, context)
+                    return replace(page, record_error=named)
                 return page
             self._observer.call_retried(stream)
             self._sleep(wait)

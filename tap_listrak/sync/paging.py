@@ -40,7 +40,7 @@ class PartPages:
         self._readings = 0
         self._futures: dict[int, Future[Page]] = {}
         self._again: dict[int, Future[Page]] = {}
-        self._begin(part.resume[0] if part.resume and not part.verify else 1)
+        self._begin(part.resume[0] if part.resume and not part.read_twice else 1)
 
     def _begin(self, first: int) -> None:
         self.cancel()
@@ -132,7 +132,7 @@ class PartPages:
             self.is_complete = True
             return
         if not page.row_count:
-            if self.part.verify and self._digests:
+            if self.part.read_twice and self._digests:
                 self._verified = 0
             else:
                 self.is_complete = True

@@ -41,7 +41,7 @@ class Part:
     expected_rows: int | None = None  # estimate
     resume: tuple[int, str] | None = None  # last page that an earlier run wrote, and its digest
     is_retry: bool = False  # an earlier run set it aside
-    verify: bool = False  # request each page twice (mirrors)
+    read_twice: bool = False  # request each page twice (mirrors)
     may_halve: bool = True
 
     def __str__(self) -> str:

@@ -58,7 +58,7 @@ def set_aside_parts(entries: Entries, config: Config, end: datetime) -> Iterator
                 parent_id=aside.parent_id,
                 resume=resume_at(aside),
                 is_retry=True,
-                verify=_needs_verification(stream, config),
+                read_twice=_is_read_twice(stream, config),
             )
 
 
@@ -281,9 +281,15 @@ class Walk:
             if any(each.start <= first and last <= each.end for each in set_aside):
                 continue
             resume = resume_at(place) if first == place.window else None
-            verify = _needs_verification(stream, self._config)
+            read_twice = _is_read_twice(stream, self._config)
             yield Part(
-                stream, self._list_id, first, last, window=first, resume=resume, verify=verify
+                stream,
+                self._list_id,
+                first,
+                last,
+                window=first,
+                resume=resume,
+                read_twice=read_twice,
             )
 
     def _list_finished(self, _: ParentResults) -> Items:
@@ -291,7 +297,7 @@ class Walk:
         yield ListFinished(self._list_id or 0, parents, len(self._not_due))
 
 
-def _needs_verification(stream: Stream, config: Config) -> bool:
+def _is_read_twice(stream: Stream, config: Config) -> bool:
     return stream.paged and stream.name in config.mirror
 
 
