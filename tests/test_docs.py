@@ -264,7 +264,9 @@ def test_every_message_in_troubleshooting_is_one_that_the_tap_gives() -> None:
 def test_the_numbers_in_the_documents_are_those_of_the_code() -> None:
     on_call = section("## On call", TROUBLESHOOTING)
     assert f"more than {failures.MAX_FAILED_IN_A_RUN} of its parts fail in a run" in on_call
-    assert f"more than {failures.MAX_HELD_AT_THE_END} parts in a row fail at its end" in on_call
+    assert (
+        f"the last {failures.MAX_HELD_AT_THE_END + 1} or more parts of it fail in a row" in on_call
+    )
     assert f"more than {failures.MAX_SET_ASIDE:,} parts are set aside" in on_call
     assert f"for {entry.TIME_TO_FORGET.days} days, it is given up" in on_call
     assert f"After {client.MAX_RETRIES_UNANSWERED} retries of a stream" in TROUBLESHOOTING
