@@ -268,8 +268,8 @@ def test_the_numbers_in_the_documents_are_those_of_the_code() -> None:
         f"the last {failures.MAX_HELD_AT_THE_END + 1} or more parts of it fail in a row" in on_call
     )
     assert f"more than {failures.MAX_SET_ASIDE:,} parts are set aside" in on_call
-    assert f"for {entry.TIME_TO_FORGET.days} days, it is given up" in on_call
-    assert f"After {client.MAX_RETRIES_UNANSWERED} retries of a stream" in TROUBLESHOOTING
+    assert f"If for {entry.TIME_TO_FORGET.days} days Listrak omits" in on_call
+    assert f"After {client.MAX_RETRIES_UNANSWERED} retries in a row" in TROUBLESHOOTING
     limits = DOCUMENTS["docs/limits.md"]
     assert f"The limit is {transport.MAX_REPLY_BYTES // 2**20} MiB" in limits
     assert f"Windows of {walk.PAGED_WINDOW_DAYS} days" in limits
