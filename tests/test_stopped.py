@@ -301,7 +301,7 @@ def test_a_service_that_is_gone_for_longer_than_five_minutes_ends_the_run_after_
     tap = tap_for(make_tap, account=account_of(6), concurrency=4)
     run = night(tap, sleep=outage(tap, 10_000))
     assert run.code == 1
-    assert "Listrak cannot be reached" in criticals(run)
+    assert "Cannot connect to Listrak" in criticals(run)
     assert run.messages[-1]["type"] == "STATE"
     assert (set_aside(run), is_finished(run)) == ([], False)
     heal(tap)

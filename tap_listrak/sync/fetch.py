@@ -65,6 +65,7 @@ class Fetcher:
         self._items: Items = iter(())
         self._in_flight: set[Future[Page]] = set()
         self._failed = failed
+        self._is_walk_over = False
         self._begun: Counter[Stream] = Counter()  # parts in hand or failed
 
     def outcomes(self) -> Iterator[Outcome | None]:
@@ -79,7 +80,7 @@ class Fetcher:
             elif self._queue or self._ahead or not self._has_idle_worker():
                 self._workers.wait()
                 yield None
-            else:
+            elif self._is_walk_over:
                 return
 
     def _process(self) -> None:
@@ -183,7 +184,10 @@ class Fetcher:
                 self._request_parents()
                 or self._extend_by_item()
                 # The bound holds as well while the first section waits for its parents.
-                or (in_hand < self._prefetch_limit and self._extend_by_section())
+                or (
+                    (in_hand < self._prefetch_limit or not self._ahead)
+                    and self._extend_by_section()
+                )
             ):
                 in_hand += 1
             else:
@@ -220,6 +224,7 @@ class Fetcher:
         """Pull the next section from the walk; return False at the end."""
         section = next(self._sections, None)
         if section is None:
+            self._is_walk_over = True
             return False
         self._ahead.append((section, [PartPages(section.parents)] if section.parents else []))
         return True

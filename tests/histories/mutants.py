@@ -209,7 +209,7 @@ MUTANTS: Final = (
     Mutant("old messages are never due", COVERS, "requested_from", _returning(None), "turns"),
     Mutant("what is due is requested from the last run", COVERS, "requested_from",
            _due_from_the_last_run, "turns"),
-    Mutant("pages of a mirror are not verified", (walk,), "_needs_verification", _returning(False),
+    Mutant("pages of a mirror are not verified", (walk,), "_is_read_twice", _returning(False),
            "mirror"),
     Mutant("a mirror with a hole is activated", STATE, "is_complete",
            lambda _: property(lambda _: True), "mirror"),
