@@ -30,12 +30,12 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 # What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
-LONG := $(addprefix tests/test_,$(addsuffix .py,endings fault_matrix histories ranges resume \
-	set_aside stopped turns))
+LONG := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
+	histories hostile_replies mirror ranges resume set_aside stopped tls turns windows))
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
 IN_PARALLEL := -n 3
 
-.PHONY: help demo test histories mutants least compat models browser airflow bench lock clean
+.PHONY: help demo test histories mutants least compat models browser commands airflow bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -67,14 +67,17 @@ mutants: $(DEV) ## Break the tap in every way that the histories must notice (te
 # Each file is one worker's, since its tests share what they load; the longest goes first.
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_models.py tests/integration \
-		--ignore=tests/integration/test_airflow.py --ignore=tests/integration/test_report.py \
+		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py) \
 		$(IN_PARALLEL) --dist loadfile --no-loadscope-reorder
 
-models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL (`make compat` does, too)
+models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL, also with odd rows
 	.venv/bin/pytest tests/integration/test_models*.py -n 2
 
 browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
 	.venv/bin/pytest tests/integration/test_report.py
+
+commands: $(DEV) ## Run the commands of README and docs in their order (five minutes; needs PostgreSQL's server)
+	.venv/bin/pytest tests/integration/test_commands.py
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py

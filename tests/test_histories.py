@@ -20,7 +20,7 @@ FIRST = int(os.environ.get("HISTORIES_SEED", "1"))
 
 @pytest.mark.parametrize(
     ("scene", "histories"),
-    [("general", 40), ("turns", 8), ("mirror", 12), ("bad row", 3), ("dead", 1)],
+    [("general", 32), ("turns", 6), ("mirror", 8), ("bad row", 2), ("dead", 1)],
 )
 def test_no_history_loses_a_row(scene: str, histories: int) -> None:
     counts, failures = Counter[str](), []
