@@ -445,3 +445,15 @@ def test_a_text_that_is_no_date_sets_its_window_aside(make_tap: MakeTap) -> None
 def test_an_absent_text_of_a_key_is_empty(make_tap: MakeTap, stream: str, column: str) -> None:
     row = re.sub(f"<{column}>.*?</{column}>", "", OTHERS)
     assert {each[column] for each in first_records(make_tap, stream, row)} == {""}
+
+
+def test_a_conversation_with_the_id_of_a_message_is_a_conversation(make_tap: MakeTap) -> None:
+    account = small(lists=1)
+    (ListID,) = list_ids(account)
+    MsgID = max(int(str(row["MsgID"])) for row in account.messages(ListID))
+    account.add_conversation(ListID, MsgID, datetime(2026, 6, 1))
+    account.add_row("ReportConversationContactOpen", MsgID, datetime(2026, 6, 2))
+    tap = tap_for(make_tap, "message_opens", "conversations", "conversation_opens", account=account)
+    run = tap.run(clock=now)
+    for stream in ("conversations", "conversation_opens"):
+        assert MsgID in {each["ConversationID"] for each in run.records(stream)}

@@ -168,7 +168,8 @@ class Walk:
         """Yield the outcomes of a request for parents, then the parts of their streams."""
         parent = results[0][0].stream
         children = [each for each in streams if each is not parent]
-        key, previous = parent.key_properties[0], self._ids_of_last_window
+        key = parent.key_properties[0]
+        previous = self._ids_of_last_window if window else set()
         rows: dict[int, ParentRow] = {}
         self._ids_of_last_window = set()
         for part, page in results:

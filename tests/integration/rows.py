@@ -87,7 +87,7 @@ def hard_account() -> Account:
     """Several lists, several pages of each kind, and texts and numbers that are easily harmed."""
     start, end = datetime(2025, 1, 1), datetime(2025, 12, 31)
     account = Account(
-        lists=3, messages=5, contacts=25, sends=25, page_size=10, start=start, end=end
+        lists=3, messages=5, contacts=25, sends=25, page_size=10, start=start, end=end, imports=0
     )
     account.add_list(_OLD_LIST, ListName=TEXTS[0], GoogleTrackingDomains=list(TEXTS[:-2]))
     moment = datetime(2025, 6, 1, 12, 30, 15, 120_000)
@@ -101,9 +101,15 @@ def hard_account() -> Account:
         account.add_conversation(_OLD_LIST, ConversationID, moment, **names, **RATES)
         parents = {"list": _OLD_LIST, "message": MsgID, "conversation": ConversationID}
         for operation in _ROW_BY_ROW:
-            _add_row(account, operation, parents, moment, text, email)
+            # Listrak keeps imports for 30 days.
+            kept = operation.name != "ReportListImportHistory"
+            _add_row(account, operation, parents, moment if kept else _lately(), text, email)
     account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
     return account
+
+
+def _lately() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=10)
 
 
 def grow(account: Account) -> None:
