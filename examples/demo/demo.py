@@ -28,6 +28,7 @@ DATABASE = "examples/demo/out/listrak.duckdb"
 
 # The dates lie in the past, so that every row is there whenever the demo runs.
 SERVICE = [f"{TAP}/python", "-m", "fake_listrak", "--start", "2025-01-01", "--end", "2025-12-31"]
+SERVICE += ["--imports", "0"]  # Listrak keeps imports for 30 days, and these would be older
 QUERY = """\
 SELECT list_name, subject, sent_at, delivered, unique_opens, unique_clicks
 FROM listrak__campaigns
