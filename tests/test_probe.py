@@ -303,7 +303,7 @@ def test_an_operation_that_cannot_be_called_fails_its_stream_alone(
     assert run.code == 1
     failed, missing = run.lines("WARNING")
     assert failed.startswith(f"WARNING {STREAMS[4].name} failed. ")
-    assert missing == f"WARNING The WSDL lacks operations: {lacking}."
+    assert missing == f"WARNING Operations missing from the WSDL: {lacking}."
     assert run.lines("CRITICAL")[0].endswith(f": {STREAMS[4].name}.")
 
 
