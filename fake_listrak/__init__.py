@@ -7,7 +7,8 @@ derived, so that their counts agree. `ListrakService` serves an account after th
 `listrak_v31_full.wsdl`, or its nine published operations alone; `Rule`s make it fail.
 
 Each module imports only modules above it: contract (operations, as data), clock (times on the
-wire), rows (one made-up row), generator (an account from a seed), account, wire (SOAP), server.
+wire), rows (one made-up row), generator (an account from a seed), tables (lists of rows), derived
+(rows that follow from others), account, wire (SOAP), server.
 """
 
 from fake_listrak.account import Account

@@ -23,7 +23,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Literal, TypeAlias
 
-from fake_listrak.account import ACCOUNT, Account
+from fake_listrak.account import Account
 from fake_listrak.clock import Range
 from fake_listrak.contract import (
     ID_OF,
@@ -34,6 +34,7 @@ from fake_listrak.contract import (
     Row,
     read_wsdl,
 )
+from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
     UNREADABLE,
     Ask,
