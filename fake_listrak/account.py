@@ -164,7 +164,9 @@ class Account(Derived):
             found.fields |= fields
         else:
             date = self._maker.text(send_date)
-            self._messages[MsgID] = Message(MsgID, ListID, date, dict(fields), is_test=test)
+            self._messages[MsgID] = Message(
+                MsgID, ListID, date, dict(fields), wall=self.zone.read(date), is_test=test
+            )
 
     def add_event(
         self,

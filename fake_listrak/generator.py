@@ -59,6 +59,8 @@ class Message:
     send_date: str
     fields: dict[str, Field] = field(default_factory=dict)
     moment: int = 0
+    wall: int | None = None
+    """Its send date as a wall; None if that cannot be read."""
     sends: int = 0
     first_person: int = 0
     is_generated: bool = False
@@ -187,6 +189,7 @@ class Generator:
                     ListID,
                     self._maker.write(moment),
                     moment=moment,
+                    wall=self._maker.zone.wall(moment),
                     sends=sends,
                     first_person=person + bits % max(1, shape.contacts - sends + 1),
                     is_generated=True,

@@ -171,7 +171,7 @@ class Tables:
                 or (each.is_test and not with_tests)
             ):
                 continue
-            if chosen is None or chosen.holds(self.zone.read(each.send_date)):
+            if chosen is None or chosen.holds(each.wall):
                 yield each
 
     def _conversations_of(self, ListID: int) -> list[Conversation]:
