@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from fake_listrak import Ask, Reply
-from tests.support.nights import set_aside
-from tests.support.runs import CLICK, MESSAGES, NOW, START, at, tiny_tap
+from tests.support.runs import CLICK, MESSAGES, NOW, START, at, set_aside, tiny_tap
 from tests.support.tap import MakeTap, Tap
 
 # Eight pages for each worker.

@@ -12,9 +12,9 @@ import pytest
 from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME
 from tests.support.accounts import LATER, NOW, later, list_ids, now, small
-from tests.support.nights import NOT_FOUND, calls, fail, heal, set_aside, warnings
+from tests.support.nights import NOT_FOUND, calls, fail, heal
 from tests.support.records import all_rows, due
-from tests.support.runs import at, prefixes
+from tests.support.runs import at, prefixes, set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 MIRRORED = ("lists", "messages", "subscribed_contacts")
@@ -153,7 +153,7 @@ def test_lists_without_contacts_are_activated_without_a_record(make_tap: MakeTap
 # Runs that were cut off.
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.usefixtures("state_after_every_page")
 def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
     make_tap: MakeTap,
 ) -> None:
@@ -188,7 +188,7 @@ def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next
     VersionedTarget().take(killed, rest).assert_holds(tap.service.account)
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize(("before", "after"), [(None, MIRRORED), (MIRRORED, None)])
 def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
     make_tap: MakeTap, before: Iterable[str] | None, after: Iterable[str] | None
