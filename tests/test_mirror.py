@@ -166,14 +166,14 @@ def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
     account.add_contact(list_ids(account)[0], back, datetime(2026, 7, 2))
     account.add_contact(list_ids(account)[1], "new@example.com", datetime(2026, 7, 3))
     resumed = 0
-    for cut_off in prefixes(whole)[::4]:
+    for cut_off in prefixes(whole)[::9]:
         rest = tap.run(clock=later, state=cut_off.state)
         assert rest.code == 0
         if is_unfinished(cut_off):
             resumed += 1
             assert ("subscribed_contacts", VERSION) in activated(rest)
         VersionedTarget().take(cut_off, rest).assert_holds(account)
-    assert resumed > 5
+    assert resumed > 2
 
 
 def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next_run(
@@ -293,8 +293,7 @@ def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, Counter
     return tap, left
 
 
-@pytest.mark.parametrize("page", [2, 3, 4])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("times", "page"), [(1, 4), (2, 2)])
 def test_who_is_there_throughout_is_not_deleted_where_pages_shift(
     make_tap: MakeTap, times: int, page: int
 ) -> None:

@@ -92,12 +92,11 @@ def old_ones(tap: Tap, number: float) -> list[int]:
 @pytest.mark.parametrize(
     "numbers",
     [
-        [1, 2, 3, 4, 5, 6, 7],
-        [0.25, 0.4, 0.6, 0.75, 1.0, 1.4, 1.6],
-        [3, 3.1, 9, 20],
-        [31, 32],
+        [1, 2, 3, 4, 5, 6],
+        [0.25, 0.6, 1.0, 1.4],
+        [3, 9, 40],
     ],
-    ids=["daily", "within a day", "with gaps", "after a month"],
+    ids=["daily", "within a day", "with gaps"],
 )
 def test_a_run_requests_recent_messages_and_those_that_came_due_since_the_last(
     tap: Tap, numbers: list[float]
@@ -230,8 +229,8 @@ def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
     assert requested(asked) < everything(tap)
 
 
-@pytest.mark.parametrize("number", [-20, -1])
-def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap, number: int) -> None:
+def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> None:
+    number = -20
     state = nights(tap, *range(12)).state
     assert state["bookmarks"]["message_opens"]["OpenDate"] > text(NOW)
     state["bookmarks"]["message_opens"]["OpenDate"] = text(days(number))
