@@ -310,17 +310,6 @@ def test_a_signal_ends_discovery(
     assert "Traceback" not in run.err
 
 
-def test_a_second_signal_changes_nothing(tap: Tap) -> None:
-    rule, hanging = from_the(20, HANGS)
-    tap.service.rules.append(rule)
-    process = tap.start()
-    assert hanging.wait(SECONDS)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    run = end(process, signal.SIGINT)
-    assert_ended_well(run, 130)
-
-
 @pytest.mark.parametrize("flags", [(), ("--discover",)])
 def test_a_reader_that_goes_away_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...]) -> None:
     process = tap.start(*flags)

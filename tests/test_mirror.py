@@ -114,12 +114,6 @@ def test_activation_follows_the_last_record_and_precedes_the_state_that_says_so(
         assert said == [None] * (len(said) - 1) + [VERSION]
 
 
-def test_without_the_option_no_record_has_a_version(make_tap: MakeTap) -> None:
-    run = mirror(make_tap, mirror=None).run(clock=now)
-    assert not any("version" in message for message in run.messages)
-    assert not activated(run)
-
-
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     tap = mirror(make_tap, small(lists=3))
     account = tap.service.account
@@ -142,12 +136,6 @@ def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> N
     again = tap.run(clock=now, state=first.state)
     assert (again.code, activated(again), calls(tap, "subscribed_contacts")) == (0, [], [])
     assert again.state == first.state
-
-
-def test_lists_without_contacts_are_activated_without_a_record(make_tap: MakeTap) -> None:
-    run = mirror(make_tap, small(contacts=0)).run(clock=now)
-    assert not run.records("subscribed_contacts")
-    assert ("subscribed_contacts", VERSION) in activated(run)
 
 
 # Runs that were cut off.

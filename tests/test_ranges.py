@@ -145,24 +145,6 @@ def test_the_lookback_is_as_long_as_the_config_says(tap: Tap) -> None:
     assert starts(asked) == {wire(days(-int(lookback)))}
 
 
-def test_the_lookback_never_reaches_before_start_date(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
-    config = {"lookback_days": 365}
-    _, asked = asked_in(tap, clock=at(days(3)), state=first.state, config=config)
-    assert starts(asked) == {wire(START)}
-
-
-def test_what_came_late_is_found_within_the_lookback(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
-    old = min(message_ids(tap.service.account))
-    for hours in (-25, -24, -23):
-        moment = NOW + timedelta(hours=hours)
-        tap.service.account.add_event(OPEN, old, f"{hours}@example.com", moment)
-    run = tap.run(clock=at(days(1)), state=first.state)
-    assert addresses(run) >= {"-24@example.com", "-23@example.com"}
-    assert "-25@example.com" not in addresses(run)
-
-
 def test_sends_are_requested_of_messages_sent_up_to_two_days_before_the_lookback(tap: Tap) -> None:
     first = tap.run(clock=at(NOW))
     account, a_second = tap.service.account, timedelta(seconds=1)
@@ -386,14 +368,6 @@ def test_a_clock_set_back_moves_no_bookmark_back(tap: Tap) -> None:
     assert second.code == 0
     assert bookmarks(second) == ALL_AT_NOW
     assert starts(asked) == {wire(earlier - timedelta(days=1))}
-
-
-def test_a_start_date_that_is_now_requests_an_instant(tap: Tap) -> None:
-    run, asked = asked_in(tap, clock=at(NOW), config={"start_date": text(NOW)})
-    assert run.code == 0
-    assert starts(asked, CONTACTS) == {request_start(BY_NAME["subscribed_contacts"], NOW)}
-    assert ends(asked, CONTACTS) == {wire(NOW)}
-    assert bookmarks(run) == ALL_AT_NOW
 
 
 def test_a_run_over_midnight_ends_its_range_where_it_began(tap: Tap) -> None:

@@ -243,22 +243,6 @@ def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
         assert each["currently_syncing"] == "message_opens"
 
 
-def nested(levels: int) -> Any:
-    value: Any = "deep"
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize(
-    "value", ["\ud800", nested(200), nested(600)], ids=["half", "deep", "deeper"]
-)
-def test_odd_values_under_an_unknown_stream_are_kept_or_refused(tap: Tap, value: Any) -> None:
-    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_forwards": {"odd": value}}})
-    assert run.code in (0, 2)
-    assert "defect" not in run.err
-
-
 # What is refused.
 
 

@@ -151,12 +151,6 @@ def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
     assert requested(asked, sends.operation) == sent_since(tap, -3)
 
 
-def test_a_first_run_requests_every_message(tap: Tap) -> None:
-    run = nights(tap, 0)
-    assert keys_emitted(run) == keys_emitted(nights(tap, 0, **OFF))
-    assert bookmarks(run) == {"message_opens": text(ten_days(0))}
-
-
 def test_events_of_old_messages_all_come_each_on_its_messages_due_day(tap: Tap) -> None:
     first = run = nights(tap, 0)
     for msg_id in everything(tap):
