@@ -47,6 +47,6 @@ def tap(make_tap: MakeTap) -> Tap:
 
 
 @pytest.fixture
-def state_behind_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the tap write a STATE behind every page, however soon one follows the other."""
+def state_after_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tap write a STATE after every page, however soon one follows the other."""
     monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 0.0)

@@ -10,9 +10,9 @@ import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.accounts import LATER, NOW, later, message_ids, now, small
-from tests.support.nights import set_aside
 from tests.support.records import assert_valid
 from tests.support.replies import EMAIL, NIL, add_message_without_date, rows_of
+from tests.support.runs import set_aside
 from tests.support.tap import MakeTap, Run, catalog_of, keys_emitted, selecting
 
 # What an event is identified by, besides its message and contact.

@@ -15,10 +15,11 @@ from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import nights
 from tests.support.accounts import LATER, later, list_ids, now, small
-from tests.support.nights import REFUSED, fail_calls, heal, missing, set_aside, warnings
+from tests.support.nights import REFUSED, fail_calls, heal, missing
 from tests.support.published import COLUMNS, FURTHER
 from tests.support.records import NO_DATE, all_due, all_emitted, all_rows
 from tests.support.replies import rows_of
+from tests.support.runs import set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 START = "2026-04-01"

@@ -21,7 +21,7 @@ from tap_listrak.streams import PARENTS, PUBLISHED, STREAMS
 from tests.support.faults import FAULTS, NOW, START, tiny_account
 from tests.support.published import ALL_COLUMNS
 from tests.support.records import all_rows
-from tests.support.runs import debts
+from tests.support.runs import set_aside
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
 
 Change = Callable[[bytes, str], bytes]
@@ -110,7 +110,7 @@ def check(run: Run) -> None:
                 assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value)
     missing = missing_rows(run)
     if run.code == 0:
-        owed = Counter(each["stream"] for each in debts(run))
+        owed = Counter(each["stream"] for each in set_aside(run))
         skipped = {
             line.split(": ")[1].split(",")[0]
             for line in run.lines("WARNING")
@@ -177,7 +177,7 @@ def test_a_reply_with_other_bytes(bench: Bench, data: st.DataObject, operation: 
 @given(operation=st.sampled_from(sorted(OPERATIONS)), body=st.binary(max_size=200))
 def test_a_reply_of_any_bytes(bench: Bench, operation: str, body: bytes) -> None:
     run, _ = bench.run(operation, lambda honest, _: body)
-    assert run.code != 0 or debts(run) or "Skipped in this run" in run.err
+    assert run.code != 0 or set_aside(run) or "Skipped in this run" in run.err
 
 
 def declared(encoding: str, real: str) -> Change:
@@ -275,7 +275,7 @@ def test_what_is_only_odd_costs_no_row(bench: Bench, name: str, operation: str) 
     run, _ = bench.run(operation, HARMLESS[name])
     assert run.code == 0
     assert not missing_rows(run)
-    assert debts(run) == []
+    assert set_aside(run) == []
 
 
 HARMFUL: dict[str, Change] = {
@@ -334,7 +334,7 @@ def test_what_is_no_page_is_not_taken_for_an_empty_one(
     bench: Bench, name: str, operation: str
 ) -> None:
     run, _ = bench.run(operation, HARMFUL[name])
-    assert run.code != 0 or debts(run) or "Skipped in this run" in run.err
+    assert run.code != 0 or set_aside(run) or "Skipped in this run" in run.err
 
 
 # Values.

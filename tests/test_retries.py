@@ -29,7 +29,7 @@ from tests.support.faults import (
     make_client,
     tiny_account,
 )
-from tests.support.runs import debts
+from tests.support.runs import set_aside
 from tests.support.tap import MakeTap, Run, Tap, workers_ended
 
 OPENS = "ReportRangeMessageContactOpen"
@@ -213,11 +213,11 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
         assert done.code != 0
         assert len(asked) == 1
         assert done.messages[-1]["type"] == "STATE"
-        assert debts(done) == []
+        assert set_aside(done) == []
     else:
         assert done.code == 0
         assert len(tries) == 4
-        (owed,) = debts(done)
+        (owed,) = set_aside(done)
         assert (owed["stream"], owed.get("page")) == ("message_bounces", None)
         assert str(owed["parent_id"]) == asked[0].arguments["MsgID"]
 

@@ -19,7 +19,7 @@ from tests.support.faults import FAULTS
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import assert_valid, exactly
 from tests.support.replies import EMAIL, NIL, body, rows_of
-from tests.support.runs import debts
+from tests.support.runs import set_aside
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 Answer = Callable[..., Run]
@@ -579,7 +579,7 @@ def test_a_value_that_cannot_be_read_sets_its_message_aside_and_names_the_field(
     assert field in warning
     assert "robot" not in run.err
     assert int(odd) not in {each["MsgID"] for each in run.records(stream)}
-    (owed,) = debts(run)
+    (owed,) = set_aside(run)
     assert (owed["stream"], owed["parent_id"]) == (stream, int(odd))
 
 
@@ -609,7 +609,7 @@ def test_a_date_beyond_the_calendar_is_held_at_its_first_or_last_instant(
     run = tap.run(clock=now)
     assert run.code == 0
     assert run.lines("WARNING") == []
-    assert debts(run) == []
+    assert set_aside(run) == []
     (record,) = [
         each
         for each in run.records("message_unsubs")
