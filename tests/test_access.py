@@ -13,6 +13,8 @@ from tests.support.tap import MakeTap, Run, Tap
 
 NAMES = [stream.name for stream in STREAMS]
 CLICKS = BY_NAME["message_clicks"]
+# One of each manner of request; all take one way.
+SAMPLES = [BY_NAME[name] for name in ("messages", "campaigns", "conversation_opens", "complaints")]
 REFUSAL = fault("Op(): [Security] [AccessDenied] No access")
 
 
@@ -56,8 +58,7 @@ def test_each_stream_is_asked_for_once_for_one_real_parent(tap: Tap) -> None:
 
 @pytest.mark.parametrize(
     ("stream", "reply"),
-    [*((stream, REFUSAL) for stream in STREAMS), (CLICKS, html(401)), (CLICKS, html(403))],
-    ids=[*NAMES, "401", "403"],
+    [*((stream, REFUSAL) for stream in SAMPLES), (CLICKS, html(401)), (CLICKS, html(403))],
 )
 def test_a_stream_that_is_refused_is_left_out_with_a_warning(
     tap: Tap, stream: Stream, reply: Reply
@@ -97,12 +98,11 @@ def test_a_code_inside_a_good_reply_leaves_a_stream_out_as_well(tap: Tap) -> Non
 @pytest.mark.parametrize(
     ("stream", "reply"),
     [
-        *((stream, html(404)) for stream in STREAMS[1:]),
+        *((stream, html(404)) for stream in SAMPLES),
         (CLICKS, html(503)),
         (CLICKS, fault("Out of order")),
         (CLICKS, Reply(reset=True)),
     ],
-    ids=[*NAMES[1:], "503", "fault", "reset"],
 )
 def test_a_stream_that_only_cannot_be_checked_stays(tap: Tap, stream: Stream, reply: Reply) -> None:
     run = refusing(tap, stream, reply)
