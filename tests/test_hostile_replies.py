@@ -39,6 +39,7 @@ ASKED = [stream.operation for stream in PUBLISHED] + [
     "ReportConversationContactOpen",
     "ReportAdminContactFeedbackLoop",
 ]
+CLICKED = "ReportRangeMessageContactClick"
 TYPED = {
     "GetContactListCollection": ["ListID", "CreateDate"],
     "ReportListMessageActivity": ["MsgID", "SendDate", "OpenCount", "OpenPercent", "OrderTotal"],
@@ -195,6 +196,7 @@ ENCODINGS: dict[str, Change] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_reply_in_an_odd_encoding(bench: Bench, name: str) -> None:
     run, _ = bench.run("ReportRangeMessageContactBounces", ENCODINGS[name])
@@ -264,7 +266,10 @@ HARMLESS: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("operation", ASKED)
+@pytest.mark.parametrize(
+    "operation",
+    [pytest.param(each, marks=() if each == CLICKED else pytest.mark.long) for each in ASKED],
+)
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_only_odd_costs_no_row(bench: Bench, name: str, operation: str) -> None:
     if (
@@ -327,7 +332,11 @@ HARMFUL: dict[str, Change] = {
 
 @pytest.mark.parametrize(
     "operation",
-    ["GetContactListCollection", "ReportListMessageActivity", "ReportRangeMessageContactRemoval"],
+    [
+        "ReportRangeMessageContactRemoval",
+        pytest.param("GetContactListCollection", marks=pytest.mark.long),
+        pytest.param("ReportListMessageActivity", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("name", HARMFUL)
 def test_what_is_no_page_is_not_taken_for_an_empty_one(
@@ -407,17 +416,6 @@ def test_a_value_that_cannot_be_read_is_named_and_not_shown(
         assert "odd-value" not in line
     assert run.code in (0, 1)
     assert len(run.lines("CRITICAL")) == run.code
-
-
-def test_a_row_without_its_key_is_counted(bench: Bench) -> None:
-    def change(body: bytes, _: str) -> bytes:
-        return re.sub(rb"<EmailAddress>[^<]*<", b"<EmailAddress><", body, count=1)
-
-    run, _ = bench.run("ReportRangeMessageContactOpen", change)
-    assert run.code == 0
-    assert keyless(run) == {"message_opens"}
-    (line,) = [line for line in run.lines("WARNING") if "without their key" in line]
-    assert " 4 rows" in line
 
 
 def test_a_state_of_a_hostile_run_is_json_of_our_own(bench: Bench) -> None:
