@@ -1,4 +1,4 @@
-"""meltano.yml tells Meltano of the tap what the tap itself says."""
+"""meltano.yml and the hub's definition tell Meltano of the tap what the tap itself says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ ROOT = Path(__file__).parent.parent
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
 (EXTRACTOR,) = PROJECT["plugins"]["extractors"]
 SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in EXTRACTOR["settings"]}
+HUB = yaml.safe_load((ROOT / "hub/tap-listrak.yml").read_text("utf-8"))
+# What MeltanoHub's schema of an extractor requires, and what it allows besides.
+REQUIRED_IN_HUB = {"name", "namespace", "variant", "label"}
+ALLOWED_IN_HUB = {
+    *("capabilities", "commands", "definition", "description", "docs", "domain_url", "executable"),
+    *("hidden", "keywords", "logo_url", "maintenance_status", "metadata", "next_steps", "pip_url"),
+    *("prereq", "repo", "requires", "schema", "select", "settings", "settings_group_validation"),
+    *("settings_preamble", "usage"),
+}
+SETTING_IN_HUB = {"name", "label", "description", "kind", "value", "sensitive"}
 # Not said, since it has the tap's version in it.
 MOVING_DEFAULTS = {"user_agent"}
 
@@ -72,3 +82,19 @@ def test_the_published_tables_are_selected() -> None:
 
 def test_the_project_holds_no_config_of_the_tap() -> None:
     assert "config" not in EXTRACTOR
+
+
+def test_the_definition_for_the_hub_says_what_meltano_yml_does() -> None:
+    described = (
+        *("name", "namespace", "executable", "capabilities", "settings"),
+        *("settings_group_validation", "select"),
+    )
+    assert {key: HUB[key] for key in described} == {key: EXTRACTOR[key] for key in described}
+
+
+def test_the_definition_for_the_hub_has_the_fields_that_the_hub_takes() -> None:
+    assert REQUIRED_IN_HUB <= HUB.keys() <= REQUIRED_IN_HUB | ALLOWED_IN_HUB
+    assert HUB["maintenance_status"] in {"active", "beta", "development", "inactive", "unknown"}
+    for setting in HUB["settings"]:
+        assert {"name", "label", "kind"} <= setting.keys() <= SETTING_IN_HUB
+        assert setting["kind"] in {"string", "integer", "boolean", "array", "date_iso8601"}
