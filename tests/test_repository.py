@@ -26,6 +26,9 @@ REQUIREMENTS = ROOT / "tests/integration/requirements"
 LOCK = ROOT / "requirements-dev.txt"
 LOCKS = [LOCK, *sorted((REQUIREMENTS / "locked").glob("*.txt"))]
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text("utf-8"))
+RELEASE: dict[str, Any] = yaml.safe_load(
+    (ROOT / ".github/workflows/release.yml").read_text("utf-8")
+)
 PYTHONS: list[str] = WORKFLOW["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
@@ -80,6 +83,23 @@ def test_the_workflow_does_what_a_person_does() -> None:
     commands = [step["run"] for step in WORKFLOW["jobs"]["test"]["steps"] if "run" in step]
     assert commands == ["make test PYTHON=python"]
     assert WORKFLOW["permissions"] == {"contents": "read"}
+
+
+def test_a_release_is_tried_on_the_oldest_and_newest_python_and_published_by_an_owner_only() -> (
+    None
+):
+    jobs = RELEASE["jobs"]
+    assert jobs["try"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+    assert (jobs["try"]["needs"], jobs["publish"]["needs"]) == ("build", "try")
+    assert "vars.PYPI_NAME != ''" in jobs["publish"]["if"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert RELEASE["permissions"] == {"contents": "read"}
+    steps = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert {"python -m build", "twine check --strict dist/*"} <= set(steps)
+    (rename,) = (step for step in steps if step.startswith("sed"))
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    assert 'name=\\"tap-listrak\\"' in rename
+    assert setup.count('name="tap-listrak"') == 1
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -277,3 +297,19 @@ def test_the_published_tables_are_selected() -> None:
 
 def test_the_project_holds_no_config_of_the_tap() -> None:
     assert "config" not in EXTRACTOR
+
+
+# hub/tap-listrak.yml describes the tap as MeltanoHub does.
+
+HUB = yaml.safe_load((ROOT / "hub/tap-listrak.yml").read_text("utf-8"))
+# What MeltanoHub's schema of an extractor requires.
+REQUIRED_IN_HUB = {"name", "namespace", "variant", "label"}
+
+
+def test_the_definition_for_the_hub_says_what_meltano_yml_does() -> None:
+    described = (
+        *("name", "namespace", "executable", "capabilities", "settings"),
+        *("settings_group_validation", "select"),
+    )
+    assert {key: HUB[key] for key in described} == {key: EXTRACTOR[key] for key in described}
+    assert REQUIRED_IN_HUB <= HUB.keys()
