@@ -50,7 +50,9 @@ def build_readers(
             fallback = RecordReader(table, own, config.timezone, hints=optional)
         is_of_account = stream.per is Per.ACCOUNT and stream is not LISTS
         readers[stream] = PageReader(
-            RecordReader(table, columns, config.timezone, hints=hints),
+            RecordReader(
+                table, columns, config.timezone, hints=hints, hash_key=config.email_hash_key
+            ),
             selected,
             fallback=fallback,
             with_key_digest=stream.paged and stream.name in config.mirror,

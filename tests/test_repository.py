@@ -280,10 +280,11 @@ def test_the_settings_to_be_given_are_the_required_options() -> None:
     assert EXTRACTOR["settings_group_validation"] == [required]
 
 
-def test_user_name_and_password_are_secrets() -> None:
+def test_user_name_password_and_hash_key_are_secrets() -> None:
     assert {name for name, each in SETTINGS.items() if each.get("sensitive")} == {
         "username",
         "password",
+        "email_hash_key",
     }
 
 

@@ -53,6 +53,7 @@ class Range(Struct, frozen=True, omit_defaults=True):
     timezone: str = "UTC"
     keep_every_event: bool = False
     typed_event_dates: bool = False
+    email_hash: str | None = None  # addresses.key_check of email_hash_key
     interval_days: int | None = None
     recent_days: int | None = None
     older_every_days: Annotated[int, Meta(ge=2, le=90)] | None = None
@@ -78,6 +79,7 @@ class Range(Struct, frozen=True, omit_defaults=True):
             timezone=self.timezone,
             keep_every_event=self.keep_every_event,
             typed_event_dates=self.typed_event_dates,
+            email_hash=self.email_hash,
             older_every_days=self.older_every_days,
         )
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from tap_listrak.addresses import key_check
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import TapError
@@ -85,7 +86,18 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
                 f"{name} has changed and the target's tables no longer match: to reload them, drop "
                 "the tables and delete the streams' entries in the state"
             )
+    if before.email_hash != _email_hash(stream, config):
+        found.append(
+            "email_hash_key has changed: rows come under other keys than those in the target's "
+            "tables: to reload them, drop the tables and delete the streams' entries in the state"
+        )
     return found
+
+
+def _email_hash(stream: Stream, config: Config) -> str | None:
+    """Return the check of the key under which a stream's addresses are hashed."""
+    key = config.email_hash_key
+    return key_check(key) if key and stream.holds_addresses else None
 
 
 def adapt_entry(
@@ -117,6 +129,7 @@ def adapt_entry(
         timezone=now.timezone,
         keep_every_event=now.keep_every_event,
         typed_event_dates=now.typed_event_dates,
+        email_hash=now.email_hash,
         place=place if is_same and is_walked else None,
     )
     return replace(entry, unfinished=adapted)
@@ -203,6 +216,7 @@ def _full_range(stream: Stream, config: Config, end: datetime) -> Range:
         timezone=str(config.timezone.zone),
         keep_every_event=config.keep_every_event and bool(stream.event_key),
         typed_event_dates=config.typed_event_dates and bool(stream.event_dates),
+        email_hash=_email_hash(stream, config),
         interval_days=config.interval_days,
         recent_days=config.recent_days if rotates else None,
         older_every_days=config.older_every_days if rotates else None,
