@@ -105,7 +105,7 @@ def test_without_its_filter_an_event_comes_on_its_messages_due_day(tap: Tap, har
     harm(state["bookmarks"]["message_opens"])
     run, asked = night(tap, 1, state)
     assert msg_id not in asked
-    came = []
+    came: list[str] = []
     for day in range(2, EVERY + 1):
         run, _ = night(tap, day, run.state)
         came += addresses(run)
