@@ -32,11 +32,15 @@ class CountFilter(Struct, frozen=True):
 
     end: Instant
     sent_from: Instant
-    counts: Annotated[bytes, Meta(min_length=1)]
+    counts: bytes
 
     def lacks(self, sent: datetime, msg_id: int, count: int) -> bool:
         """Return whether the count of a message is another than in that run."""
-        return sent >= self.sent_from and not is_known(self.counts, msg_id, count)
+        return (
+            bool(self.counts)
+            and sent >= self.sent_from
+            and not is_known(self.counts, msg_id, count)
+        )
 
 
 def last_due_day(moment: datetime, number: int, every: int) -> datetime:

@@ -204,11 +204,11 @@ class MadeUpAccount(Account):
 
     def _counts(self, MsgID: int) -> Row:
         return {
-            column: str(self._count(self._served.get((OPERATION_OF[stream], MsgID), ())))
+            column: str(self._shown_count(self._served.get((OPERATION_OF[stream], MsgID), ())))
             for column, stream in _COUNTS.items()
         }
 
-    def _count(self, rows: Iterable[AccountRow]) -> int:
+    def _shown_count(self, rows: Iterable[AccountRow]) -> int:
         found = list(rows)
         return {
             "right": len(found),
