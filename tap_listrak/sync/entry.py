@@ -143,8 +143,8 @@ class Entry(Struct, frozen=True):
     covers: Range | None = None  # the last complete range
     unfinished: Range | None = None
     set_aside: tuple[SetAside, ...] = ()
-    turns: CountFilter | None = None  # of the last complete range
     version: int | None = None  # last one activated (mirrors)
+    turns: CountFilter | None = None  # of the last complete range
 
     @property
     def current(self) -> Range:
