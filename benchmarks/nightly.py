@@ -33,12 +33,12 @@ from fake_listrak import Account, Row
 from fake_listrak.clock import DAY as MICROSECONDS_A_DAY
 from fake_listrak.clock import Range, instant
 from tap_listrak.config import OPTIONS
-from tap_listrak.streams import BY_NAME, PUBLISHED
+from tap_listrak.streams import BY_NAME, PUBLISHED, Per
 
 START, FIRST_NIGHT = datetime(2023, 1, 1), datetime(2026, 1, 1, 2)
 LISTS, PAGE_SIZE, INTERVAL_DAYS = 10, 1000, 365
 DAY, LOOKBACK = timedelta(days=1), timedelta(days=1)
-EVENTS = [each for each in PUBLISHED if each.can_rotate]
+EVENTS = [each for each in PUBLISHED if each.can_rotate and each.per is Per.MESSAGE]
 # By a clock that stands still, given in place of the first argument.
 RUN = """
 import datetime, sys

@@ -35,7 +35,7 @@ from benchmarks.processes import (
 from benchmarks.table import Line
 from tap_listrak.dates import windows
 from tap_listrak.streams import BY_NAME, Per, Stream
-from tap_listrak.sync.walk import PAGED_WINDOW_DAYS
+from tap_listrak.sync.turns import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"

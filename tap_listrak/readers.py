@@ -24,10 +24,12 @@ WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
     MESSAGES: ("MsgID", "SendDate"),
     CONVERSATIONS: ("ConversationID",),
 }
-# Parents' columns with approximate row counts of their children; they may be missing.
+# Parents' columns that count the events of their children; they may be missing.
 COUNT_COLUMNS = {
     parent: tuple(
-        child.count_column for child in STREAMS if child.parent is parent and child.count_column
+        dict.fromkeys(
+            child.count_column for child in STREAMS if child.parent is parent and child.count_column
+        )
     )
     for parent in WALK_COLUMNS
 }

@@ -56,8 +56,10 @@ class Stream:
     by_send_date: bool = False
     # Added to the lookback.
     late_days: int = 0
-    # The parent's column with an approximate number of rows.
+    # The parent's column that counts the events to date.
     count_column: str | None = None
+    # Old rows change, or come back with their first date.
+    old_rows_change: bool = False
     # Columns that are text, as sent, unless typed_event_dates is set ...
     event_dates: tuple[str, ...] = ()
     # ... and those of them that are converted to RFC 3339 in UTC even as text.
@@ -93,7 +95,12 @@ class Stream:
     @property
     def can_rotate(self) -> bool:
         """Whether `recent_days` and `older_every_days` apply."""
-        return self.per is Per.MESSAGE and not self.by_send_date
+        return self.old_rows_change or (self.per is Per.MESSAGE and not self.by_send_date)
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether `count_column` is about the number of rows; it is not for totals to date."""
+        return self.dated or self.by_send_date
 
 
 LISTS = Stream(
@@ -213,6 +220,7 @@ SUBSCRIBED_CONTACTS = Stream(
     key_properties=("ContactID", "ListID"),
     replication_key="AdditionDate",
     holds_addresses=True,
+    old_rows_change=True,
     is_published=True,
 )
 
@@ -227,6 +235,7 @@ MESSAGE_LINKS = Stream(
     key_properties=("MsgID", "LinkID"),
     # Not a column: the rows are totals to date, without a date of their own.
     replication_key="AskedUntil",
+    count_column="ClickCount",
     holds_addresses=True,
 )
 MESSAGE_LOCATION_OPENS = Stream(
@@ -237,6 +246,7 @@ MESSAGE_LOCATION_OPENS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="OpenCount",
 )
 MESSAGE_LOCATION_READS = Stream(
     name="message_location_reads",
@@ -246,6 +256,7 @@ MESSAGE_LOCATION_READS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="ReadCount",
 )
 MESSAGE_LOCATION_CLICKS = Stream(
     name="message_location_clicks",
@@ -255,6 +266,7 @@ MESSAGE_LOCATION_CLICKS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="ClickCount",
 )
 MESSAGE_PASSALONGS = Stream(
     name="message_passalongs",

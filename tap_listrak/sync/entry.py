@@ -15,12 +15,11 @@ from msgspec.structs import replace
 from tap_listrak.dates import EPOCH
 from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.parts import MAX_PAGES, Part
-from tap_listrak.sync.turns import everything_requested_until
+from tap_listrak.sync.turns import CountFilter, Instant, everything_requested_until
 
 # Give up a part that has been absent and failing for this long.
 TIME_TO_FORGET = timedelta(days=30)
 
-Instant = Annotated[datetime, Meta(tz=True)]
 Identifier = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 PageNumber = Annotated[int, Meta(ge=1, le=MAX_PAGES)]
 
@@ -147,6 +146,7 @@ class Entry(Struct, frozen=True):
     unfinished: Range | None = None
     set_aside: tuple[SetAside, ...] = ()
     version: int | None = None  # last one activated (mirrors)
+    turns: CountFilter | None = None  # of the last complete range
 
     @property
     def current(self) -> Range:
