@@ -137,7 +137,8 @@ def test_the_hooks_are_steps_of_make_test() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
     hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
     (code,) = re.findall(r"^CODE := (.*)$", MAKEFILE, re.MULTILINE)
-    recipe = MAKEFILE.split("\ntest: ")[1].split("\n\n")[0].replace("$(CODE)", code)
+    recipe = MAKEFILE.replace("\\\n", "").split("\ntest: ")[1].split("\n\n")[0]
+    recipe = recipe.replace("$(CODE)", code)
     steps = [line.strip() for line in recipe.splitlines()[1:]]
     assert hooks == steps[: len(hooks)]
     assert all("coverage" in step or "pytest" in step for step in steps[len(hooks) :])
