@@ -35,7 +35,7 @@ WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
 IN_PARALLEL := -n 3
 
-.PHONY: help demo test long histories mutants least compat models browser commands airflow bench lock clean
+.PHONY: help demo test long histories mutants least compat models browser commands airflow snowflake bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -71,7 +71,7 @@ mutants: $(DEV) ## Break the tap in every way that the histories must notice (te
 # Each file is one worker's, since its tests share what they load; the longest goes first.
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_models.py tests/integration \
-		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py) \
+		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py snowflake.py) \
 		$(IN_PARALLEL) --dist loadfile --no-loadscope-reorder
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL, also with odd rows
@@ -85,6 +85,9 @@ commands: $(DEV) ## Run the commands of README and docs in their order (five min
 
 airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py
+
+snowflake: $(DEV) ## Load tables by target-snowflake's SQL on an emulator (installs 400 MB; Python 3.11 or newer)
+	.venv/bin/pytest tests/integration/test_snowflake.py
 
 bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks

@@ -25,6 +25,13 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="the main ratios in a minute or two")
     parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="a share of the rows and runs, such as 0.001, to see that everything runs",
+    )
+    parser.add_argument(
         "--only",
         choices=[*SECTIONS, *ON_REQUEST],
         action="append",
@@ -36,7 +43,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, section in {**SECTIONS, **ON_REQUEST}.items():
             if name in (options.only or SECTIONS):
-                for line in section.lines(Path(folder), quick=options.quick):
+                for line in section.lines(Path(folder), quick=options.quick, share=options.share):
                     lines.append(line)
                     print(f"{line.cells()[0]:>9}  {line.what}", file=sys.stderr)
     print(markdown(lines))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Cost, Service, Tap, digest, measure, rows_of_messages
+from benchmarks.processes import Cost, Service, Tap, digest, measure, rows_of_messages, scaled
 from benchmarks.table import Line
 from tap_listrak.streams import BY_NAME
 
@@ -58,26 +58,33 @@ class Timed:
     printed: str
 
 
-ACCOUNTS = (
-    Held("many short messages", 4, 100, 5, 10),
-    Held("3 messages of 300 pages", 1, 3, 3000, 10),
-)
+def accounts(share: float) -> tuple[Held, Held]:
+    """Return one account of many messages, and one of few with many pages."""
+    messages, rows = scaled(100, share), scaled(3000, share)
+    return (
+        Held("many short messages", 4, messages, 5, 10),
+        Held(f"3 messages of {math.ceil(rows / 10)} pages", 1, 3, rows, 10),
+    )
+
+
 # From this latency on runs of so few requests at once do little but wait.
 WAITING, IDLE = 0.02, 2
 
 
-def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
     """Measure, and give the table's lines."""
     many = (1, 8) if quick else (1, 2, 4, 8, 16)
     for latency in (0.02,) if quick else (0.0, 0.02, 0.1):
-        runs = _all(latency, many, folder)
-        for held in ACCOUNTS:
+        runs = _all(accounts(share), latency, many, folder)
+        for held in accounts(share):
             yield from _compared(held, latency, {n: runs[held, n] for n in many})
 
 
-def _all(latency: float, many: Sequence[int], folder: Path) -> dict[tuple[Held, int], Timed]:
+def _all(
+    of: Sequence[Held], latency: float, many: Sequence[int], folder: Path
+) -> dict[tuple[Held, int], Timed]:
     """Time every run; those that mostly wait side by side, each with a service of its own."""
-    todo = [(held, n) for n in many for held in ACCOUNTS]
+    todo = [(held, n) for n in many for held in of]
     idle = [(held, n) for held, n in todo if latency >= WAITING and n <= IDLE]
     with ThreadPoolExecutor(max(1, len(idle))) as together:
         futures = {run: together.submit(_timed, latency, *run, folder) for run in idle}

@@ -12,7 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Cost, Service, Tap, measure, measure_until, rows_of_messages
+from benchmarks.processes import (
+    Cost,
+    Service,
+    Tap,
+    measure,
+    measure_until,
+    rows_of_messages,
+    scaled,
+)
 from benchmarks.rows import Table
 from benchmarks.table import Line
 from tap_listrak.streams import BY_NAME
@@ -23,25 +31,26 @@ SOME_RECORDS = 2_000
 TEN_YEARS = datetime(2016, 1, 1)
 
 
-def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
     """Measure, and give the table's lines."""
     size = 250 if quick else 1000
-    few, many = (_peak(Table(OPENS, n, 10 * size, size), 4, folder) for n in (5, 100))
+    rows = scaled(10 * size, share)
+    few, many = (_peak(Table(OPENS, n, rows, size), 4, folder) for n in (5, 100))
     yield Line(
         "peak memory at 20 times the rows, more messages",
         many.peak / few.peak,
         f"{many.peak:.0f} MiB / {few.peak:.0f} MiB",
         most=1.2,
     )
-    long = _peak(Table(OPENS, 1, 1000 * size, size), 8, folder)
+    long = _peak(Table(OPENS, 1, 100 * rows, size), 8, folder)
     yield Line(
-        f"peak memory, one message of 1,000 pages of {size:,} rows, concurrency 8",
+        f"peak memory, one message of {100 * rows:,} rows, pages of {size:,}, concurrency 8",
         long.peak,
-        f"{long.peak / few.peak:.2f} times that of {50 * size:,} rows",
+        f"{long.peak / few.peak:.2f} times that of {5 * rows:,} rows",
         most=150,
         unit=" MiB",
     )
-    contacts = 250 * size
+    contacts = scaled(250 * size, share)
     few, many = (
         _peak(Table(CONTACTS, 1, n * contacts, 5 * size // 2), 4, folder, mirror=[CONTACTS.name])
         for n in (1, 20)
@@ -52,11 +61,12 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         f"{many.peak:.0f} MiB / {few.peak:.0f} MiB, {many.cpu:.0f} s CPU",
         most=1.2,
     )
-    yield from _many_messages(20_000 if quick else 200_000, folder)
+    yield from _many_messages(2 * scaled(10_000 if quick else 100_000, share), folder)
 
 
 def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
     """Measure first syncs of one list of ten years."""
+    count = min(SOME_RECORDS, messages // 2)
     shape: dict[str, Any] = {
         "lists": 1,
         "messages": messages,
@@ -70,7 +80,7 @@ def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
             opens = Tap(service, folder, [OPENS.name], config, is_first=True).command()
             # The service keeps the replies to the first windows, which take it long to make.
             measure_until(opens, 1)
-            first, some = (measure_until(opens, records) for records in (1, SOME_RECORDS))
+            first, some = (measure_until(opens, records) for records in (1, count))
             with Path("/dev/null").open("wb") as nowhere:
                 whole = Tap(service, folder, ["messages"], config, is_first=True).command()
                 of_messages = measure(whole, nowhere.fileno())
@@ -82,7 +92,7 @@ def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
             unit=" s",
         )
         yield Line(
-            f"peak memory at the {SOME_RECORDS:,}th RECORD: {at}",
+            f"peak memory at the {count:,}th RECORD: {at}",
             some.peak,
             f"{some.wall:.1f} s, {some.cpu:.1f} s CPU",
             unit=" MiB",

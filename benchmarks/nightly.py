@@ -27,18 +27,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import PASSWORD, USERNAME, Cost, Service, measure, selecting
+from benchmarks.processes import PASSWORD, USERNAME, Cost, Service, measure, scaled, selecting
 from benchmarks.table import Line
 from fake_listrak import Account, Row
 from fake_listrak.clock import DAY as MICROSECONDS_A_DAY
 from fake_listrak.clock import Range, instant
 from tap_listrak.config import OPTIONS
-from tap_listrak.streams import BY_NAME, PUBLISHED
+from tap_listrak.streams import BY_NAME, PUBLISHED, Per
 
 START, FIRST_NIGHT = datetime(2023, 1, 1), datetime(2026, 1, 1, 2)
 LISTS, PAGE_SIZE, INTERVAL_DAYS = 10, 1000, 365
 DAY, LOOKBACK = timedelta(days=1), timedelta(days=1)
-EVENTS = [each for each in PUBLISHED if each.can_rotate]
+EVENTS = [each for each in PUBLISHED if each.can_rotate and each.per is Per.MESSAGE]
 # By a clock that stands still, given in place of the first argument.
 RUN = """
 import datetime, sys
@@ -77,10 +77,10 @@ class Nights:
     rows: set[tuple[str, ...]] = field(default_factory=set)
 
 
-def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
     """Measure, and give the table's lines."""
-    messages = 1_000 if quick else 10_000
-    nights = 8 if quick else 30
+    messages = max(LISTS, scaled(1_000 if quick else 10_000, share))
+    nights = scaled(8 if quick else 30, share)
     cases = (
         Case("every message every night", {}, 1, nights_before=0),
         Case("recent 30, older every 7", {"recent_days": 30, "older_every_days": 7}, nights),

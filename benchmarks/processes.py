@@ -182,6 +182,11 @@ class Tap:
         return command
 
 
+def scaled(rows: int, share: float) -> int:
+    """Return this share of a number of rows or of runs, at least one."""
+    return max(1, round(rows * share))
+
+
 def rows_of_messages(rows: int) -> dict[str, int]:
     """Give each message of an account so many rows of each published stream."""
     return {each.operation: rows for each in PUBLISHED if each.per is Per.MESSAGE}

@@ -30,11 +30,12 @@ from benchmarks.processes import (
     digest,
     measure,
     rows_of_messages,
+    scaled,
 )
 from benchmarks.table import Line
 from tap_listrak.dates import windows
 from tap_listrak.streams import BY_NAME, Per, Stream
-from tap_listrak.sync.walk import PAGED_WINDOW_DAYS
+from tap_listrak.sync.turns import PAGED_WINDOW_DAYS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "tap_listrak/schemas"
@@ -111,16 +112,18 @@ def job(table: Table, service: Service) -> dict[str, Any]:
     }
 
 
-def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
     """Measure, and give the table's lines."""
-    opens = Table(BY_NAME["message_opens"], *((2, 50_000) if quick else (5, 50_000)), 1000)
+    opens = Table(BY_NAME["message_opens"], 2 if quick else 5, scaled(50_000, share), 1000)
     # A shorter run has more of what a run costs whatever its rows.
-    yield from _compared(opens, folder, 2 if quick else 3, most=None if quick else 1.1)
+    yield from _compared(
+        opens, folder, scaled(2 if quick else 3, share), most=None if quick else 1.1
+    )
     if not quick:
-        clicks = Table(BY_NAME["message_clicks"], 5, 50_000, 1000)
-        contacts = Table(BY_NAME["subscribed_contacts"], 1, 250_000, 2500)
+        clicks = Table(BY_NAME["message_clicks"], 5, scaled(50_000, share), 1000)
+        contacts = Table(BY_NAME["subscribed_contacts"], 1, scaled(250_000, share), 2500)
         for table in (clicks, contacts):
-            yield from _compared(table, folder, 3, most=1.25)
+            yield from _compared(table, folder, scaled(3, share), most=1.25)
 
 
 def _compared(table: Table, folder: Path, times: int, *, most: float | None) -> Iterator[Line]:

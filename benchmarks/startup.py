@@ -6,18 +6,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.processes import Service, Tap, best, measure
+from benchmarks.processes import Service, Tap, best, measure, scaled
 from benchmarks.table import Line
 
 
-def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
+def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
     """Measure, and give the table's lines: wall seconds, best of several."""
     bare = [sys.executable, "-c", "pass"]
     imported = [sys.executable, "-c", "import tap_listrak.cli"]
     with Service() as service, Path("/dev/null").open("wb") as nowhere:
         discover = Tap(service, folder, []).command("--discover")
         of_bare, of_imported, of_discover = best(
-            3 if quick else 7,
+            scaled(3 if quick else 7, share),
             *(
                 lambda command=command: measure(command, nowhere.fileno())
                 for command in (bare, imported, discover)

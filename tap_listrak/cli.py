@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from tap_listrak.about import format_about
 from tap_listrak.arguments import parse_arguments
 from tap_listrak.catalog import Selection, Tables, build_catalog, check_patterns, select
-from tap_listrak.config import Config, parse_config
+from tap_listrak.config import SECRETS, Config, parse_config
 from tap_listrak.dates import UTC
 from tap_listrak.discovery import find_readable_streams
 from tap_listrak.errors import FAILED, OutputError, TapError
@@ -66,7 +66,7 @@ def _run(
     now = clock().replace(microsecond=0)
     values, sources = read_configs(arguments.config, os.environ)
     # Before the config is checked: a mistake may show a value that is the password as well.
-    log.hide(*(str(values[key]) for key in ("username", "password") if values.get(key)))
+    log.hide(*(str(values[key]) for key in SECRETS if values.get(key)))
     config = parse_config(values, now, sources)
     tables = resolve_tables(config)
     check_patterns(config.select or (), tables)

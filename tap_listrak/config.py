@@ -104,15 +104,17 @@ def _range(least: int, most: int) -> Meta:
     return _kind(f"{least} to {most}", ge=least, le=most)
 
 
-Secret = Annotated[
-    str,
-    _kind(
-        "text without line breaks or other control characters",
+def _secret(takes: str, least: int) -> Meta:
+    return _kind(
+        f"{takes} without line breaks or other control characters",
         _printable,
-        min_length=1,
+        min_length=least,
         extra_json_schema={"secret": True, "writeOnly": True},
-    ),
-]
+    )
+
+
+Secret = Annotated[str, _secret("text", 1)]
+HashKey = Annotated[str, _secret("text of 16 characters or more,", 16)]
 Start = Annotated[
     datetime,
     _kind(
@@ -187,6 +189,9 @@ class Config(Struct, frozen=True, kw_only=True):
         Flag, "one row per open, click, read or bounce, not per contact and message"
     ] = False
     typed_event_dates: Annotated[Flag, "event dates as date-times in UTC, not as text"] = False
+    email_hash_key: (
+        Annotated[HashKey, "secret under which email addresses of contacts are hashed"] | None
+    ) = None
     select: (
         Annotated[
             Patterns,
@@ -245,6 +250,8 @@ def _options() -> dict[str, Option]:
 
 
 OPTIONS = _options()
+# The options that are shown nowhere.
+SECRETS = tuple(name for name, option in OPTIONS.items() if "secret" in option.schema)
 
 
 def variable_of(key: str) -> str:

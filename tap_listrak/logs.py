@@ -1,4 +1,4 @@
-"""Log to stderr, with secrets masked.
+"""Log to stderr, with secrets and email addresses masked.
 
 A record with `extra={"totals": {row: {column: number}}}` is logged as a table in text, and as a
 field in JSON.
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from tap_listrak.addresses import mask_addresses
 from tap_listrak.config import FORMAT_VARIABLE, LEVEL_VARIABLE
 from tap_listrak.dates import UTC
 
@@ -30,7 +31,7 @@ _METRIC = "METRIC: %s"
 
 
 class MaskingFormatter(logging.Formatter):
-    """Write lines in singer-python's format, and mask secrets in them."""
+    """Write lines in singer-python's format, and mask secrets and addresses in them."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(message)s")
@@ -58,7 +59,7 @@ class MaskingFormatter(logging.Formatter):
         return text if record.exc_info else _one_line(text)
 
     def _mask(self, text: str) -> str:
-        return self._secrets.sub("***", text) if self._secrets else text
+        return mask_addresses(self._secrets.sub("***", text) if self._secrets else text)
 
 
 class JsonLines(MaskingFormatter):

@@ -44,12 +44,14 @@ _as_utc = datetime_converter(pytz.utc)
 class Observed:
     """Facts about a reply that its records do not contain.
 
-    `forms` are date formats by column, `newest` is the latest wall-clock time of an event, and
+    `forms` are date formats by column, `contacts` counts addresses,
+    `newest` is the latest wall-clock time of an event, and
     `clock` is the reply's Date header.
     """
 
     forms: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     unknown_fields: set[str] = field(default_factory=set)
+    contacts: int = 0
     newest: datetime | None = None
     clock: datetime | None = None
 
@@ -81,7 +83,8 @@ def observing_readers(
 def _observe(rows: etree._Element, table: Table, date: str) -> Observed:
     stream, properties = table.stream, table.schema["properties"]
     happened = stream.replication_key or "SendDate"
-    observed = Observed(clock=parse_date(date))
+    addresses = {row.findtext("{*}EmailAddress") for row in rows}
+    observed = Observed(clock=parse_date(date), contacts=len(addresses))
     for cell in (cell for row in rows for cell in row):
         column, text = etree.QName(cell.tag).localname, cell.text or ""
         if column not in properties:
@@ -170,6 +173,16 @@ class Probe:
             parent = stream.parent
             LOGGER.info("%s: skipped, because %s returned no rows.", stream.name, parent)
         observed = self._observed(stream)
+        if page and part and part.expected_rows is not None:
+            more = "; more may follow" if page.row_count < part.expected_rows else ""
+            LOGGER.info(
+                "%s %d: %d rows, %d contacts%s.",
+                stream.count_column,
+                part.expected_rows,
+                page.row_count,
+                observed.contacts,
+                more,
+            )
         for name in sorted(observed.unknown_fields):
             LOGGER.warning("%s: ignored unknown field %s.", stream.name, name)
         for column, forms in observed.forms.items():

@@ -24,10 +24,12 @@ WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
     MESSAGES: ("MsgID", "SendDate"),
     CONVERSATIONS: ("ConversationID",),
 }
-# Parents' columns with approximate row counts of their children; they may be missing.
+# Parents' columns that count the events of their children; they may be missing.
 COUNT_COLUMNS = {
     parent: tuple(
-        child.count_column for child in STREAMS if child.parent is parent and child.count_column
+        dict.fromkeys(
+            child.count_column for child in STREAMS if child.parent is parent and child.count_column
+        )
     )
     for parent in WALK_COLUMNS
 }
@@ -50,7 +52,9 @@ def build_readers(
             fallback = RecordReader(table, own, config.timezone, hints=optional)
         is_of_account = stream.per is Per.ACCOUNT and stream is not LISTS
         readers[stream] = PageReader(
-            RecordReader(table, columns, config.timezone, hints=hints),
+            RecordReader(
+                table, columns, config.timezone, hints=hints, hash_key=config.email_hash_key
+            ),
             selected,
             fallback=fallback,
             with_key_digest=stream.paged and stream.name in config.mirror,

@@ -77,7 +77,9 @@ def _part(
         config.start_date if stream.paged else newest,
         end,
         parent_id=parent_id,
-        expected_rows=getattr(parent, stream.count_column or "", None),
+        expected_rows=getattr(parent, stream.count_column or "", None)
+        if stream.counts_rows
+        else None,
     )
 
 

@@ -17,6 +17,10 @@ from tap_listrak.config import Config
 
 # Placeholder for a missing date in a key: keys are never null.
 _NO_DATE = "1970-01-01T00:00:00Z"
+# The columns that hold a contact's email address, in any stream.
+ADDRESS_COLUMNS = frozenset(
+    ("EmailAddress", "FromEmailAddress", "ToEmailAddress", "OldEmailAddress")
+)
 
 
 class Per(Enum):
@@ -52,14 +56,18 @@ class Stream:
     by_send_date: bool = False
     # Added to the lookback.
     late_days: int = 0
-    # The parent's column with an approximate number of rows.
+    # The parent's column that counts the events to date.
     count_column: str | None = None
+    # Old rows change, or come back with their first date.
+    old_rows_change: bool = False
     # Columns that are text, as sent, unless typed_event_dates is set ...
     event_dates: tuple[str, ...] = ()
     # ... and those of them that are converted to RFC 3339 in UTC even as text.
     utc_text: tuple[str, ...] = ()
     # Added to the key by keep_every_event.
     event_key: tuple[str, ...] = ()
+    # Its texts may contain contacts' email addresses, which email_hash_key hashes.
+    holds_addresses: bool = False
     # One of the nine streams of the published integration: every service has them, and a run
     # without a catalog syncs them.
     is_published: bool = False
@@ -87,7 +95,12 @@ class Stream:
     @property
     def can_rotate(self) -> bool:
         """Whether `recent_days` and `older_every_days` apply."""
-        return self.per is Per.MESSAGE and not self.by_send_date
+        return self.old_rows_change or (self.per is Per.MESSAGE and not self.by_send_date)
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether `count_column` is about the number of rows; it is not for totals to date."""
+        return self.dated or self.by_send_date
 
 
 LISTS = Stream(
@@ -120,6 +133,7 @@ MESSAGE_SENDS = Stream(
     # Send-time optimization may deliver up to a day after SendDate, whose zone may be hours off.
     late_days=2,
     count_column="DeliverCount",
+    holds_addresses=True,
     is_published=True,
 )
 MESSAGE_OPENS = Stream(
@@ -134,6 +148,7 @@ MESSAGE_OPENS = Stream(
     count_column="OpenCount",
     event_dates=("OpenDate",),
     event_key=("OpenDate",),
+    holds_addresses=True,
     is_published=True,
 )
 MESSAGE_CLICKS = Stream(
@@ -148,6 +163,7 @@ MESSAGE_CLICKS = Stream(
     count_column="ClickCount",
     event_dates=("ClickDate",),
     event_key=("ClickDate", "LinkUrl"),
+    holds_addresses=True,
     is_published=True,
 )
 MESSAGE_READS = Stream(
@@ -162,6 +178,7 @@ MESSAGE_READS = Stream(
     count_column="ReadCount",
     event_dates=("ReadDate",),
     event_key=("ReadDate",),
+    holds_addresses=True,
     is_published=True,
 )
 MESSAGE_BOUNCES = Stream(
@@ -175,6 +192,7 @@ MESSAGE_BOUNCES = Stream(
     replication_key="BounceDate",
     event_dates=("BounceDate",),
     event_key=("BounceDate",),
+    holds_addresses=True,
     is_published=True,
 )
 MESSAGE_UNSUBS = Stream(
@@ -189,6 +207,7 @@ MESSAGE_UNSUBS = Stream(
     count_column="RemoveCount",
     event_dates=("AdditionDate", "RemovalDate"),
     utc_text=("AdditionDate", "RemovalDate"),
+    holds_addresses=True,
     is_published=True,
 )
 SUBSCRIBED_CONTACTS = Stream(
@@ -200,6 +219,8 @@ SUBSCRIBED_CONTACTS = Stream(
     dated=True,
     key_properties=("ContactID", "ListID"),
     replication_key="AdditionDate",
+    holds_addresses=True,
+    old_rows_change=True,
     is_published=True,
 )
 
@@ -214,6 +235,8 @@ MESSAGE_LINKS = Stream(
     key_properties=("MsgID", "LinkID"),
     # Not a column: the rows are totals to date, without a date of their own.
     replication_key="AskedUntil",
+    count_column="ClickCount",
+    holds_addresses=True,
 )
 MESSAGE_LOCATION_OPENS = Stream(
     name="message_location_opens",
@@ -223,6 +246,7 @@ MESSAGE_LOCATION_OPENS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="OpenCount",
 )
 MESSAGE_LOCATION_READS = Stream(
     name="message_location_reads",
@@ -232,6 +256,7 @@ MESSAGE_LOCATION_READS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="ReadCount",
 )
 MESSAGE_LOCATION_CLICKS = Stream(
     name="message_location_clicks",
@@ -241,6 +266,7 @@ MESSAGE_LOCATION_CLICKS = Stream(
     paged=True,
     key_properties=("MsgID", "CountryID", "RegionID"),
     replication_key="AskedUntil",
+    count_column="ClickCount",
 )
 MESSAGE_PASSALONGS = Stream(
     name="message_passalongs",
@@ -251,6 +277,7 @@ MESSAGE_PASSALONGS = Stream(
     dated=True,
     key_properties=("MsgID", "FromEmailAddress", "ToEmailAddress", "PassAlongDate"),
     replication_key="PassAlongDate",
+    holds_addresses=True,
 )
 MESSAGE_ANALYTICS = Stream(
     name="message_analytics",
@@ -277,6 +304,7 @@ LIST_UNSUBS = Stream(
     dated=True,
     key_properties=("ContactID", "ListID", "RemovalDate"),
     replication_key="RemovalDate",
+    holds_addresses=True,
 )
 LIST_HYGIENE = Stream(
     name="list_hygiene",
@@ -287,6 +315,7 @@ LIST_HYGIENE = Stream(
     dated=True,
     key_properties=("ContactID", "ListID", "HygieneDate"),
     replication_key="HygieneDate",
+    holds_addresses=True,
 )
 IMPORTS = Stream(
     name="imports",
@@ -343,6 +372,7 @@ CONVERSATION_LINKS = Stream(
     per=Per.CONVERSATION,
     paged=True,
     key_properties=("ConversationID", "MsgID", "LinkID"),
+    holds_addresses=True,
 )
 CONVERSATION_SENDS = Stream(
     name="conversation_sends",
@@ -354,6 +384,7 @@ CONVERSATION_SENDS = Stream(
     key_properties=("ConversationID", "MsgID", "EmailAddress", "SendDate"),
     replication_key="SendDate",
     count_column="DeliverCount",
+    holds_addresses=True,
 )
 CONVERSATION_OPENS = Stream(
     name="conversation_opens",
@@ -365,6 +396,7 @@ CONVERSATION_OPENS = Stream(
     key_properties=("ConversationID", "MsgID", "EmailAddress", "OpenDate"),
     replication_key="OpenDate",
     count_column="OpenCount",
+    holds_addresses=True,
 )
 CONVERSATION_READS = Stream(
     name="conversation_reads",
@@ -376,6 +408,7 @@ CONVERSATION_READS = Stream(
     key_properties=("ConversationID", "MsgID", "EmailAddress", "ReadDate"),
     replication_key="ReadDate",
     count_column="ReadCount",
+    holds_addresses=True,
 )
 CONVERSATION_BOUNCES = Stream(
     name="conversation_bounces",
@@ -386,6 +419,7 @@ CONVERSATION_BOUNCES = Stream(
     dated=True,
     key_properties=("ConversationID", "MsgID", "EmailAddress", "BounceDate"),
     replication_key="BounceDate",
+    holds_addresses=True,
 )
 CONVERSATION_UNSUBS = Stream(
     name="conversation_unsubs",
@@ -397,6 +431,7 @@ CONVERSATION_UNSUBS = Stream(
     key_properties=("ConversationID", "MsgID", "EmailAddress", "RemoveDate"),
     replication_key="RemoveDate",
     count_column="RemoveCount",
+    holds_addresses=True,
 )
 COMPLAINTS = Stream(
     name="complaints",
@@ -407,6 +442,7 @@ COMPLAINTS = Stream(
     dated=True,
     key_properties=("ListID", "MessageID", "EmailAddress", "AbuseDate"),
     replication_key="AbuseDate",
+    holds_addresses=True,
 )
 
 # In walk order: parents before their children.

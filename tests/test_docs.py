@@ -31,7 +31,7 @@ from tap_listrak.streams import (
     Stream,
     resolve_tables,
 )
-from tap_listrak.sync import entry, failures, state_file, walk
+from tap_listrak.sync import entry, failures, state_file, turns, walk
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
@@ -227,7 +227,7 @@ def test_the_table_of_what_a_run_requests_says_how_each_stream_is_requested() ->
         if stream.retention_days:
             assert f"one window of the last {stream.retention_days} days" in requested
         elif stream.dated and stream.per in (Per.LIST, Per.ACCOUNT):
-            days = f"{walk.PAGED_WINDOW_DAYS} days" if stream.paged else "`interval_days`"
+            days = f"{turns.PAGED_WINDOW_DAYS} days" if stream.paged else "`interval_days`"
             assert f"in windows of {days}" in requested
 
 
@@ -272,7 +272,7 @@ def test_the_numbers_in_the_documents_are_those_of_the_code() -> None:
     assert f"After {client.MAX_RETRIES_UNANSWERED} retries in a row" in TROUBLESHOOTING
     limits = DOCUMENTS["docs/limits.md"]
     assert f"The limit is {transport.MAX_REPLY_BYTES // 2**20} MiB" in limits
-    assert f"Windows of {walk.PAGED_WINDOW_DAYS} days" in limits
+    assert f"Windows of {turns.PAGED_WINDOW_DAYS} days" in limits
     assert client.MAX_TRIES == 5, "the documents speak of five tries"
 
 

@@ -26,6 +26,9 @@ REQUIREMENTS = ROOT / "tests/integration/requirements"
 LOCK = ROOT / "requirements-dev.txt"
 LOCKS = [LOCK, *sorted((REQUIREMENTS / "locked").glob("*.txt"))]
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text("utf-8"))
+RELEASE: dict[str, Any] = yaml.safe_load(
+    (ROOT / ".github/workflows/release.yml").read_text("utf-8")
+)
 PYTHONS: list[str] = WORKFLOW["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
@@ -82,6 +85,23 @@ def test_the_workflow_does_what_a_person_does() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
 
 
+def test_a_release_is_tried_on_the_oldest_and_newest_python_and_published_by_an_owner_only() -> (
+    None
+):
+    jobs = RELEASE["jobs"]
+    assert jobs["try"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+    assert (jobs["try"]["needs"], jobs["publish"]["needs"]) == ("build", "try")
+    assert "vars.PYPI_NAME != ''" in jobs["publish"]["if"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert RELEASE["permissions"] == {"contents": "read"}
+    steps = [step.get("run", "") for step in jobs["build"]["steps"]]
+    assert {"python -m build", "twine check --strict dist/*"} <= set(steps)
+    (rename,) = (step for step in steps if step.startswith("sed"))
+    setup = (ROOT / "setup.py").read_text("utf-8")
+    assert 'name=\\"tap-listrak\\"' in rename
+    assert setup.count('name="tap-listrak"') == 1
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_lock_has_one_version_of_all_that_is_asked_for(python: str) -> None:
     pinned = pins(LOCK, python)
@@ -117,7 +137,8 @@ def test_the_hooks_are_steps_of_make_test() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
     hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
     (code,) = re.findall(r"^CODE := (.*)$", MAKEFILE, re.MULTILINE)
-    recipe = MAKEFILE.split("\ntest: ")[1].split("\n\n")[0].replace("$(CODE)", code)
+    recipe = MAKEFILE.replace("\\\n", "").split("\ntest: ")[1].split("\n\n")[0]
+    recipe = recipe.replace("$(CODE)", code)
     steps = [line.strip() for line in recipe.splitlines()[1:]]
     assert hooks == steps[: len(hooks)]
     assert all("coverage" in step or "pytest" in step for step in steps[len(hooks) :])
@@ -260,10 +281,11 @@ def test_the_settings_to_be_given_are_the_required_options() -> None:
     assert EXTRACTOR["settings_group_validation"] == [required]
 
 
-def test_user_name_and_password_are_secrets() -> None:
+def test_user_name_password_and_hash_key_are_secrets() -> None:
     assert {name for name, each in SETTINGS.items() if each.get("sensitive")} == {
         "username",
         "password",
+        "email_hash_key",
     }
 
 
@@ -277,3 +299,19 @@ def test_the_published_tables_are_selected() -> None:
 
 def test_the_project_holds_no_config_of_the_tap() -> None:
     assert "config" not in EXTRACTOR
+
+
+# hub/tap-listrak.yml describes the tap as MeltanoHub does.
+
+HUB = yaml.safe_load((ROOT / "hub/tap-listrak.yml").read_text("utf-8"))
+# What MeltanoHub's schema of an extractor requires.
+REQUIRED_IN_HUB = {"name", "namespace", "variant", "label"}
+
+
+def test_the_definition_for_the_hub_says_what_meltano_yml_does() -> None:
+    described = (
+        *("name", "namespace", "executable", "capabilities", "settings"),
+        *("settings_group_validation", "select"),
+    )
+    assert {key: HUB[key] for key in described} == {key: EXTRACTOR[key] for key in described}
+    assert HUB.keys() >= REQUIRED_IN_HUB

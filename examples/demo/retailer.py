@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import math
 import random
+import signal
+import sys
+import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
-Row = dict[str, str | list[str] | dict[str, str]]
+sys.path.insert(0, str(Path(__file__).parents[2]))  # fake_listrak is not installed
+
+from fake_listrak import Account, ListrakService, Row  # found by the line above
+
 Rows = dict[tuple[str, int | None], list[Row]]
 
 START, END = datetime(2025, 1, 6), datetime(2025, 12, 29)
 DAY = timedelta(days=1)
 FIRST_NAMES = (
-    "Ava Ben Carla David Elena Frank Grace Hugo Iris Jack Kira Liam Maya Noah Olive Priya Quinn Rosa "
-    "Sam Tara Umar Vera Will Xenia Yusuf Zoe"
-).split()
+    "Ava", "Ben", "Carla", "David", "Elena", "Frank", "Grace", "Hugo", "Iris", "Jack", "Kira",
+    "Liam", "Maya", "Noah", "Olive", "Priya", "Quinn", "Rosa", "Sam", "Tara", "Umar", "Vera", "Will", "Zoe",
+)  # fmt: skip
 LAST_NAMES = (
-    "Adams Baker Chen Diaz Evans Fischer Gupta Hansen Ito Jones Kim Lopez Meyer Novak Olsen Patel "
-    "Reed Silva Turner Ueda Vogel Walsh Young"
-).split()
+    "Adams", "Baker", "Chen", "Diaz", "Evans", "Fischer", "Gupta", "Hansen", "Ito", "Jones", "Kim",
+    "Lopez", "Meyer", "Novak", "Olsen", "Patel", "Reed", "Silva", "Turner", "Vogel", "Young",
+)  # fmt: skip
 PROVIDERS = ("example.com", "example.net", "example.org")
 REGIONS = (
     ("United States", 1, (("New York", 33), ("California", 5), ("Texas", 44), ("Ohio", 36))),
@@ -113,6 +120,10 @@ class Person:
     left: datetime | None = None
     how: str = ""
 
+    def is_member(self, at: datetime) -> bool:
+        """Return whether the contact is subscribed at a time."""
+        return self.joined < at and not (self.left and self.left < at)
+
     def names(self) -> Row:
         """Return the columns that a row has of its contact."""
         return {"ContactID": self.contact_id, "EmailAddress": self.email}
@@ -156,7 +167,9 @@ class _Shop:
     ) -> None:
         """Make a list that starts with `members`, whom `joining` people follow each week."""
         people = self._join(members, joining)
-        campaigns = {each: list_id * 10 + n for n, each in enumerate(dict(plan))}
+        campaigns = {
+            each: list_id * 10 + n for n, each in enumerate(dict.fromkeys(each[0] for each in plan))
+        }
         sent = dict.fromkeys(campaigns, 0)
         for number, (campaign, subject, links) in enumerate(plan):
             at = START + DAY * (2 + number * days) + timedelta(hours=15, minutes=number * 7 % 40)
@@ -277,9 +290,11 @@ class _Shop:
         people: list[Person],
     ) -> None:
         mail = self._mail(subject, links)
-        members = [each for each in people if each.joined < at and not (each.left and each.left < at)]
+        members = [
+            each for each in people if each.joined < at and not (each.left and each.left < at)
+        ]
         for person in members:
-            self._receive(mail, person, at, "message")
+            self._receive(mail, person, at)
         names = {"ListID": str(list_id), "MsgID": str(mail.msg_id)}
         dates = {"SendDate": _iso(at)}
         counts, sent = mail.counts, len(members)
@@ -338,8 +353,11 @@ class _Shop:
         self.msg_id += 7
         return Mail(self.msg_id, subject, links.split())
 
-    def _receive(self, mail: Mail, person: Person, at: datetime, kind: str, of: int = 0) -> None:
-        """Send a mail to a person, and let them open, read, click, leave, or not."""
+    def _receive(self, mail: Mail, person: Person, at: datetime, of: int = 0) -> None:
+        """Send a mail to a person, who may open, read, click or leave.
+
+        of: the ConversationID of a conversation's mail.
+        """
         parent = of or mail.msg_id
         by = person.names()
         head = {"MsgID": str(mail.msg_id)} if of else {}
@@ -473,7 +491,11 @@ class _Shop:
     # Conversations.
 
     def _conversation(
-        self, list_id: int, number: int, mails: tuple[tuple[str, int, str], ...], people: list[Person]
+        self,
+        list_id: int,
+        number: int,
+        mails: tuple[tuple[str, int, str], ...],
+        people: list[Person],
     ) -> None:
         """Make a series that people enter as they join, or leave a basket."""
         ID, is_welcome = list_id * 10 + number, number == 0
@@ -482,11 +504,13 @@ class _Shop:
             entered = self.random.sample(people, len(people) // 4)
         series = [(self._mail(subject, links), days) for subject, days, links in mails]
         for person in entered:
-            first = person.joined + (timedelta(minutes=5) if is_welcome else self._daytime(DAY * 90))
+            first = person.joined + (
+                timedelta(minutes=5) if is_welcome else self._daytime(DAY * 90)
+            )
             for mail, days in series:
                 at = first + DAY * days
-                if at < END and not (person.left and person.left < at):
-                    self._receive(mail, person, at, "conversation", ID)
+                if at < END and person.is_member(at):
+                    self._receive(mail, person, at, ID)
         counts: dict[str, int] = defaultdict(int)
         for mail, _ in series:
             for name, count in mail.counts.items():
@@ -575,3 +599,34 @@ def _percent(part: int, whole: int) -> str:
 
 def _rate(name: str, events: int, people: int, delivered: int, unit: str = "Percent") -> Row:
     return {f"{name}Count": str(events), f"{name}{unit}": _percent(people, delivered)}
+
+
+def account() -> Account:
+    """Return the account, to be served."""
+    made = Account(lists=0, complaints=0, page_size=500)
+    tables = rows()
+    for row in tables.pop(("GetContactListCollection", None)):
+        made.add_list(int(str(row.pop("ListID"))), **row)
+    for operation, parent in tables:
+        for row in tables[operation, parent]:
+            if operation == "ReportListMessageActivity" and parent:
+                made.add_message(parent, int(str(row["MsgID"])), str(row["SendDate"]))
+            elif operation == "ReportListConversationActivity" and parent:
+                published = str(row["PublishedDate"])
+                made.add_conversation(parent, int(str(row["ConversationID"])), published)
+    for (operation, parent), filling in tables.items():
+        made.fill(operation, parent, filling)
+    return made
+
+
+def main() -> None:
+    """Serve the account until SIGTERM; print the address of the WSDL."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with ListrakService(account(), record=False) as service:
+        print(service.url, flush=True)
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -61,10 +61,12 @@ class RecordReader:
         zone: BaseTzInfo,
         *,
         hints: Collection[str] = (),
+        hash_key: str | None = None,
     ) -> None:
         """Raise TypeError for an unsupported schema.
 
-        Invalid values of the `hints`, columns that are not emitted, become null.
+        Invalid values of the `hints`, columns that are not emitted, become null. `hash_key` is the
+        config's email_hash_key.
         """
         check_schema(table)
         self.stream = table.stream
@@ -82,7 +84,7 @@ class RecordReader:
         self._make = msgspec.defstruct("Record", self._columns, gc=False)
         # By column; None keeps the text.
         self._converters: dict[str, Convert | None] = {
-            column: converter(column, table, zone)
+            column: converter(column, table, zone, hash_key)
             for column in self._columns
             if column != parent_column
         }

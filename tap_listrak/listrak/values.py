@@ -11,7 +11,8 @@ from lxml import etree
 from pytz import BaseTzInfo
 
 from tap_listrak import dates
-from tap_listrak.streams import Table
+from tap_listrak.addresses import hash_address, hash_addresses
+from tap_listrak.streams import ADDRESS_COLUMNS, Table
 
 Convert = Callable[[str], Any]
 
@@ -79,8 +80,13 @@ def _is_supported(schema: Mapping[str, Any]) -> bool:
     return len(types) == 1 and types <= {"integer", "number", "boolean", "string"}
 
 
-def converter(column: str, table: Table, zone: BaseTzInfo) -> Convert | None:
-    """Return the function that converts a column's text; None if the text is the value."""
+def converter(
+    column: str, table: Table, zone: BaseTzInfo, hash_key: str | None = None
+) -> Convert | None:
+    """Return the function that converts a column's text; None if the text is the value.
+
+    With `hash_key`, email addresses of contacts are hashed.
+    """
     schema = table.schema["properties"][column]
     types = types_of(schema)
     if "integer" in types:
@@ -91,6 +97,8 @@ def converter(column: str, table: Table, zone: BaseTzInfo) -> Convert | None:
         return boolean
     if schema.get("format") == "date-time" or column in table.stream.utc_text:
         return dates.datetime_converter(zone)
+    if hash_key and table.stream.holds_addresses:
+        return hash_address(hash_key) if column in ADDRESS_COLUMNS else hash_addresses(hash_key)
     return None
 
 

@@ -15,12 +15,11 @@ from msgspec.structs import replace
 from tap_listrak.dates import EPOCH
 from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.parts import MAX_PAGES, Part
-from tap_listrak.sync.turns import everything_requested_until
+from tap_listrak.sync.turns import CountFilter, Instant, everything_requested_until
 
 # Give up a part that has been absent and failing for this long.
 TIME_TO_FORGET = timedelta(days=30)
 
-Instant = Annotated[datetime, Meta(tz=True)]
 Identifier = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 PageNumber = Annotated[int, Meta(ge=1, le=MAX_PAGES)]
 
@@ -53,6 +52,7 @@ class Range(Struct, frozen=True, omit_defaults=True):
     timezone: str = "UTC"
     keep_every_event: bool = False
     typed_event_dates: bool = False
+    email_hash: str | None = None  # addresses.key_check of email_hash_key
     interval_days: int | None = None
     recent_days: int | None = None
     older_every_days: Annotated[int, Meta(ge=2, le=90)] | None = None
@@ -78,6 +78,7 @@ class Range(Struct, frozen=True, omit_defaults=True):
             timezone=self.timezone,
             keep_every_event=self.keep_every_event,
             typed_event_dates=self.typed_event_dates,
+            email_hash=self.email_hash,
             older_every_days=self.older_every_days,
         )
 
@@ -145,6 +146,7 @@ class Entry(Struct, frozen=True):
     unfinished: Range | None = None
     set_aside: tuple[SetAside, ...] = ()
     version: int | None = None  # last one activated (mirrors)
+    turns: CountFilter | None = None  # of the last complete range
 
     @property
     def current(self) -> Range:

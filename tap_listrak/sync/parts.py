@@ -13,6 +13,7 @@ from tap_listrak.listrak.client import MAX_TRIES, PageRequest
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.listrak.pages import Page
 from tap_listrak.streams import Per, Stream
+from tap_listrak.sync.counts import NewestCounts
 
 # Safety limit: 100,000 pages of 2,500 rows are 250 million rows.
 MAX_PAGES = 100_000
@@ -130,12 +131,13 @@ class ListFinished(NamedTuple):
     """The walk of a list is complete.
 
     `parents` maps a parent stream to all of its IDs, if all are known. `not_due` counts messages
-    that rotation skipped in at least one stream.
+    that rotation skipped in at least one stream, and `counts` are those of the rotating streams.
     """
 
     list_id: int
     parents: Mapping[Stream, Collection[int]]
     not_due: int
+    counts: Mapping[Stream, NewestCounts]
 
 
 Outcome = PageFetched | PartFinished | ListFinished

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from tap_listrak.addresses import key_check
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import TapError
 from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.entry import Entry, Range, SetAside, is_parent_window, mirror_version
 from tap_listrak.sync.parts import ONE_DAY
-from tap_listrak.sync.turns import requested_from
+from tap_listrak.sync.turns import Rotation
 
 LOGGER = logging.getLogger(__name__)
 
@@ -85,7 +86,18 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
                 f"{name} has changed and the target's tables no longer match: to reload them, drop "
                 "the tables and delete the streams' entries in the state"
             )
+    if before.email_hash != _email_hash(stream, config):
+        found.append(
+            "email_hash_key has changed: rows come under other keys than those in the target's "
+            "tables: to reload them, drop the tables and delete the streams' entries in the state"
+        )
     return found
+
+
+def _email_hash(stream: Stream, config: Config) -> str | None:
+    """Return the check of the key under which a stream's addresses are hashed."""
+    key = config.email_hash_key
+    return key_check(key) if key and stream.holds_addresses else None
 
 
 def adapt_entry(
@@ -117,6 +129,7 @@ def adapt_entry(
         timezone=now.timezone,
         keep_every_event=now.keep_every_event,
         typed_event_dates=now.typed_event_dates,
+        email_hash=now.email_hash,
         place=place if is_same and is_walked else None,
     )
     return replace(entry, unfinished=adapted)
@@ -194,7 +207,8 @@ def continued_range(finished: Range, end: datetime) -> Range:
 
 def _full_range(stream: Stream, config: Config, end: datetime) -> Range:
     """Return the range from start_date to `end`."""
-    rotates = stream.can_rotate and config.recent_days is not None
+    is_mirror = stream.name in config.mirror
+    rotates = stream.can_rotate and config.recent_days is not None and not is_mirror
     return Range(
         start_date=config.start_date,
         end=end,
@@ -203,11 +217,12 @@ def _full_range(stream: Stream, config: Config, end: datetime) -> Range:
         timezone=str(config.timezone.zone),
         keep_every_event=config.keep_every_event and bool(stream.event_key),
         typed_event_dates=config.typed_event_dates and bool(stream.event_dates),
+        email_hash=_email_hash(stream, config),
         interval_days=config.interval_days,
         recent_days=config.recent_days if rotates else None,
         older_every_days=config.older_every_days if rotates else None,
         whole=True,
-        version=mirror_version(end) if stream.name in config.mirror else None,
+        version=mirror_version(end) if is_mirror else None,
     )
 
 
@@ -263,6 +278,7 @@ def start_of_parent(
     config: Config,
     parent_id: int,
     sent: datetime | None = None,
+    count: int | None = None,
 ) -> datetime | None:
     """Return the start date for a message or conversation in this pass.
 
@@ -278,14 +294,10 @@ def start_of_parent(
         if not (sent and aside.sent_from and aside.sent_to)
         or aside.sent_from <= sent <= aside.sent_to
     ]
-    since, is_due = bookmark_of(entry, list_id), True
-    rotation = rotation_of(entry, list_id)
+    since, rotation = bookmark_of(entry, list_id), rotation_of(entry, list_id)
     if rotation:
-        last_end, bookmark, every, recent = rotation
-        due_from = requested_from(last_end, bookmark, current.end, parent_id, every)
-        is_recent = sent is None or current.end - sent <= recent
-        since, is_due = due_from or last_end, due_from is not None or is_recent
-    if is_due and not _is_too_old(sent, since, config):
+        since = rotation.start_of_message(parent_id, sent, count)
+    if (since or not rotation) and not _is_too_old(sent, since, config):
         starts.append(start_of_list(stream, entry, list_id, config, since))
     start = max(min(starts), current.first_date) if starts else None
     if start and stream.by_send_date and sent and sent < start:
@@ -293,20 +305,18 @@ def start_of_parent(
     return start
 
 
-def rotation_of(
-    entry: Entry, list_id: int | None
-) -> tuple[datetime, datetime, int, timedelta] | None:
-    """Return how the old messages of a list rotate in this pass; None if all are requested.
-
-    These are the end of the last complete run, the bookmark, `older_every_days`, `recent_days`.
-    """
+def rotation_of(entry: Entry, list_id: int | None) -> Rotation | None:
+    """Return how the messages or contacts of a list rotate; None if all are requested."""
     current, last_end, covers = entry.current, entry.last_end, entry.covers
     every, bookmark = current.older_every_days, bookmark_of(entry, list_id)
     if every is None or current.recent_days is None or bookmark is None or last_end is None:
         return None
     if covers is None or covers.older_every_days != every:
         return None
-    return last_end, bookmark, every, timedelta(days=current.recent_days)
+    recent_since = current.end - timedelta(days=current.recent_days)
+    # A merge of states may combine the filter of one run with what another covers.
+    counts = entry.turns if entry.turns and entry.turns.end == covers.end else None
+    return Rotation(last_end, bookmark, current.end, every, recent_since, counts)
 
 
 def _is_too_old(sent: datetime | None, since: datetime | None, config: Config) -> bool:

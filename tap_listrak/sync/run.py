@@ -294,7 +294,7 @@ class Runner:
             if parents is not None:
                 gone = state.parents_shown(finished.list_id, parents, self._now)
                 self._warn_gone(state, gone)
-            state.list_finished(finished.list_id)
+            state.list_finished(finished.list_id, finished.counts.get(state.stream, ()))
         self._not_due += finished.not_due
         self._report.list_finished()
         self._write_state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.streams import Per, Stream
+from tap_listrak.sync.counts import Count, NewestCounts
 from tap_listrak.sync.entry import Entry, Place, Range, SetAside, is_parent_window
 from tap_listrak.sync.failures import can_set_aside_at_the_end, reason_to_stop
 from tap_listrak.sync.parts import Part
 from tap_listrak.sync.plan import is_excluded
-from tap_listrak.sync.turns import everything_requested_until
+from tap_listrak.sync.turns import CountFilter, everything_requested_until
 
 
 class StreamState:
@@ -36,6 +37,7 @@ class StreamState:
         self._failed = 0
         self._was_answered = False
         self._last_retry: ListrakError | None = None
+        self._counts: NewestCounts | None = None
 
     @property
     def snapshot(self) -> Entry:
@@ -59,12 +61,17 @@ class StreamState:
         """Begin a range. That of a mirror requests everything, so nothing stays set aside."""
         self.has_entry = True
         self._update(unfinished=new)
+        # Counts that another run saw may be newer than this range, or of some lists only.
+        self._counts = None if new.list_ids else NewestCounts()
         if new.version and new.whole:
             self._update(set_aside=())
 
-    def list_finished(self, list_id: int) -> None:
-        """Mark a list as done."""
+    def list_finished(self, list_id: int, counts: Iterable[Count] = ()) -> None:
+        """Mark a list as done, with the counts of its messages."""
         current = self.entry.current
+        if self._counts:
+            for count in counts:
+                self._counts.add(count)
         place = current.place
         self._update_range(
             list_ids=tuple(sorted({*current.list_ids, list_id})),
@@ -93,8 +100,14 @@ class StreamState:
             bookmark=bookmark,
             covers=covers,
             unfinished=None,
+            turns=self._build_filter(covers.end),
             set_aside=tuple(each for each in entry.set_aside if self._is_missing(each, covers)),
         )
+
+    def _build_filter(self, end: datetime) -> CountFilter | None:
+        """Return the filter of this range; None if another run began it or nothing rotates."""
+        found = self._counts.build_filter() if self._counts else None
+        return CountFilter(end, *found) if found else None
 
     def _is_missing(self, aside: SetAside, covers: Range) -> bool:
         """Return whether a set-aside part is still missing after a completed range.

@@ -19,6 +19,7 @@ from tap_listrak.errors import UsageError
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
 from tap_listrak.sync.entry import Entry, Range, SetAside
 from tap_listrak.sync.state import StreamState
+from tap_listrak.sync.turns import CountFilter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ _ARRAYS: dict[str, Any] = {
     "covers": Annotated[tuple[Range, ...], Meta(max_length=1)],
     "unfinished": Annotated[tuple[Range, ...], Meta(max_length=1)],
     "set_aside": tuple[SetAside, ...],
+    "turns": Annotated[tuple[CountFilter, ...], Meta(max_length=1)],
 }
 
 
@@ -51,7 +53,7 @@ def _write_entry(stream: Stream, entry: Entry) -> dict[str, Any]:
         "covers": msgspec.to_builtins([entry.covers] if entry.covers else []),
         "unfinished": msgspec.to_builtins([entry.unfinished] if entry.unfinished else []),
         "set_aside": msgspec.to_builtins(entry.set_aside),
-        "turns": [],  # reserved
+        "turns": msgspec.to_builtins([entry.turns] if entry.turns else []),
         "version": entry.version,
     }
 
@@ -107,7 +109,7 @@ def _read_entry(stream: Stream, entry: dict[str, Any], now: datetime, lookback: 
         name: _convert(entry.get(name) or [], kind, f"{where}.{name}")
         for name, kind in _ARRAYS.items()
     }
-    covers, unfinished = arrays["covers"], arrays["unfinished"]
+    covers, unfinished, turns = arrays["covers"], arrays["unfinished"], arrays["turns"]
     if key and entry and key not in entry and not unfinished:
         LOGGER.warning("In the state, %s has no %s.", where, key)
     for each in (*covers, *unfinished):
@@ -117,6 +119,7 @@ def _read_entry(stream: Stream, entry: dict[str, Any], now: datetime, lookback: 
         covers=covers[0] if covers and (bookmark or not key) else None,
         unfinished=unfinished[0] if unfinished else None,
         set_aside=arrays["set_aside"],
+        turns=turns[0] if turns else None,
         version=_convert(entry.get("version"), int | None, f"{where}.version"),
     )
 

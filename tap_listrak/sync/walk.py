@@ -9,6 +9,7 @@ Account streams come last. The order depends only on the account, so a place is 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from tap_listrak.config import Config
 from tap_listrak.dates import parse_instant, windows
 from tap_listrak.listrak.pages import Page, ParentRow
 from tap_listrak.streams import CONVERSATIONS, LISTS, MESSAGES, Per, Stream
+from tap_listrak.sync.counts import Count, NewestCounts
 from tap_listrak.sync.entry import Entry, Place, is_parent_window, resume_at
 from tap_listrak.sync.parts import (
     Items,
@@ -29,11 +31,10 @@ from tap_listrak.sync.parts import (
     Section,
 )
 from tap_listrak.sync.plan import is_excluded, rotation_of, start_of_list, start_of_parent
+from tap_listrak.sync.turns import PAGED_WINDOW_DAYS
 
 # Maximum MsgIDs of one message_analytics call.
 MAX_BATCH = 2500
-# Rows that are removed during paging shift later pages; short windows make that rare.
-PAGED_WINDOW_DAYS = 30
 
 Entries = Mapping[Stream, Entry]
 
@@ -109,6 +110,7 @@ class Walk:
         self._complete_parents = set(self._seen)
         self._ids_of_last_window: set[int] = set()
         self._not_due: set[int] = set()
+        self._counts: dict[Stream, NewestCounts] = defaultdict(NewestCounts)
         self._skipped = {
             (stream, aside.parent_id)
             for stream, entry in self._entries.items()
@@ -223,19 +225,19 @@ class Walk:
         reached = place.parent_id if place.window == window else None
         is_place = parent_id == reached and place.page is not None
         is_done = reached is not None and parent_id <= reached and not is_place
+        sent = _send_date(row) if row else None
+        count = getattr(row.record, stream.count_column) if row and stream.count_column else None
+        if entry.current.older_every_days and sent and count is not None:
+            self._counts[stream].add(Count(sent, parent_id, count))
         if is_done or (stream, parent_id) in self._skipped:
             return None
-        sent = _send_date(row) if row else None
-        start = start_of_parent(stream, entry, self._list_id, self._config, parent_id, sent)
+        start = start_of_parent(stream, entry, self._list_id, self._config, parent_id, sent, count)
         if start is None:
             if rotation_of(entry, self._list_id):
                 self._not_due.add(parent_id)
             return None
-        expected_rows = None
         # Counts are all-time totals: use them only if the range covers the message's whole life.
         has_all_dates = not stream.dated or start <= (sent or entry.current.start_date)
-        if row and stream.count_column and has_all_dates:
-            expected_rows = getattr(row.record, stream.count_column)
         return Part(
             stream,
             self._list_id,
@@ -244,7 +246,7 @@ class Walk:
             parent_id=parent_id,
             window=window,
             sent_range=(sent, sent) if sent else None,
-            expected_rows=expected_rows,
+            expected_rows=count if stream.counts_rows and has_all_dates else None,
             resume=resume_at(place) if is_place else None,
         )
 
@@ -265,7 +267,10 @@ class Walk:
         """Yield a part per window, or a single one if the stream is not dated."""
         entry, place = self._entries[stream], self._place(stream)
         end = entry.current.end
-        start = min(start_of_list(stream, entry, self._list_id, self._config), end)
+        rotation = rotation_of(entry, self._list_id)
+        since = rotation.last_end if rotation else None
+        new_since = start_of_list(stream, entry, self._list_id, self._config, since)
+        start = entry.current.first_date if rotation else min(new_since, end)
         if not stream.dated:
             yield Part(stream, self._list_id, start, end)
             return
@@ -278,7 +283,9 @@ class Walk:
                 return
             start = max(place.window, entry.current.first_date)
         set_aside = [each for each in entry.set_aside if each.list_id == self._list_id]
-        for first, last in windows(start, end, days):
+        for first, last in (
+            rotation.due_windows(start, new_since) if rotation else windows(start, end, days)
+        ):
             if any(each.start <= first and last <= each.end for each in set_aside):
                 continue
             resume = resume_at(place) if first == place.window else None
@@ -295,7 +302,7 @@ class Walk:
 
     def _list_finished(self, _: ParentResults) -> Items:
         parents = {each: frozenset(self._seen[each]) for each in self._complete_parents}
-        yield ListFinished(self._list_id or 0, parents, len(self._not_due))
+        yield ListFinished(self._list_id or 0, parents, len(self._not_due), self._counts)
 
 
 def _is_read_twice(stream: Stream, config: Config) -> bool:

@@ -78,7 +78,7 @@ class MadeUpAccount(Account):
 
     revoked: lists that the user cannot see now. absent: messages that are missing now.
     tests: test messages. undated: messages that are shown without a SendDate, in every window.
-    left: contacts who unsubscribed.
+    left: contacts who unsubscribed. counts: what the counts of messages are.
     """
 
     def __init__(self, **shape: Any) -> None:
@@ -91,6 +91,8 @@ class MadeUpAccount(Account):
         self.revoked: set[int] = set()
         self.absent: set[int] = set()
         self.left: set[AccountRow] = set()
+        self.counts = "right"
+        self.run = 0
         self._served: dict[tuple[str, int], list[AccountRow]] = {}
         self.changed()
 
@@ -202,9 +204,18 @@ class MadeUpAccount(Account):
 
     def _counts(self, MsgID: int) -> Row:
         return {
-            column: str(len(self._served.get((OPERATION_OF[stream], MsgID), ())))
+            column: str(self._shown_count(self._served.get((OPERATION_OF[stream], MsgID), ())))
             for column, stream in _COUNTS.items()
         }
+
+    def _shown_count(self, rows: Iterable[AccountRow]) -> int:
+        found = list(rows)
+        return {
+            "right": len(found),
+            "late": sum(row.arrived < self.run for row in found),
+            "fixed": 1,
+            "jumping": self.version,
+        }[self.counts]
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """See Account."""

@@ -22,6 +22,7 @@ from tap_listrak.sync import plan, run, state, walk
 from tap_listrak.sync.paging import PartPages
 from tap_listrak.sync.parts import Part
 from tap_listrak.sync.state import StreamState
+from tap_listrak.sync.turns import Rotation
 from tests.histories.play import Outcome, player
 
 Method = Callable[..., Any]
@@ -160,11 +161,11 @@ def _ending_later(original: Method) -> Method:
     return begin
 
 
-def _due_from_the_last_run(original: Method) -> Method:
-    def requested_from(last_end: Any, *rest: Any) -> Any:
-        return original(last_end, *rest) and last_end
+def _due_from_the_last_run(_original: Method) -> Method:
+    def start_of_turn(self: Rotation, _number: int) -> Any:
+        return self.last_end
 
-    return requested_from
+    return start_of_turn
 
 
 def _without_windows_of_messages(original: Method) -> Method:
@@ -177,6 +178,7 @@ def _without_windows_of_messages(original: Method) -> Method:
 
 STATE: Final = (StreamState,)
 COVERS: Final = (plan,)
+ROTATION: Final = (Rotation,)
 MUTANTS: Final = (
     Mutant("what fails is not set aside", STATE, "part_failed", _passing_failures),
     Mutant("what fails again is taken out", STATE, "retry_failed", _passing_retries),
@@ -206,8 +208,8 @@ MUTANTS: Final = (
     Mutant("windows are not halved", (Part,), "can_halve", lambda _: property(lambda _: False)),
     Mutant("a run of turns is complete", (state,), "everything_requested_until",
            lambda _: lambda last_end, _every: last_end, "turns"),
-    Mutant("old messages are never due", COVERS, "requested_from", _returning(None), "turns"),
-    Mutant("what is due is requested from the last run", COVERS, "requested_from",
+    Mutant("old messages are never due", ROTATION, "is_due", _returning(False), "turns"),
+    Mutant("what is due is requested from the last run", ROTATION, "start_of_turn",
            _due_from_the_last_run, "turns"),
     Mutant("pages of a mirror are not verified", (walk,), "_is_read_twice", _returning(False),
            "mirror"),

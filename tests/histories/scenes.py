@@ -79,6 +79,8 @@ class World:
             event_dates=rng.choice(("iso", "us")),
             empty=rng.choice(("absent", "empty", "nil", "mixed")),
         )
+        if self.scene.has_turns:
+            self.account.counts = rng.choice(("right", "late", "fixed", "jumping"))
         self.told: list[str] = []
         self.clock = FIRST_RUN
         self.run = 0
@@ -184,6 +186,7 @@ class World:
         rng, account = self.rng, self.account
         before = self.clock
         self.run += 1
+        account.run = self.run
         if self.scene.has_turns or self.scene.dead:
             hours = rng.choice((24, 24, 24, 24, 1, 48, 24 * 9 if self.scene.has_turns else 24))
             self.clock += timedelta(hours=hours)
@@ -288,7 +291,7 @@ class World:
         least, most = self.scene.streams
         names = list(STREAMS)
         if self.scene.has_turns or self.scene.has_bad_row or self.scene.dead:
-            names = list(MESSAGE_STREAMS)
+            names = [*MESSAGE_STREAMS, *["subscribed_contacts"] * self.scene.has_turns]
         count = min(self.rng.randint(least, most), self.rng.randint(least, most))
         chosen = self.rng.sample(names, min(count, len(names)))
         if self.scene.has_mirror and self.rng.random() < 0.7:

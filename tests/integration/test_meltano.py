@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fake_listrak import OPERATIONS, Account, ListrakService, fault
 from fake_listrak.contract import MESSAGE_OPERATIONS
@@ -28,6 +29,7 @@ from tests.support.tap import keys_held
 # What environments and YAML could garble.
 PASSWORD = "correct $HOME & <battery> \"$$\" 'é'"
 Keys = dict[str, Counter[tuple[Any, ...]]]
+ADDED = ("name", "capabilities", "settings", "settings_group_validation")
 NEW = 9_000_001  # the MsgID of a message that comes later
 
 CHECK = """
@@ -158,6 +160,24 @@ def new_since(before: Keys, account: Account) -> Keys:
 def test_the_file_is_what_meltano_s_schema_asks_for() -> None:
     python = environment("meltano") / "python"
     subprocess.run([python, "-c", CHECK, ROOT / "meltano.yml"], check=True)
+
+
+def test_meltano_adds_the_tap_by_the_definition_for_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "meltano.yml").write_text("send_anonymous_usage_stats: false\n", "utf-8")
+    definition = ROOT / "hub/tap-listrak.yml"
+    subprocess.run(
+        [
+            *(environment("meltano") / "meltano", "add", "--no-install"),
+            *("--plugin-type", "extractor", "--from-ref", definition, "tap-listrak"),
+        ],
+        cwd=tmp_path,
+        check=True,
+        timeout=300,
+    )
+    project = yaml.safe_load((tmp_path / "meltano.yml").read_text("utf-8"))
+    (added,) = project["plugins"]["extractors"]
+    described = yaml.safe_load(definition.read_text("utf-8"))
+    assert {key: added[key] for key in ADDED} == {key: described[key] for key in ADDED}
 
 
 def test_meltano_hands_flags_to_the_tap(project: Project) -> None:

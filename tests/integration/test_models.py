@@ -15,6 +15,7 @@ import pytz
 
 from fake_listrak import Account
 from fake_listrak.contract import MESSAGE_OPERATIONS
+from tests.integration.environments import environment
 from tests.integration.models import Models, Row, fraction, instant
 from tests.integration.pipe import pipe
 from tests.integration.postgres import Postgres
@@ -33,6 +34,17 @@ COUNTED = {
     REMOVAL: "unsubscribes",
 }
 NEW = "new@example.com"
+TRANSLATE = """
+import pathlib, sqlglot, sys
+paths = sorted(pathlib.Path(sys.argv[1]).glob("compiled/listrak/models/*/*.sql"))
+assert paths
+for path in paths:
+    for dialect in ("snowflake", "bigquery"):
+        given = {"read": "postgres", "write": dialect}
+        level = sqlglot.ErrorLevel.RAISE
+        (sql,) = sqlglot.transpile(path.read_text(), **given, unsupported_level=level)
+        sqlglot.parse_one(sql, read=dialect)
+"""
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,8 @@ def test_the_models_hold_what_the_account_does_and_follow_as_it_grows(
     assert contact["engagement"] == "active"
     if isinstance(target, DuckDBOfFiles):
         assert_reported(folder, counts_held(account))
+    else:
+        assert_translates(folder / "dbt")
 
 
 def assert_reported(folder: Path, held: dict[int, Row]) -> None:
@@ -167,6 +181,11 @@ def assert_reported(folder: Path, held: dict[int, Row]) -> None:
     for total in ("delivered", "unique_opens", "unique_clicks", "unsubscribes"):
         shown = f"{sum(counts[total] for counts in held.values()):,}"
         assert f'<dd data-total="{total}">{shown}</dd>' in text
+
+
+def assert_translates(compiled: Path) -> None:
+    """Snowflake's and BigQuery's SQL can say all that the models do."""
+    subprocess.run([environment("sqlglot") / "python", "-c", TRANSLATE, compiled], check=True)
 
 
 def assert_opens(models: Models, account: Account, case: Case) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,7 +15,7 @@ import pytest
 
 from tap_listrak import __version__
 from tap_listrak.streams import STREAMS
-from tests.integration.environments import ROOT, distributions, environment
+from tests.integration.environments import NO_SOURCE, ROOT, distributions, environment
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,25 @@ def test_the_installed_tap_runs_as_a_script_and_as_a_module(tap_bin: Path, tmp_p
         run = [str(tap_bin / command[0]), *command[1:], "--version"]
         ended = subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True)
         assert ended.stdout == f"tap-listrak {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["uv tool install .", "pipx install ."])
+def test_uv_and_pipx_install_the_command(command: str, tmp_path: Path) -> None:
+    assert f"`{command}`" in (ROOT / "docs/quickstart.md").read_text("utf-8")
+    checkout, programs = tmp_path / "checkout", tmp_path / "bin"
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*NO_SOURCE))
+    variables = {
+        "PATH": f"{environment('installers')}:{os.environ['PATH']}",
+        "UV_TOOL_DIR": str(tmp_path / "tools"),
+        "UV_TOOL_BIN_DIR": str(programs),
+        "UV_PYTHON": sys.executable,
+        "PIPX_HOME": str(tmp_path / "pipx"),
+        "PIPX_BIN_DIR": str(programs),
+        "PIPX_DEFAULT_PYTHON": sys.executable,
+    }
+    subprocess.run(["sh", "-c", command], cwd=checkout, env=os.environ | variables, check=True)
+    said = subprocess.check_output([programs / "tap-listrak", "--version"], text=True)
+    assert said == f"tap-listrak {__version__}\n"
 
 
 def test_type_checkers_see_the_types_of_the_installed_tap(tap_bin: Path, tmp_path: Path) -> None:

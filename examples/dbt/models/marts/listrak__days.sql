@@ -72,7 +72,7 @@ select
     daily.subscribed - daily.unsubscribed as net_subscribed,
     cast(
         coalesce(before.members, 0)
-        + sum(daily.subscribed - daily.unsubscribed) over (partition by daily.list_id order by daily.day)
+        + sum(daily.subscribed - daily.unsubscribed) over (partition by daily.list_id order by daily.day nulls first)
     as bigint) as subscribers
 from daily
 left join before on daily.list_id = before.list_id
