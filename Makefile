@@ -30,12 +30,12 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 # What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
-LONG := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
-	histories hostile_replies mirror ranges resume set_aside stopped tls turns windows))
+WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
+	histories hostile_replies kills mirror ranges resume set_aside stopped tls turns windows))
 # Many a test waits for another process, so that one more than CI has cores are done sooner.
 IN_PARALLEL := -n 3
 
-.PHONY: help demo test histories mutants least compat models browser commands airflow bench lock clean
+.PHONY: help demo test long histories mutants least compat models browser commands airflow bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -49,13 +49,17 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/ruff format --check
 	.venv/bin/mypy $(CODE)
 	.venv/bin/coverage erase
-	.venv/bin/coverage run -m pytest $(IN_PARALLEL) --dist worksteal $(addprefix --ignore=,$(LONG))
+	.venv/bin/coverage run -m pytest $(IN_PARALLEL) --dist worksteal -m "not long" \
+		$(addprefix --ignore=,$(WITHOUT_COVERAGE))
 	.venv/bin/coverage combine -q
 	.venv/bin/coverage report
-	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal $(LONG)
+	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m "not long" $(WITHOUT_COVERAGE)
+
+long: $(DEV) ## Run the long tests: the full fault matrix, fifty kills, a resume from each STATE (about an hour)
+	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m long
 
 least: $(LEAST) ## Run the tests with the least versions that setup.py allows
-	.venv-least/bin/pytest -n 2
+	.venv-least/bin/pytest -n 2 -m "not long"
 
 histories: $(DEV) ## Play random histories of runs, kills and faults, for an hour
 	.venv/bin/python -m tests.histories --processes 2 \

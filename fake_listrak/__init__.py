@@ -1,20 +1,14 @@
-"""A fake Listrak SOAP service on loopback, with a generated account.
+"""A stand-in for Listrak's SOAP service, over real HTTP: for tests, the demo and benchmarks.
 
-It serves the v31 contract of `listrak_v31_full.wsdl` (or of `listrak_v31.wsdl`, which has only the
-operations of the nine published tables) over real HTTP: for tests (in a thread, with scripted
-faults), demonstrations and benchmarks (`python -m fake_listrak`).
+An `Account` is rows as on the wire, in lists by operation and parent (a list, message,
+conversation, or the account). A generator fills them from a seed when they are first requested;
+`add_…`, `hide_…` and `fill` change them. The rows of messages, deliveries, links and campaigns are
+derived, so that their counts agree. `ListrakService` serves an account after the v31 contract,
+`listrak_v31_full.wsdl`, or its nine published operations alone; `Rule`s make it fail.
 
-The modules, each of which imports only modules above it:
-
-    contract       the operations served: arguments, row elements, dates   (data)
-    clock          zones, wire forms of times, rows spread over a span     (pure)
-    seeded         seeded numbers, texts and addresses; rows by number     (pure)
-    published      the nine published tables                               (no I/O)
-    further        further tables of lists, messages and the account       (no I/O)
-    conversations  conversations and their tables                          (no I/O)
-    account        all tables together, changes between runs               (no I/O)
-    wire           reads SOAP requests, writes replies and faults          (pure)
-    server         HTTP, logon, scripted faults
+Each module imports only modules above it: contract (operations, as data), clock (times on the
+wire), rows (one made-up row), generator (an account from a seed), tables (lists of rows), derived
+(rows that follow from others), account, wire (SOAP), server.
 """
 
 from fake_listrak.account import Account

@@ -72,34 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; return the exit code 0."""
     parser = _arguments()
     options = parser.parse_args(arguments)
+    service_options = ("port", "username", "password", "latency", "wsdl", "count")
+    shape = {name: value for name, value in vars(options).items() if name not in service_options}
     try:
-        account = Account(
-            seed=options.seed,
-            lists=options.lists,
-            messages=options.messages,
-            contacts=options.contacts,
-            sends=options.sends,
-            page_size=options.page_size,
-            start=options.start,
-            end=options.end,
-            timezone=options.timezone,
-            offsets=options.offsets,
-            event_dates=options.event_dates,
-            domains=options.domains,
-            bounds=options.bounds,
-            empty=options.empty,
-            counts=dict(options.count),
-            conversations=options.conversations,
-            conversation_sends=options.conversation_sends,
-            campaigns=options.campaigns,
-            transactional=options.transactional,
-            removals=options.removals,
-            hygiene=options.hygiene,
-            imports=options.imports,
-            complaints=options.complaints,
-            unknown_messages=options.unknown_messages,
-            message_step=options.message_step,
-        )
+        account = Account(**shape, counts=dict(options.count))
     except (ValueError, KeyError) as error:
         parser.error(str(error))
     stop = threading.Event()

@@ -1,56 +1,50 @@
-"""An account whose rows are generated from a seed on request.
-
-No row is stored: a list, message, contact or event is computed from its number, so that an account
-of 100,000 messages, or a message of a million opens, needs no setup. Only changes after
-construction (`add_…`, `hide_…`) are stored.
-"""
+"""A Listrak account, as the service serves it and tests change it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final
 
-from fake_listrak import conversations as conversation_tables
-from fake_listrak import further
-from fake_listrak.clock import Range, instant, zone
+from fake_listrak.clock import Range
 from fake_listrak.contract import (
-    CONVERSATION_OPERATIONS,
     FURTHER_OPERATIONS,
     MESSAGE_OPERATIONS,
     OPERATIONS,
+    PASSALONGS,
     Row,
 )
-from fake_listrak.conversations import Conversations
-from fake_listrak.further import ACCOUNT, Campaigns, FurtherTables
-from fake_listrak.published import CONTACTS, PublishedTables
-from fake_listrak.seeded import Basis, Field, Section, mix
-
-_COUNTED: Final = (*MESSAGE_OPERATIONS, further.PASSALONGS, *CONVERSATION_OPERATIONS)
-# Derived from the rows of other operations, so that no rows can be added.
-_DERIVED: Final = frozenset(
-    (
-        further.DELIVERIES,
-        further.ANALYTICS,
-        conversation_tables.ACTIVITY,
-        conversation_tables.DELIVERIES,
-    )
+from fake_listrak.derived import Derived
+from fake_listrak.generator import (
+    CONTACTS,
+    MESSAGES_OF_CONVERSATION,
+    Conversation,
+    Generated,
+    Message,
 )
-_ADDABLE: Final = tuple(name for name in FURTHER_OPERATIONS if name not in _DERIVED)
+from fake_listrak.rows import (
+    SALTS,
+    Field,
+    changed,
+    distinct,
+    mix,
+)
+from fake_listrak.tables import ACCOUNT, NAME
+
+_ACTIVITY, _DELIVERY = NAME["conversations"], NAME["conversation_deliveries"]
+# They follow from other rows, so that none can be added.
+_DERIVED: Final = frozenset(
+    (_ACTIVITY, _DELIVERY, NAME["message_deliveries"], NAME["message_analytics"])
+)
 
 
-class Account:
+class Account(Derived):
     """A Listrak account: its lists, messages, contacts and events, as the service returns them.
 
     Rows are values on the wire (see `Row`). Tests compare records with them.
 
-    seed: accounts with the same arguments have the same rows; another seed changes them.
-    lists, messages: lists, and messages of each list.
-    contacts: subscribed contacts of each list, exactly.
-    sends: approximate recipients of a message. Opens, reads, clicks, bounces and unsubscribes are
-        decreasing fractions of it; some messages have none of a kind.
     page_size: rows on a page of the paged operations.
-    start, end: the range of all dates; UTC unless they have a zone.
     timezone: IANA name of the zone of the times on the wire.
     offsets: whether xs:dateTime values carry an offset.
     event_dates: format of dates that are xs:string; "us" is `M/D/YYYY h:mm:ss AM`.
@@ -58,77 +52,17 @@ class Account:
     bounds: whether the rows at StartDate and at EndDate are selected: both ("inclusive"), none
         ("exclusive"), those at StartDate only ("start").
     empty: the Result of a page without rows; "mixed" is absent or empty, depending on the request.
-    counts: exact rows per message or conversation, by operation; they override `sends`.
-    conversations: conversations of each list. One in three is terminated, one has no events.
-    conversation_sends: approximate sends of each conversation; its other events are fractions of
-        them. One in five entries of a conversation is by a contact that was in it before.
-    campaigns: campaigns of each list, of which the last has no messages and no conversations.
-    transactional: transactional messages of each list.
-    removals: unsubscribes of each list; some contacts unsubscribed before or came back later.
-    hygiene, imports: corrected addresses, and imports, of each list.
-    complaints: complaints of the account, also about lists that the user cannot see.
     unknown_messages: the reply to an analytics call with a message that the user cannot see: the
         whole call is "refused", or the message is "missing".
-    message_step: difference of successive MsgIDs; with steps other than 3, they may coincide with
-        those of conversations.
+    shape: what is generated. `seed`: accounts of the same arguments have the same rows. `lists`;
+        of each list: `messages`, `contacts`, `conversations`, `campaigns`, `transactional`,
+        `removals`, `hygiene`, `imports`; of the account: `complaints`. `sends` and
+        `conversation_sends`: approximate recipients of each, of which other events are fractions.
+        `counts`: exact rows per message or conversation, by operation. `start` and `end`: the range
+        of all dates, UTC unless they have a zone. `message_step`: difference of successive MsgIDs.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int = 1,
-        lists: int = 3,
-        messages: int = 8,
-        contacts: int = 40,
-        sends: int = 30,
-        page_size: int = 10,
-        start: datetime = datetime(2025, 1, 1),
-        end: datetime = datetime(2026, 6, 30),
-        timezone: str = "UTC",
-        offsets: bool = False,
-        event_dates: Literal["iso", "us"] = "iso",
-        domains: Literal["text", "string"] = "text",
-        bounds: Literal["inclusive", "exclusive", "start"] = "inclusive",
-        empty: Literal["absent", "empty", "nil", "mixed"] = "mixed",
-        counts: Mapping[str, int] | None = None,
-        conversations: int = 3,
-        conversation_sends: int = 30,
-        campaigns: int = 3,
-        transactional: int = 2,
-        removals: int = 12,
-        hygiene: int = 6,
-        imports: int = 5,
-        complaints: int = 8,
-        unknown_messages: Literal["refused", "missing"] = "refused",
-        message_step: int = 3,
-    ) -> None:
-        counts = dict(counts or {})
-        for operation in counts:
-            if operation not in _COUNTED:
-                raise ValueError(f"counts: {operation!r} is none of {', '.join(_COUNTED)}")
-        self.page_size = page_size
-        self.zone = zone(timezone)
-        self.offsets = offsets
-        self.event_dates = event_dates
-        self.domains = domains
-        self.bounds = bounds
-        self.empty = empty
-        self.unknown_messages = unknown_messages
-        self.version = 0
-        """The number of changes; replies cached at another version are stale."""
-        self._basis = Basis(
-            mix(seed), instant(start), instant(end), self.zone, offsets, event_dates, contacts
-        )
-        self._published = PublishedTables(self._basis, lists, messages, sends, counts, message_step)
-        named = Campaigns(self._published, campaigns)
-        self._further = FurtherTables(
-            self._published, named, removals, hygiene, imports, transactional, complaints, counts
-        )
-        self._conversations = Conversations(
-            self._published, named, conversations, conversation_sends, counts
-        )
-
-    # The truth
+    # Rows
 
     def rows(self, operation: str, parent_id: int | None = None) -> list[Row]:
         """All rows of an operation for one parent, in the order served.
@@ -139,17 +73,17 @@ class Account:
         ID = ACCOUNT if parent_id is None else parent_id
         if (kind.asked_by == "account") != (parent_id is None):
             raise ValueError(f"{operation} is asked by {kind.asked_by}")
-        if operation == "GetContactListCollection":
+        if kind.table == "lists":
             return self.lists()
-        if operation == further.ANALYTICS:
-            return self.analytics(self._published.message_ids(ID))
+        if kind.table == "message_analytics":
+            return self.analytics(each.ID for each in self._messages_of(ID))
         if "Page" in kind.arguments:
-            return self._select(operation, ID, Section())
+            return [*self._table(operation, ID)]
         return self.whole(operation, ID, None, True)
 
     def lists(self) -> list[Row]:
         """Rows of GetContactListCollection, in the order served."""
-        return [self._published.list_row(ListID) for ListID in self._published.list_ids()]
+        return [row for ListID, row in self._lists.items() if ListID not in self._hidden]
 
     def messages(self, ListID: int) -> list[Row]:
         """All rows of ReportListMessageActivity for a list, in the order served."""
@@ -157,76 +91,43 @@ class Account:
 
     def events(self, operation: str, MsgID: int) -> list[Row]:
         """All rows of one of the six message operations, in the order served."""
-        return self._published.select(operation, MsgID)
+        return self.rows(operation, MsgID)
 
     def contacts(self, ListID: int) -> list[Row]:
         """All rows of ReportRangeSubscribedContacts for a list, in the order served."""
-        return self._published.select(CONTACTS, ListID)
+        return self.rows(CONTACTS, ListID)
 
     def conversation_ids(self, ListID: int) -> list[int]:
         """The conversations of a list, including terminated ones, in the order served."""
-        return self._conversations.ids(ListID)
+        return [each.ID for each in self._conversations_of(ListID)]
 
     def conversation_message_ids(self, ConversationID: int) -> tuple[int, ...]:
         """The messages of a conversation, which are not among its list's messages."""
-        return self._conversations.message_ids(ConversationID)
+        return self._conversations[ConversationID].messages
 
     def is_test(self, MsgID: int) -> bool:
         """Whether a message is a test message, which IncludeTestMessages=false excludes."""
-        return self._published.is_test(MsgID)
+        return self._messages[MsgID].is_test
 
     def has_analytics(self, MsgID: int) -> bool:
         """Whether a message is in the reply of a call for its analytics."""
-        return self._further.has_analytics(MsgID)
-
-    def has_list(self, ListID: int) -> bool:
-        """Whether the user can see the list."""
-        return self._published.has_list(ListID)
-
-    def has_message(self, MsgID: int) -> bool:
-        """Whether the user can see the message, and so the list that it was sent to."""
-        return self._published.has_message(MsgID)
-
-    def has_conversation(self, ConversationID: int) -> bool:
-        """Whether the user can see the conversation, and so its list."""
-        return self._conversations.has(ConversationID)
+        return self._messages[MsgID].has_analytics
 
     def row_counts(self) -> dict[str, dict[str, int]]:
         """Rows by table: in `total`, and `distinct` by the table's key."""
-        totals = {operation.table: [0, 0] for operation in OPERATIONS.values()}
-        for table, total, distinct in self._all_counts():
-            totals[table][0] += total
-            totals[table][1] += distinct
-        return {
-            table: {"total": total, "distinct": distinct}
-            for table, (total, distinct) in totals.items()
+        counts = {kind.table: Counter(total=0, distinct=0) for kind in OPERATIONS.values()}
+        parents: dict[str, Iterable[int | None]] = {
+            "account": [None],
+            "list": [ID for ID in self._lists if ID not in self._hidden],
+            "message": [ID for ID in self._messages if self.has_message(ID)],
+            "conversation": [ID for ID in self._conversations if self.has_conversation(ID)],
         }
-
-    def _all_counts(self) -> Iterator[tuple[str, int, int]]:
-        """(table, rows, distinct keys) of each parent."""
-        by: dict[str, list[str]] = {"account": [], "list": [], "message": [], "conversation": []}
-        for kind in OPERATIONS.values():
-            if "Page" in kind.arguments or kind.name in further.COLLECTIONS:
-                by[kind.asked_by].append(kind.name)
-
-        def counts(parent: str, ID: int) -> Iterator[tuple[str, int, int]]:
-            for operation in by[parent]:
-                yield OPERATIONS[operation].table, *self._count(operation, ID)
-
-        yield from counts("account", ACCOUNT)
-        for ListID in self._published.list_ids():
-            yield "lists", 1, 1
-            yield from counts("list", ListID)
-            for MsgID in self._published.message_ids(ListID):
-                yield "messages", 1, 1
-                yield "message_deliveries", 1, 1
-                analyses = int(self.has_analytics(MsgID))
-                yield "message_analytics", analyses, analyses
-                yield from counts("message", MsgID)
-            for ConversationID in self.conversation_ids(ListID):
-                yield "conversations", 1, 1
-                yield "conversation_deliveries", 1, 1
-                yield from counts("conversation", ConversationID)
+        for operation, kind in OPERATIONS.items():
+            for parent in parents[kind.asked_by]:
+                rows = self.rows(operation, parent)
+                counts[kind.table]["total"] += len(rows)
+                counts[kind.table]["distinct"] += distinct(operation, rows)
+        return {table: dict(count) for table, count in counts.items()}
 
     # Changes between runs
 
@@ -236,7 +137,9 @@ class Account:
         fields: override generated values; elements that the contract lacks are allowed.
         """
         self.version += 1
-        self._published.add_list(ListID, fields)
+        self._hidden.discard(ListID)
+        row = self._lists.get(ListID) or self._maker.list_row(ListID, len(self._lists))
+        self._lists[ListID] = changed(row, fields)
 
     def add_message(
         self,
@@ -253,10 +156,17 @@ class Account:
 
         send_date: a datetime (UTC unless it has a zone), or the text to put on the wire.
         """
-        self._need_list(ListID)
+        self._need(self._lists, ListID, "list")
         self.version += 1
-        text = self._basis.text(send_date, wire_text=False)
-        self._published.add_message(ListID, MsgID, text, test, fields)
+        self._hidden.discard(MsgID)
+        found = self._messages.get(MsgID)
+        if found is not None and found.is_generated:
+            found.fields |= fields
+        else:
+            date = self._maker.text(send_date)
+            self._messages[MsgID] = Message(
+                MsgID, ListID, date, dict(fields), wall=self.zone.read(date), is_test=test
+            )
 
     def add_event(
         self,
@@ -273,17 +183,15 @@ class Account:
         """
         if operation not in MESSAGE_OPERATIONS:
             raise ValueError(f"{operation!r} is none of {', '.join(MESSAGE_OPERATIONS)}")
-        self._need_message(MsgID)
-        self.version += 1
-        self._published.add(operation, MsgID, email, date, fields)
+        self._need(self._messages, MsgID, "message")
+        self._add(operation, MsgID, email, date, fields)
 
     def add_contact(
         self, ListID: int, email: str, addition_date: datetime | str | None, **fields: Field
     ) -> None:
         """Add a contact to the end of a list; `addition_date` as in `add_event`."""
-        self._need_list(ListID)
-        self.version += 1
-        self._published.add(CONTACTS, ListID, email, addition_date, fields)
+        self._need(self._lists, ListID, "list")
+        self._add(CONTACTS, ListID, email, addition_date, fields)
 
     def add_conversation(
         self,
@@ -296,14 +204,26 @@ class Account:
     ) -> None:
         """Add a conversation, whose counts follow the rows added to it.
 
-        A hidden generated conversation is shown again, with its own date.
+        A hidden one is shown again, with its own date.
 
         published_date: as in `add_message`. fields: also of its row of deliveries.
         """
-        self._need_list(ListID)
+        self._need(self._lists, ListID, "list")
         self.version += 1
-        text = self._basis.text(published_date, wire_text=False)
-        self._conversations.add(ListID, ConversationID, text, terminated, fields)
+        self._hidden.discard(ConversationID)
+        found = self._conversations.get(ConversationID)
+        if found is not None:
+            found.fields |= fields
+            return
+        first = 1_600_000_000 + ConversationID * MESSAGES_OF_CONVERSATION % 400_000_000
+        self._conversations[ConversationID] = Conversation(
+            ConversationID,
+            ListID,
+            self._maker.text(published_date),
+            terminated,
+            tuple(range(first, first + MESSAGES_OF_CONVERSATION)),
+            dict(fields),
+        )
 
     def add_row(
         self,
@@ -314,99 +234,112 @@ class Account:
     ) -> None:
         """Add a row to the end of a further table, for one parent.
 
-        Rows of message_deliveries, message_analytics and conversation_deliveries are derived from
-        their message or conversation and cannot be added.
+        Rows of conversations, deliveries and analytics follow from others and cannot be added.
 
         parent_id: as in `rows`. date: as in `add_event`; ignored for a row without a date.
-        fields: override generated values. EmailAddress (FromEmailAddress and ToEmailAddress of a
-        passalong) determines the ContactID; a complaint needs ListID and MessageID; a
-        conversation's row belongs to its first message unless MsgID is given.
+        fields: override generated values. EmailAddress (FromEmailAddress of a passalong) determines
+        the ContactID; a complaint needs ListID and MessageID; a conversation's row belongs to its
+        first message unless MsgID is given.
         """
-        if operation not in _ADDABLE:
-            raise ValueError(f"{operation!r} is none of {', '.join(_ADDABLE)}")
-        by = OPERATIONS[operation].asked_by
-        if (by == "account") != (parent_id is None):
-            raise ValueError(f"{operation} is asked by {by}")
+        kind = OPERATIONS[operation]
+        if operation not in FURTHER_OPERATIONS or operation in _DERIVED:
+            raise ValueError(f"{operation!r}: rows of {kind.table} cannot be added")
+        if (kind.asked_by == "account") != (parent_id is None):
+            raise ValueError(f"{operation} is asked by {kind.asked_by}")
         ID = ACCOUNT if parent_id is None else parent_id
-        if by == "list":
-            self._need_list(ID)
-        elif by == "message":
-            self._need_message(ID)
-        self.version += 1
-        if by == "conversation":
-            self._conversations.add_row(operation, ID, date, fields)
-        else:
-            self._further.add(operation, ID, date, fields)
+        if kind.asked_by != "account":
+            things: dict[str, dict[int, Any]] = {
+                "list": self._lists,
+                "message": self._messages,
+                "conversation": self._conversations,
+            }
+            self._need(things[kind.asked_by], ID, kind.asked_by)
+        name = "FromEmailAddress" if operation == PASSALONGS else "EmailAddress"
+        number = mix(self._maker.seed, len(self._table(operation, ID))) % 10_000
+        email = str(fields.get(name) or f"added+{number}@example.com")
+        self._add(operation, ID, email, date, fields)
 
     def hide_list(self, ListID: int) -> None:
         """Hide a list and its messages from the user, until `add_list`."""
-        self.version += 1
-        self._published.hide(ListID)
+        self._hide(ListID)
 
     def hide_message(self, MsgID: int) -> None:
         """Hide a message from the user, until `add_message`."""
-        self.version += 1
-        self._published.hide(MsgID)
+        self._hide(MsgID)
 
     def hide_conversation(self, ConversationID: int) -> None:
         """Hide a conversation from the user, until `add_conversation`."""
-        self.version += 1
-        self._conversations.hide(ConversationID)
+        self._hide(ConversationID)
 
     def hide_contact(self, ListID: int, email: str) -> None:
         """Remove a contact from a list's subscribed contacts; `add_contact` adds it again."""
+        rows = self._changeable(CONTACTS, ListID)
+        kept = [row for row in rows if row.get("EmailAddress") != email]
+        if len(kept) == len(rows):
+            raise KeyError(f"no contact {email} in list {ListID}")
+        rows[:] = kept
+
+    def _hide(self, ID: int) -> None:
         self.version += 1
-        self._published.hide_contact(ListID, email)
+        self._hidden.add(ID)
 
-    def _need_list(self, ListID: int) -> None:
-        if not self._published.knows_list(ListID):
-            raise KeyError(f"no list {ListID}")
+    def _need(self, things: dict[int, Any], ID: int, name: str) -> None:
+        if ID not in things:
+            raise KeyError(f"no {name} {ID}")
 
-    def _need_message(self, MsgID: int) -> None:
-        if self._published.list_of(MsgID) is None:
-            raise KeyError(f"no message {MsgID}")
+    def _add(
+        self, operation: str, ID: int, email: str, date: datetime | str | None,
+        fields: dict[str, Field],
+    ) -> None:  # fmt: skip
+        kind = OPERATIONS[operation]
+        rows = self._changeable(operation, ID)
+        bits = mix(self._maker.seed, SALTS[operation], ID, len(rows))
+        of = ID
+        if kind.asked_by == "conversation":
+            of = int(str(fields.get("MsgID") or self._conversations[ID].messages[0]))
+        row = self._maker.row(operation, of, email, self._start, bits)
+        if kind.table == "complaints":
+            row = self._complaint(int(str(fields["ListID"])), int(str(fields["MessageID"])), row)
+        own: dict[str, Field] = {"LinkID": str(bits >> 33)} if "LinkID" in row else {}
+        if kind.date is not None:
+            own[kind.date] = ... if date is None else self._maker.text(date, kind.date_is_text)
+        rows.append(changed(row, own | fields))
 
     # What the service requests
 
     def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
         """Messages of a list that were sent in a range of walls; None means all."""
-        return [
-            self._published.activity_row(MsgID)
-            for MsgID in self._published.message_ids(ListID, chosen)
-            if with_tests or not self.is_test(MsgID)
-        ]
+        return [self._activity(each) for each in self._messages_of(ListID, chosen, with_tests)]
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """One page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
-        skip = (page - 1) * self.page_size
-        return self._select(operation, ID, Section(chosen, skip, self.page_size))
+        rows = self._table(operation, ID)
+        date = OPERATIONS[operation].date
+        if chosen is not None and date is not None:
+            if isinstance(rows, Generated):
+                rows = rows.within(chosen)
+            else:
+                read = self.zone.read
+                rows = [row for row in rows if chosen.holds(read(str(row.get(date))))]
+        return list(rows[(page - 1) * self.page_size : page * self.page_size])
 
     def whole(self, operation: str, ListID: int, chosen: Range | None, every: bool) -> list[Row]:
         """All rows of an operation without pages, for a list.
 
         every: include test messages, or terminated conversations.
         """
-        if operation == "ReportListMessageActivity":
+        table = OPERATIONS[operation].table
+        if table == "messages":
             return self.activity(ListID, chosen, every)
-        if operation == conversation_tables.ACTIVITY:
-            return self._conversations.activity(ListID, every)
-        if operation == conversation_tables.DELIVERIES:
-            return self._conversations.deliveries(ListID, every)
-        return self._further.whole(operation, ListID, chosen, every)
+        if table == "message_deliveries":
+            return [self._delivery(each) for each in self._messages_of(ListID, chosen, every)]
+        if table in ("conversations", "conversation_deliveries"):
+            make = self._conversation if table == "conversations" else self._series_delivery
+            found = self._conversations_of(ListID)
+            return [make(each) for each in found if every or not each.terminated]
+        return [*self._table(operation, ListID)]
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
-        """Analytics of the messages that the user can see."""
-        return self._further.analytics(MsgIDs)
-
-    def _select(self, operation: str, ID: int, section: Section) -> list[Row]:
-        return self._table(operation).select(operation, ID, section)
-
-    def _count(self, operation: str, ID: int) -> tuple[int, int]:
-        return self._table(operation).count(operation, ID)
-
-    def _table(self, operation: str) -> PublishedTables | FurtherTables | Conversations:
-        """The tables with the rows of a paged operation."""
-        if operation not in FURTHER_OPERATIONS:
-            return self._published
-        by_conversation = OPERATIONS[operation].asked_by == "conversation"
-        return self._conversations if by_conversation else self._further
+        """Analytics of the messages that the user can see, unordered."""
+        seen = sorted(set(filter(self.has_message, MsgIDs)), key=lambda ID: mix(1, ID))
+        return [self._analytics(self._messages[ID]) for ID in seen if self.has_analytics(ID)]

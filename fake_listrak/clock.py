@@ -6,7 +6,6 @@ Integers, because rows are compared and written by the hundred thousand.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -20,7 +19,7 @@ NEVER: Final = "0001-01-01T00:00:00"
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_FOREVER: Final = 10**18
+_QUARTER: Final = 900 * SECOND
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:(Z)|([+-])(\d\d):(\d\d))?", re.ASCII
 )
@@ -67,30 +66,22 @@ def write_us(wall: int) -> str:
 
 @dataclass(frozen=True)
 class Zone:
-    """A time zone as spans of constant offset, so that a wall time is one addition away."""
+    """A time zone by its IANA name. Raises KeyError if there is none."""
 
     name: str
-    starts: tuple[int, ...]
-    """Instant from which each offset holds; the first is the beginning of time."""
-    offsets: tuple[int, ...]
 
-    def offset(self, moment: int) -> int:
-        """Local time less UTC at an instant, in microseconds."""
-        return self.offsets[bisect_right(self.starts, moment) - 1]
+    def __post_init__(self) -> None:
+        ZoneInfo(self.name)
 
     def wall(self, moment: int) -> int:
-        """The wall time of an instant."""
-        return moment + self.offset(moment)
-
-    def spans(self) -> list[tuple[int, int, int]]:
-        """(first instant, instant past the last, offset) of each span."""
-        return list(zip(self.starts, (*self.starts[1:], _FOREVER), self.offsets, strict=True))
+        """Return the wall time of an instant."""
+        return moment + _offset(self.name, moment // _QUARTER)
 
     def write_offset(self, moment: int) -> str:
-        """The offset at an instant as xs:dateTime carries it."""
+        """Return the offset at an instant as xs:dateTime carries it."""
         if self.name == "UTC":
             return "Z"
-        minutes = self.offset(moment) // (60 * SECOND)
+        minutes = (self.wall(moment) - moment) // (60 * SECOND)
         sign = "-" if minutes < 0 else "+"
         return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
 
@@ -125,32 +116,13 @@ class Zone:
             return None
 
 
-@lru_cache
-def zone(name: str) -> Zone:
-    """The zone of an IANA name; its offsets change between 1990 and 2040 only."""
+@lru_cache(65536)
+def _offset(name: str, quarter: int) -> int:
+    """Return local time less UTC. Zones change their offsets on a quarter of an hour."""
     if name == "UTC":
-        return Zone(name, (-_FOREVER,), (0,))
-    info = ZoneInfo(name)
-
-    def offset(second: int) -> int:
-        local = datetime.fromtimestamp(second, info).replace(tzinfo=None)
-        return (local - _EPOCH) // _MICROSECOND - second * SECOND
-
-    first, last = (instant(datetime(year, 1, 1)) // SECOND for year in (1990, 2040))
-    starts, offsets = [-_FOREVER], [offset(first)]
-    for day in range(first, last, DAY // SECOND):
-        low, high = day, day + DAY // SECOND
-        if offset(high) == offsets[-1]:
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            if offset(middle) == offsets[-1]:
-                low = middle
-            else:
-                high = middle
-        starts.append(high * SECOND)
-        offsets.append(offset(high))
-    return Zone(name, tuple(starts), tuple(offsets))
+        return 0
+    local = datetime.fromtimestamp(quarter * 900, ZoneInfo(name)).replace(tzinfo=None)
+    return (local - _EPOCH) // _MICROSECOND - quarter * _QUARTER
 
 
 @dataclass(frozen=True)
@@ -174,8 +146,7 @@ class Range:
 class Timeline:
     """Times of `rows` rows between two instants, never falling from one rank to the next.
 
-    Each is computed from its rank only, so that a million rows need no setup, and a range is found
-    by bisection.
+    Each is computed from its rank only, so that a million rows need no setup.
     """
 
     rows: int
@@ -199,23 +170,3 @@ class Timeline:
             return moment - moment % SECOND
         # The digits of the fraction depend only on the second, which keeps the order.
         return moment - moment % _UNITS[moment // SECOND * 40_503 >> 4 & 3]
-
-    def ranks(self, zone: Zone, chosen: Range) -> list[tuple[int, int]]:
-        """Ranks selected by wall time: [from, to) pairs, rising.
-
-        More than one pair only where clocks went back within the range's bounds.
-        """
-        found: list[tuple[int, int]] = []
-        for begin, finish, offset in zone.spans():
-            start = chosen.start - offset + (not chosen.with_start)
-            end = chosen.end - offset + chosen.with_end
-            low, high = (
-                bisect_left(range(self.rows), max(begin, min(bound, finish)), key=self.at)
-                for bound in (start, end)
-            )
-            if low >= high:
-                continue
-            if found and found[-1][1] == low:
-                low = found.pop()[0]
-            found.append((low, high))
-        return found

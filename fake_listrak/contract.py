@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-NAMESPACE: Final = "http://webservices.listrak.com/v31/"
-WSDLS: Final[Mapping[str, Path]] = {
-    "full": Path(__file__).with_name("listrak_v31_full.wsdl"),
-    "nine": Path(__file__).with_name("listrak_v31.wsdl"),
-}
-"""The contract of all 89 operations, and the one of the nine published tables."""
+from lxml import etree
 
+NAMESPACE: Final = "http://webservices.listrak.com/v31/"
 AskedBy: TypeAlias = Literal["account", "list", "message", "conversation"]
 ID_OF: Final[Mapping[AskedBy, str]] = {
     "list": "ListID",
@@ -293,3 +289,41 @@ CONVERSATION_OPERATIONS: Final = tuple(
     if operation.asked_by == "conversation" and operation.date is not None
 )
 """The five operations that return a conversation's events."""
+PASSALONGS: Final = "ReportRangeMessageContactPassalong"
+_FULL: Final = Path(__file__).with_name("listrak_v31_full.wsdl")
+
+
+def read_wsdl(which: Literal["full", "nine"]) -> bytes:
+    """Return the contract of all 89 operations, or of those of the nine published tables."""
+    contract = _FULL.read_bytes()
+    return contract if which == "full" else _only(contract, PUBLISHED_OPERATIONS)
+
+
+def _only(contract: bytes, operations: Collection[str]) -> bytes:
+    """Take the other operations out of a WSDL, and the elements and types that nothing names."""
+    root = etree.fromstring(contract)
+    wsdl, schema = "{http://schemas.xmlsoap.org/wsdl/}", "{http://www.w3.org/2001/XMLSchema}"
+    for operation in [*root.iter(f"{wsdl}operation")]:
+        if operation.get("name") not in operations:
+            _remove(operation)
+    named = [*root.iter(f"{wsdl}message"), *root.iterfind(f".//{schema}schema/*")]
+    while named:
+        used = {
+            str(value).partition(":")[2]
+            for element in root.iter()
+            for name, value in element.attrib.items()
+            if name != "name"
+        }
+        unused = [element for element in named if element.get("name") not in used]
+        if not unused:
+            break
+        for element in unused:
+            _remove(element)
+            named.remove(element)
+    return etree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _remove(element: etree._Element) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)

@@ -30,11 +30,11 @@ from fake_listrak.contract import (
     NAMESPACE,
     OPERATIONS,
     PUBLISHED_OPERATIONS,
-    WSDLS,
     Operation,
     Row,
+    read_wsdl,
 )
-from fake_listrak.further import ACCOUNT
+from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
     UNREADABLE,
     Ask,
@@ -142,7 +142,7 @@ class ListrakService:
         self._record = record
         self._attempts: Counter[tuple[str, ...]] = Counter()
         self._failed_in_a_row = 0
-        self._wsdl = WSDLS[wsdl].read_bytes()
+        self._wsdl = read_wsdl(wsdl)
         self._known = frozenset(PUBLISHED_OPERATIONS if wsdl == "nine" else OPERATIONS)
         self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._cache_free = cache_bytes

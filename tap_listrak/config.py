@@ -156,17 +156,17 @@ class Config(Struct, frozen=True, kw_only=True):
     wsdl_url: Annotated[
         Address, "another address of the service, such as a test double or proxy"
     ] = LISTRAK_WSDL
-    interval_days: Annotated[Days, "longest date window of one request for messages"] = 365
+    interval_days: Annotated[Days, "longest date window of one request for messages, in days"] = 365
     request_timeout: Annotated[
-        int, _range(1, 3600), "seconds for one whole reply, from connecting to its last byte"
+        int, _range(1, 3600), "seconds for a whole reply, from connecting to the last byte"
     ] = 300
-    concurrency: Annotated[int, _range(1, 32), "requests under way at once"] = 4
+    concurrency: Annotated[int, _range(1, 32), "maximum number of simultaneous requests"] = 4
     timezone: Annotated[Zone, "time zone of Listrak's timestamps"] = pytz.utc
     lookback_days: Annotated[
-        int, _range(1, 365), "days before its bookmark at which a stream starts, for late rows"
+        int, _range(1, 365), "how many days before its bookmark a stream starts, for late rows"
     ] = 1
     list_ids: Annotated[ListIDs, "only these lists; also how to split an account"] | None = None
-    include_test_messages: Annotated[Flag, "whether to sync test messages, too"] = True
+    include_test_messages: Annotated[Flag, "whether to sync test messages as well"] = True
     activity_window_days: (
         Annotated[Days, "request events only of messages sent at most N days before the bookmark"]
         | None
@@ -183,10 +183,10 @@ class Config(Struct, frozen=True, kw_only=True):
     mirror: Annotated[
         Mirrored, "streams that are reloaded in full, so that the target can delete missing rows"
     ] = frozenset()
-    keep_every_event: Annotated[Flag, "one row per open, click, read, bounce; not per contact"] = (
-        False
-    )
-    typed_event_dates: Annotated[Flag, "dates of events as date-times in UTC, not as text"] = False
+    keep_every_event: Annotated[
+        Flag, "one row per open, click, read or bounce, not per contact and message"
+    ] = False
+    typed_event_dates: Annotated[Flag, "event dates as date-times in UTC, not as text"] = False
     backfill_from: (
         Annotated[Instant, "load what happened since then, and leave the state unchanged"] | None
     ) = None
@@ -194,10 +194,13 @@ class Config(Struct, frozen=True, kw_only=True):
         None
     )
     select: (
-        Annotated[Patterns, "streams and columns to sync without a catalog, marked by --discover"]
+        Annotated[
+            Patterns,
+            "streams and columns to sync without a catalog; --discover marks them as selected",
+        ]
         | None
     ) = None
-    user_agent: Annotated[Header, "how the tap names itself to Listrak"] = (
+    user_agent: Annotated[Header, "the User-Agent header of requests to Listrak"] = (
         f"tap-listrak/{__version__}"
     )
 

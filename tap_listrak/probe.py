@@ -187,7 +187,7 @@ class Probe:
     def _log_operations(self) -> None:
         lacking = {stream.operation for stream in STREAMS} - self._client.load_operations()
         if lacking:
-            LOGGER.warning("The WSDL lacks operations: %s.", ", ".join(sorted(lacking)))
+            LOGGER.warning("Operations missing from the WSDL: %s.", ", ".join(sorted(lacking)))
         else:
             LOGGER.info("The WSDL has the operations of all %d streams.", len(STREAMS))
 
@@ -244,7 +244,7 @@ class Probe:
             for zone, age in ages.items()
             if age >= -CLOCK_TOLERANCE
         ]
-        LOGGER.info("Possible time zones: %s.", ", ".join(fitting) or "none of the usual")
+        LOGGER.info("Possible time zones: %s.", ", ".join(fitting) or "none of the common ones")
         if ages[own] < -CLOCK_TOLERANCE:
             LOGGER.warning("The config's timezone, %s, puts that date in the future.", own)
 

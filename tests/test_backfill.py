@@ -13,8 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from fake_listrak import OPERATIONS, Ask, Reply, fault, html
-from fake_listrak.contract import CONVERSATION_OPERATIONS, MESSAGE_OPERATIONS
-from fake_listrak.further import PASSALONGS
+from fake_listrak.contract import CONVERSATION_OPERATIONS, MESSAGE_OPERATIONS, PASSALONGS
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.accounts import list_ids, message_ids
 from tests.support.faults import UNREADABLE, part_of
@@ -31,7 +30,6 @@ from tests.support.runs import (
     at,
     days,
     pages,
-    refuse,
     rows,
     text,
     tiny_tap,
@@ -227,7 +225,7 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
     ids=["value", "message", "meltano"],
 )  # fmt: skip
 def test_every_state_of_a_backfill_is_the_given_one(
-    wrapped: Callable[[object], object], tap: Tap, state_behind_every_page: None
+    wrapped: Callable[[object], object], tap: Tap, state_after_every_page: None
 ) -> None:
     run = backfill(tap, state=wrapped(GIVEN))
     assert run.code == 0
@@ -238,7 +236,7 @@ def test_every_state_of_a_backfill_is_the_given_one(
 
 @pytest.mark.parametrize("state", [None, {}, EMPTY], ids=str)
 def test_every_state_of_a_backfill_without_one_is_empty(
-    state: object, tap: Tap, state_behind_every_page: None
+    state: object, tap: Tap, state_after_every_page: None
 ) -> None:
     assert_unchanged(backfill(tap, state=state), EMPTY)
 
@@ -293,6 +291,11 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_begin
 
 
 # Failures.
+
+
+def refuse(tap: Tap, is_refused: Callable[[Ask], bool]) -> None:
+    """Answer these calls with an HTML page of status 404."""
+    tap.service.rules.append(lambda ask: html(404) if is_refused(ask) else None)
 
 
 def assert_incomplete(run: Run, *named: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,12 @@ from tap_listrak import __version__
 from tap_listrak.__main__ import main as entry_point
 from tap_listrak.about import CAPABILITIES
 from tap_listrak.arguments import EXIT_CODES
-from tap_listrak.cli import main
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
 from tests.support.accounts import now, small
 from tests.support.records import all_due, all_emitted
-from tests.support.tap import MakeTap, Run, Tap, selecting
+from tests.support.tap import Call, MakeTap, Run, Tap, selecting
 
-Call = Callable[..., Run]
 SAMPLE = Path(__file__).parent.parent / "sample_config.json"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -43,23 +39,6 @@ def _no_level_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def tap(make_tap: MakeTap) -> Tap:
     """A tap for an account of two lists and three months."""
     return make_tap(small(), {"start_date": "2026-04-01"})
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    """Give the entry point exactly these arguments."""
-
-    def run(*arguments: str) -> Run:
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            logging.getLogger().handlers.clear()
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run
 
 
 def test_version_is_printed(call: Call) -> None:
@@ -307,7 +286,7 @@ def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
     assert counted == {name: rows.total() for name, rows in all_emitted(run).items()}
 
 
-@pytest.mark.parametrize("password", ["1", ",", ":", "{", '"', "lists", "METRIC"])
+@pytest.mark.parametrize("password", ["1", '"', "METRIC"])
 def test_metrics_stay_metrics_whatever_the_password_is(tap: Tap, password: str) -> None:
     tap.service.password = password
     run = tap.run(clock=now, config={"password": password})
@@ -341,18 +320,6 @@ def test_every_call_has_its_timer_with_the_stream_and_the_status(
 
 
 # Failures.
-
-
-def test_a_wrong_password_is_tried_once(tap: Tap) -> None:
-    run = tap.run(config={"password": "hunter2"})
-    assert run.code == 3
-    (line,) = run.lines("CRITICAL")
-    assert "`password`" in line
-    assert "Traceback" not in run.err
-    assert "hunter2" not in run.err
-    assert not run.of_type("RECORD")
-    assert len(tap.service.asked) == 1
-    assert tap.waits == []
 
 
 @pytest.mark.parametrize("flags", [(), ("--discover",)], ids=str)

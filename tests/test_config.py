@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from fake_listrak import Ask, Reply
 from tap_listrak import __version__
 from tap_listrak.config import LISTRAK_WSDL, OPTIONS, Config, parse_config
 from tests.support.accounts import NOW, now, serving, small
-from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
+from tests.support.tap import PASSWORD, USERNAME, Call, MakeTap, Run, Tap
 
+Discover = Callable[..., Run]
 SECRET = "hunter2"
 REQUIRED = {"username": "robot", "password": SECRET, "start_date": "2025-01-01"}
 TOO_MANY_DIGITS = "9" * 5000
@@ -420,19 +419,22 @@ def settings(tap: Tap, *left_out: str, **others: Any) -> dict[str, Any]:
     return {key: value for key, value in tap.config.items() if key not in left_out} | others
 
 
-def discover(*configs: str, **variables: str) -> Run:
-    """Discover in a process, with just these configs and these variables of the tap's."""
-    given = {name: value for name, value in os.environ.items() if "LISTRAK" not in name}
-    command = [sys.executable, "-m", "tap_listrak", "--discover"]
-    for config in configs:
-        command += ["--config", config]
-    ended = subprocess.run(
-        command, env={**given, **variables}, capture_output=True, text=True, check=False
-    )
-    return Run(ended.returncode, ended.stdout, ended.stderr)
+@pytest.fixture
+def discover(call: Call, monkeypatch: pytest.MonkeyPatch) -> Discover:
+    """Discover with just these configs and these variables of the tap's."""
+    for name in [name for name in os.environ if "LISTRAK" in name]:
+        monkeypatch.delenv(name)
+
+    def run(*configs: str, **variables: str) -> Run:
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            return call("--discover", *(word for each in configs for word in ("--config", each)))
+
+    return run
 
 
-def test_later_configs_win_key_by_key(tap: Tap, agents: list[str]) -> None:
+def test_later_configs_win_key_by_key(tap: Tap, agents: list[str], discover: Discover) -> None:
     first = write(tap, "1.json", {**tap.config, "user_agent": "first", "concurrency": "many"})
     second = write(tap, "2.json", {"user_agent": "second", "concurrency": 2})
     assert discover(first, second).code == 0
@@ -440,7 +442,7 @@ def test_later_configs_win_key_by_key(tap: Tap, agents: list[str]) -> None:
     assert discover(second, first).code == 2
 
 
-def test_the_secrets_may_be_in_the_environment_alone(tap: Tap) -> None:
+def test_the_secrets_may_be_in_the_environment_alone(tap: Tap, discover: Discover) -> None:
     path = write(tap, "config.json", settings(tap, "username", "password"))
     run = discover(path, "ENV", **SECRETS)
     assert run.code == 0
@@ -450,7 +452,9 @@ def test_the_secrets_may_be_in_the_environment_alone(tap: Tap) -> None:
     assert discover(path, **SECRETS).code == 2
 
 
-def test_the_environment_may_be_all_there_is(tap: Tap, agents: list[str]) -> None:
+def test_the_environment_may_be_all_there_is(
+    tap: Tap, agents: list[str], discover: Discover
+) -> None:
     first, *_ = sorted(int(str(row["ListID"])) for row in tap.service.account.lists())
     given = settings(tap, list_ids=f"[{first}]", concurrency="2", user_agent="from a variable")
     run = discover("ENV", **{f"TAP_LISTRAK_{key.upper()}": value for key, value in given.items()})
@@ -462,7 +466,7 @@ def test_the_environment_may_be_all_there_is(tap: Tap, agents: list[str]) -> Non
     ("order", "agent"), [(("file", "ENV"), "from ENV"), (("ENV", "file"), "from a file")]
 )
 def test_the_environment_has_its_place_among_the_configs(
-    tap: Tap, agents: list[str], order: tuple[str, ...], agent: str
+    tap: Tap, agents: list[str], order: tuple[str, ...], agent: str, discover: Discover
 ) -> None:
     path = write(tap, "config.json", settings(tap, user_agent="from a file"))
     configs = [path if each == "file" else each for each in order]
@@ -470,13 +474,13 @@ def test_the_environment_has_its_place_among_the_configs(
     assert set(agents) == {agent}
 
 
-def test_an_empty_variable_is_no_value(tap: Tap, agents: list[str]) -> None:
+def test_an_empty_variable_is_no_value(tap: Tap, agents: list[str], discover: Discover) -> None:
     path = write(tap, "config.json", settings(tap, user_agent="from a file"))
     assert discover(path, "ENV", TAP_LISTRAK_USER_AGENT="", TAP_LISTRAK_PASSWORD="").code == 0
     assert set(agents) == {"from a file"}
 
 
-def test_unknown_variables_are_named_without_their_values(tap: Tap) -> None:
+def test_unknown_variables_are_named_without_their_values(tap: Tap, discover: Discover) -> None:
     path = write(tap, "config.json", tap.config)
     run = discover(
         path,
@@ -496,7 +500,9 @@ def test_unknown_variables_are_named_without_their_values(tap: Tap) -> None:
 
 
 @pytest.mark.parametrize("key", ["password", "concurrency"])
-def test_a_wrong_value_is_refused_with_its_key_and_its_variable(tap: Tap, key: str) -> None:
+def test_a_wrong_value_is_refused_with_its_key_and_its_variable(
+    tap: Tap, key: str, discover: Discover
+) -> None:
     path = write(tap, "config.json", tap.config)
     variable = f"TAP_LISTRAK_{key.upper()}"
     run = discover(path, "ENV", **{variable: "hunter2\n"})
@@ -506,14 +512,16 @@ def test_a_wrong_value_is_refused_with_its_key_and_its_variable(tap: Tap, key: s
     assert tap.service.connections == 0
 
 
-def test_a_wrong_value_is_refused_with_the_file_that_overrides(tap: Tap) -> None:
+def test_a_wrong_value_is_refused_with_the_file_that_overrides(
+    tap: Tap, discover: Discover
+) -> None:
     sound = write(tap, "sound.json", tap.config)
     wrong = write(tap, "wrong.json", {"concurrency": 0})
     run = discover(sound, wrong)
     assert run.err == f"CRITICAL Invalid `concurrency` in {wrong}: must be 1 to 32.\n"
 
 
-def test_a_key_that_is_nowhere_is_named_with_its_variable(tap: Tap) -> None:
+def test_a_key_that_is_nowhere_is_named_with_its_variable(tap: Tap, discover: Discover) -> None:
     for key in REQUIRED:
         run = discover(write(tap, "config.json", settings(tap, key)), "ENV")
         assert run.code == 2
@@ -523,7 +531,9 @@ def test_a_key_that_is_nowhere_is_named_with_its_variable(tap: Tap) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "5", '"text"'])
-def test_of_several_files_the_one_without_an_object_is_named(tap: Tap, text: str) -> None:
+def test_of_several_files_the_one_without_an_object_is_named(
+    tap: Tap, text: str, discover: Discover
+) -> None:
     sound, other = write(tap, "config.json", tap.config), tap.folder / "other.json"
     other.write_text(text, "utf-8")
     run = discover(sound, str(other))

@@ -1,8 +1,9 @@
-"""Discovery prints the catalog of all streams, once Listrak has let us in."""
+"""Discovery prints the catalog of all streams but those that Listrak refuses to this user."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from jsonschema import Draft4Validator
 from singer.catalog import Catalog
 
-from fake_listrak import Account, Ask, ListrakService, Reply, fault
+from fake_listrak import Account, Ask, ListrakService, Reply, fault, html, with_exception
+from tap_listrak.streams import BY_NAME, STREAMS, Stream
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import KINDS
-from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
 
 PARENTS = {
     stream: f"{kind.asked_by}s" for stream, kind in KINDS.items() if kind.asked_by != "account"
@@ -140,3 +142,130 @@ def test_an_address_that_listrak_does_not_allow_is_found_at_discovery(tap: Tap) 
     (line,) = run.lines("CRITICAL")
     assert "Manage, Accounts, SOAP API IP Authorization" in line
     assert len(tap.service.asked) == 1
+
+
+# Access: each stream is requested once.
+
+NAMES = [stream.name for stream in STREAMS]
+CLICKS = BY_NAME["message_clicks"]
+# One of each manner of request; all take one way.
+SAMPLES = [BY_NAME[name] for name in ("messages", "campaigns", "conversation_opens", "complaints")]
+REFUSAL = fault("Op(): [Security] [AccessDenied] No access")
+
+
+@pytest.fixture
+def one_list(make_tap: MakeTap) -> Tap:
+    """A tap for an account of one list with messages within the newest window."""
+    return make_tap(lists=1, messages=3, config={"start_date": "2025-01-01", "interval_days": 3650})
+
+
+def discovered(run: Run) -> list[str]:
+    return [entry["stream"] for entry in json.loads(run.out)["streams"]]
+
+
+def refusing(tap: Tap, stream: Stream, reply: Reply) -> Run:
+    def rule(ask: Ask) -> Reply | None:
+        return reply if ask.operation == stream.operation else None
+
+    tap.service.rules.append(rule)
+    return tap.run("--discover")
+
+
+def test_each_stream_is_asked_for_once_for_one_real_parent(one_list: Tap) -> None:
+    run = one_list.run("--discover")
+    assert discovered(run) == NAMES
+    asked = Counter(ask.operation for ask in one_list.service.asked)
+    assert asked == Counter(stream.operation for stream in STREAMS)
+    account = one_list.service.account
+    (ListID,) = (int(str(row["ListID"])) for row in account.lists())
+    MsgIDs = {str(row["MsgID"]) for row in account.messages(ListID)}
+    ConversationIDs = set(map(str, account.conversation_ids(ListID)))
+    asked_by = {
+        "ListID": {str(ListID)},
+        "MsgID": MsgIDs,
+        "MsgIDs": MsgIDs,
+        "ConversationID": ConversationIDs,
+    }
+    for ask in one_list.service.asked:
+        for name in asked_by.keys() & ask.arguments.keys():
+            assert ask.arguments[name] in asked_by[name]
+
+
+@pytest.mark.parametrize(
+    ("stream", "reply"),
+    [*((stream, REFUSAL) for stream in SAMPLES), (CLICKS, html(401)), (CLICKS, html(403))],
+)
+def test_a_stream_that_is_refused_is_left_out_with_a_warning(
+    one_list: Tap, stream: Stream, reply: Reply
+) -> None:
+    run = refusing(one_list, stream, reply)
+    assert run.code == 0
+    assert discovered(run) == [name for name in NAMES if name != stream.name]
+    (warning,) = run.lines("WARNING")
+    assert f"{stream.name} is omitted from the catalog" in warning
+    assert "AccessDenied" in warning or "HTTP 40" in warning
+    assert one_list.waits == []
+
+
+def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(one_list: Tap) -> None:
+    run = refusing(one_list, CLICKS, REFUSAL)
+    found = ", ".join(name for name in NAMES if name != "message_clicks")
+    lines = [line for line in run.lines("INFO") if "METRIC" not in line]
+    assert lines == [
+        f"INFO Logged in to Listrak. Streams in the catalog: {found}.",
+        "INFO Streams omitted (see the warnings): message_clicks.",
+        'INFO To select a stream, set "selected": true in its metadata, at the breadcrumb [].',
+    ]
+
+
+def test_a_code_inside_a_good_reply_leaves_a_stream_out_as_well(one_list: Tap) -> None:
+    one_list.service.rules.append(
+        lambda ask: (
+            with_exception(ask, "Op(): [Security] [AccessDenied] No access")
+            if ask.operation == "ReportMessageContactSent"
+            else None
+        )
+    )
+    run = one_list.run("--discover")
+    assert discovered(run) == [name for name in NAMES if name != "message_sends"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "reply"),
+    [
+        *((stream, html(404)) for stream in SAMPLES),
+        (CLICKS, html(503)),
+        (CLICKS, fault("Out of order")),
+        (CLICKS, Reply(reset=True)),
+    ],
+)
+def test_a_stream_that_only_cannot_be_checked_stays(
+    one_list: Tap, stream: Stream, reply: Reply
+) -> None:
+    run = refusing(one_list, stream, reply)
+    assert run.code == 0
+    assert discovered(run) == NAMES
+    assert f"{stream.name} could not be checked" in run.err
+    assert one_list.waits == []
+
+
+@pytest.mark.parametrize("code", ["InvalidLogonAttempt", "LoginAttemptsExceeded", "Other"])
+def test_a_refused_logon_ends_discovery(one_list: Tap, code: str) -> None:
+    run = refusing(one_list, CLICKS, fault(f"Op(): [Logon] [{code}] Sorry"))
+    assert run.code == 3
+    assert run.out == ""
+    assert len(run.lines("CRITICAL")) == 1
+
+
+def test_the_first_call_is_retried_as_in_a_sync(one_list: Tap) -> None:
+    run = refusing(one_list, STREAMS[0], html(503))
+    assert run.code == 1
+    assert run.out == ""
+    assert len(one_list.waits) == 4
+
+
+@pytest.mark.parametrize("shape", [{"lists": 0}, {"messages": 0}, {"conversations": 0}], ids=str)
+def test_an_account_without_parents_keeps_every_stream(
+    make_tap: MakeTap, shape: dict[str, int]
+) -> None:
+    assert discovered(make_tap(**shape).run("--discover")) == NAMES

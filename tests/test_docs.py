@@ -161,7 +161,7 @@ def test_the_table_reference_holds_all_tables_in_order() -> None:
 def test_a_table_has_the_key_the_operation_and_the_columns_of_its_stream(stream: Stream) -> None:
     text = section(f"### {stream.name}", TABLES)
     columns = RESOLVED[stream].schema["properties"]
-    assert f"Key: {' and '.join(f'`{column}`' for column in stream.key_properties)}." in text
+    assert f"Key: {', '.join(f'`{column}`' for column in stream.key_properties)}." in text
     assert f"From `{stream.operation}`." in text
     assert [row[:2] for row in rows(text)] == [
         [f"`{column}`", type_of(schema)] for column, schema in columns.items()

@@ -32,17 +32,10 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     "shape",
     [
         {},
-        {"event_dates": "us"},
-        {"offsets": True},
-        {"offsets": True, "timezone": "America/New_York"},
-        {"domains": "string"},
-        {"empty": "absent"},
-        {"empty": "empty"},
-        {"empty": "nil"},
-        {"bounds": "exclusive"},
-        {"bounds": "start"},
+        {"event_dates": "us", "domains": "string", "empty": "nil", "bounds": "exclusive"},
+        {"offsets": True, "empty": "absent", "bounds": "start", "page_size": 1000},
+        {"offsets": True, "timezone": "America/New_York", "empty": "empty"},
         {"page_size": 1, "lists": 1, "messages": 2},
-        {"page_size": 1000},
         {"messages": 0, "contacts": 0, "conversations": 0, "campaigns": 0},
     ],
     ids=str,
@@ -184,8 +177,8 @@ def test_time_extracted_is_the_moment_the_reply_came(make_tap: MakeTap) -> None:
 
 def test_the_order_of_a_run_is_the_same_each_time(make_tap: MakeTap) -> None:
     tap = make_tap(small(), SINCE).selecting_all()
-    runs = [tap.run(clock=now, config={"concurrency": count}) for count in (1, 4, 32)]
+    runs = [tap.run(clock=now, config={"concurrency": count}) for count in (1, 32)]
     records = [
         [line for line in run.out.splitlines() if '"type":"STATE"' not in line] for run in runs
     ]
-    assert records[0] == records[1] == records[2]
+    assert records[0] == records[1]

@@ -15,10 +15,11 @@ from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import nights
 from tests.support.accounts import LATER, later, list_ids, now, small
-from tests.support.nights import REFUSED, fail_calls, heal, missing, set_aside, warnings
+from tests.support.nights import REFUSED, fail_calls, heal, missing
 from tests.support.published import COLUMNS, FURTHER
-from tests.support.records import NO_DATE, all_due, all_emitted, all_rows
+from tests.support.records import NO_DATE, all_rows
 from tests.support.replies import rows_of
+from tests.support.runs import set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 START = "2026-04-01"
@@ -75,7 +76,7 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     assert asked == {stream.operation: 1 for stream in PUBLISHED}
 
 
-@pytest.mark.parametrize("stream", FURTHER)
+@pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
 def test_a_selected_stream_that_the_service_lacks_ends_the_run_before_any_call(
     stream: str, make_tap: MakeTap
 ) -> None:
@@ -108,23 +109,6 @@ def test_a_service_that_lacks_a_published_operation_is_an_error(
     (critical,) = run.lines("CRITICAL")
     assert "it lacks ReportRangeMessageContactOpen" in critical
     assert tap.service.asked == []
-
-
-def test_where_no_further_stream_is_selected_calls_and_rows_are_those_of_the_published(
-    make_tap: MakeTap,
-) -> None:
-    tap = tap_for(make_tap, *COLUMNS)
-    bare = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run, run_of_bare = tap.run(clock=now), bare.run(clock=now, catalog=None)
-    assert run.code == run_of_bare.code == 0
-    assert calls(tap.service.asked) == calls(bare.service.asked)
-    assert [each for each in run.messages if each["type"] != "STATE"] == [
-        each for each in run_of_bare.messages if each["type"] != "STATE"
-    ]
-    due = all_due(tap.service.account)
-    assert {name: rows for name, rows in all_emitted(run).items() if rows} == {
-        name: due[name] for name in COLUMNS
-    }
 
 
 # Analytics, of many messages at once.
@@ -384,41 +368,27 @@ def first_records(make_tap: MakeTap, stream: str, *rows: str, **config: Any) -> 
     return run.records(stream)
 
 
-@pytest.mark.parametrize("element", ["", "<{0} />", "<{0}>0001-01-01T00:00:00</{0}>"])
 @pytest.mark.parametrize(("stream", "column"), KEY_DATES.items())
 def test_an_absent_date_of_a_key_is_the_first_of_1970(
-    stream: str, column: str, element: str, make_tap: MakeTap
+    stream: str, column: str, make_tap: MakeTap
 ) -> None:
     assert column in BY_NAME[stream].key_properties
-    records = first_records(make_tap, stream, OTHERS + element.format(column))
+    absent = ("", f"<{column} />", f"<{column}>0001-01-01T00:00:00</{column}>")
+    records = first_records(make_tap, stream, *(OTHERS + each for each in absent))
     assert {record[column] for record in records} == {NO_DATE}
 
 
 @pytest.mark.parametrize(
     ("stream", "column"), [*KEY_DATES.items(), ("list_hygiene", "AddDate")], ids=str
 )
-@pytest.mark.parametrize(
-    ("sent", "due"),
-    [
-        ("6/30/2026 11:30:05 PM", "2026-07-01T03:30:05Z"),
-        ("2026-06-30T23:30:05.5", "2026-07-01T03:30:05.5Z"),
-    ],
-)
 def test_dates_are_in_utc_also_those_that_come_as_text(
-    stream: str, column: str, sent: str, due: str, make_tap: MakeTap
+    stream: str, column: str, make_tap: MakeTap
 ) -> None:
-    row = f"{OTHERS}<{column}>{sent}</{column}>"
-    records = first_records(make_tap, stream, row, timezone="America/New_York")
-    assert {record[column] for record in records} == {due}
-
-
-@pytest.mark.parametrize(
-    "stream", [name for name, kinds in FURTHER.items() if " ContactID" in f" {kinds['string']}"]
-)
-def test_a_contact_id_is_a_string_also_where_it_is_sent_as_a_number(
-    stream: str, make_tap: MakeTap
-) -> None:
-    assert {each["ContactID"] for each in first_records(make_tap, stream, OTHERS)} == {"4"}
+    sent = ("6/30/2026 11:30:05 PM", "2026-06-30T23:30:05.5")
+    rows = (f"{OTHERS}<{column}>{each}</{column}>" for each in sent)
+    records = first_records(make_tap, stream, *rows, timezone="America/New_York")
+    due = {"2026-07-01T03:30:05Z", "2026-07-01T03:30:05.5Z"}
+    assert {record[column] for record in records} == due
 
 
 def test_a_text_that_is_no_date_sets_its_window_aside(make_tap: MakeTap) -> None:

@@ -21,7 +21,7 @@ from tap_listrak.streams import PARENTS, PUBLISHED, STREAMS
 from tests.support.faults import FAULTS, NOW, START, tiny_account
 from tests.support.published import ALL_COLUMNS
 from tests.support.records import all_rows
-from tests.support.runs import debts
+from tests.support.runs import set_aside
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
 
 Change = Callable[[bytes, str], bytes]
@@ -39,6 +39,7 @@ ASKED = [stream.operation for stream in PUBLISHED] + [
     "ReportConversationContactOpen",
     "ReportAdminContactFeedbackLoop",
 ]
+CLICKED = "ReportRangeMessageContactClick"
 TYPED = {
     "GetContactListCollection": ["ListID", "CreateDate"],
     "ReportListMessageActivity": ["MsgID", "SendDate", "OpenCount", "OpenPercent", "OrderTotal"],
@@ -110,7 +111,7 @@ def check(run: Run) -> None:
                 assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value)
     missing = missing_rows(run)
     if run.code == 0:
-        owed = Counter(each["stream"] for each in debts(run))
+        owed = Counter(each["stream"] for each in set_aside(run))
         skipped = {
             line.split(": ")[1].split(",")[0]
             for line in run.lines("WARNING")
@@ -177,7 +178,7 @@ def test_a_reply_with_other_bytes(bench: Bench, data: st.DataObject, operation: 
 @given(operation=st.sampled_from(sorted(OPERATIONS)), body=st.binary(max_size=200))
 def test_a_reply_of_any_bytes(bench: Bench, operation: str, body: bytes) -> None:
     run, _ = bench.run(operation, lambda honest, _: body)
-    assert run.code != 0 or debts(run) or "Skipped in this run" in run.err
+    assert run.code != 0 or set_aside(run) or "Skipped in this run" in run.err
 
 
 def declared(encoding: str, real: str) -> Change:
@@ -195,6 +196,7 @@ ENCODINGS: dict[str, Change] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_reply_in_an_odd_encoding(bench: Bench, name: str) -> None:
     run, _ = bench.run("ReportRangeMessageContactBounces", ENCODINGS[name])
@@ -264,7 +266,10 @@ HARMLESS: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("operation", ASKED)
+@pytest.mark.parametrize(
+    "operation",
+    [pytest.param(each, marks=() if each == CLICKED else pytest.mark.long) for each in ASKED],
+)
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_only_odd_costs_no_row(bench: Bench, name: str, operation: str) -> None:
     if (
@@ -275,7 +280,7 @@ def test_what_is_only_odd_costs_no_row(bench: Bench, name: str, operation: str) 
     run, _ = bench.run(operation, HARMLESS[name])
     assert run.code == 0
     assert not missing_rows(run)
-    assert debts(run) == []
+    assert set_aside(run) == []
 
 
 HARMFUL: dict[str, Change] = {
@@ -327,14 +332,18 @@ HARMFUL: dict[str, Change] = {
 
 @pytest.mark.parametrize(
     "operation",
-    ["GetContactListCollection", "ReportListMessageActivity", "ReportRangeMessageContactRemoval"],
+    [
+        "ReportRangeMessageContactRemoval",
+        pytest.param("GetContactListCollection", marks=pytest.mark.long),
+        pytest.param("ReportListMessageActivity", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("name", HARMFUL)
 def test_what_is_no_page_is_not_taken_for_an_empty_one(
     bench: Bench, name: str, operation: str
 ) -> None:
     run, _ = bench.run(operation, HARMFUL[name])
-    assert run.code != 0 or debts(run) or "Skipped in this run" in run.err
+    assert run.code != 0 or set_aside(run) or "Skipped in this run" in run.err
 
 
 # Values.
@@ -407,17 +416,6 @@ def test_a_value_that_cannot_be_read_is_named_and_not_shown(
         assert "odd-value" not in line
     assert run.code in (0, 1)
     assert len(run.lines("CRITICAL")) == run.code
-
-
-def test_a_row_without_its_key_is_counted(bench: Bench) -> None:
-    def change(body: bytes, _: str) -> bytes:
-        return re.sub(rb"<EmailAddress>[^<]*<", b"<EmailAddress><", body, count=1)
-
-    run, _ = bench.run("ReportRangeMessageContactOpen", change)
-    assert run.code == 0
-    assert keyless(run) == {"message_opens"}
-    (line,) = [line for line in run.lines("WARNING") if "without their key" in line]
-    assert " 4 rows" in line
 
 
 def test_a_state_of_a_hostile_run_is_json_of_our_own(bench: Bench) -> None:

@@ -12,9 +12,9 @@ import pytest
 from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME
 from tests.support.accounts import LATER, NOW, later, list_ids, now, small
-from tests.support.nights import NOT_FOUND, calls, fail, heal, set_aside, warnings
+from tests.support.nights import NOT_FOUND, calls, fail, heal
 from tests.support.records import all_rows, due
-from tests.support.runs import at, prefixes
+from tests.support.runs import at, prefixes, set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 MIRRORED = ("lists", "messages", "subscribed_contacts")
@@ -114,12 +114,6 @@ def test_activation_follows_the_last_record_and_precedes_the_state_that_says_so(
         assert said == [None] * (len(said) - 1) + [VERSION]
 
 
-def test_without_the_option_no_record_has_a_version(make_tap: MakeTap) -> None:
-    run = mirror(make_tap, mirror=None).run(clock=now)
-    assert not any("version" in message for message in run.messages)
-    assert not activated(run)
-
-
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     tap = mirror(make_tap, small(lists=3))
     account = tap.service.account
@@ -144,16 +138,10 @@ def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> N
     assert again.state == first.state
 
 
-def test_lists_without_contacts_are_activated_without_a_record(make_tap: MakeTap) -> None:
-    run = mirror(make_tap, small(contacts=0)).run(clock=now)
-    assert not run.records("subscribed_contacts")
-    assert ("subscribed_contacts", VERSION) in activated(run)
-
-
 # Runs that were cut off.
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.usefixtures("state_after_every_page")
 def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
     make_tap: MakeTap,
 ) -> None:
@@ -166,14 +154,14 @@ def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
     account.add_contact(list_ids(account)[0], back, datetime(2026, 7, 2))
     account.add_contact(list_ids(account)[1], "new@example.com", datetime(2026, 7, 3))
     resumed = 0
-    for cut_off in prefixes(whole)[::4]:
+    for cut_off in prefixes(whole)[::9]:
         rest = tap.run(clock=later, state=cut_off.state)
         assert rest.code == 0
         if is_unfinished(cut_off):
             resumed += 1
             assert ("subscribed_contacts", VERSION) in activated(rest)
         VersionedTarget().take(cut_off, rest).assert_holds(account)
-    assert resumed > 5
+    assert resumed > 2
 
 
 def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next_run(
@@ -188,7 +176,7 @@ def test_a_kill_between_the_last_record_and_the_activation_activates_in_the_next
     VersionedTarget().take(killed, rest).assert_holds(tap.service.account)
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
+@pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize(("before", "after"), [(None, MIRRORED), (MIRRORED, None)])
 def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
     make_tap: MakeTap, before: Iterable[str] | None, after: Iterable[str] | None
@@ -293,8 +281,7 @@ def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, Counter
     return tap, left
 
 
-@pytest.mark.parametrize("page", [2, 3, 4])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("times", "page"), [(1, 4), (2, 2)])
 def test_who_is_there_throughout_is_not_deleted_where_pages_shift(
     make_tap: MakeTap, times: int, page: int
 ) -> None:

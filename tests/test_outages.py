@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fake_listrak import ListrakService
+from fake_listrak import Ask, ListrakService
 from tap_listrak.listrak.faults import Scope, UnreachableError
 from tap_listrak.listrak.gate import MAX_OUTAGE_SECONDS
 from tests.support.faults import FAULTS, LISTS_REQUEST, make_client, tiny_account
-from tests.support.tap import PASSWORD, USERNAME
+from tests.support.nights import heal, missing, night, tap_for
+from tests.support.runs import CLICK, is_finished, set_aside, warnings
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 THREADS = 4
 
@@ -120,3 +122,49 @@ def test_before_the_first_answer_the_usual_tries_are_all() -> None:
         make_client(service.url, waited.append).fetch(LISTS_REQUEST)
     assert caught.value.scope is Scope.RUN
     assert len(waited) == 4
+
+
+# Of a whole run.
+
+
+def outage_within(tap: Tap, seconds: float) -> Callable[[float], None]:
+    """Let the service go away in the midst of a run; return the sleep that ends it in time."""
+    lock, waited = threading.Lock(), [0.0]
+
+    def go(ask: Ask) -> None:
+        if ask.operation == CLICK and not waited[0]:
+            waited[0] = 0.001
+            tap.service.refuse_connections()
+
+    def sleep(wait: float) -> None:
+        with lock:
+            before, waited[0] = waited[0], waited[0] + wait
+            if before < seconds <= waited[0]:
+                tap.service.accept_again()
+
+    tap.service.rules.append(go)
+    return sleep
+
+
+def test_a_service_that_goes_away_for_90_seconds_costs_one_warning_and_nothing_else(
+    make_tap: MakeTap,
+) -> None:
+    tap = tap_for(make_tap, concurrency=8)
+    run = night(tap, sleep=outage_within(tap, 90))
+    assert (run.code, missing(tap, run), set_aside(run)) == (0, {}, [])
+    assert len(warnings(run, "until the service is reachable")) == 1
+
+
+def test_a_service_that_is_gone_for_longer_than_five_minutes_ends_the_run_after_a_state(
+    make_tap: MakeTap,
+) -> None:
+    tap = tap_for(make_tap, concurrency=4)
+    run = night(tap, sleep=outage_within(tap, 10_000))
+    assert run.code == 1
+    assert "Cannot connect to Listrak" in run.lines("CRITICAL")[0]
+    assert run.messages[-1]["type"] == "STATE"
+    assert (set_aside(run), is_finished(run.state)) == ([], False)
+    heal(tap)
+    tap.service.accept_again()
+    rest = night(tap, 1, run)
+    assert (rest.code, missing(tap, run, rest)) == (0, {})

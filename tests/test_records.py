@@ -36,8 +36,8 @@ CONFIG = parse_config(
 )
 TABLES = resolve_tables(CONFIG)
 PARENT = 4711
-# Enough for each of the streams to be drawn a dozen times.
-of_any_stream = settings(max_examples=300)
+# Enough for each of the streams to be drawn several times.
+of_any_stream = settings(max_examples=150)
 SPACES = st.text(" \t\n\r", max_size=2)
 
 
@@ -308,12 +308,6 @@ def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: 
 
 
 @of_any_stream
-@given(pages())
-def test_a_row_is_the_same_whatever_stands_beside_it(page: Page) -> None:
-    assert page.read()[0] == carefully(page)
-
-
-@of_any_stream
 @given(pages(even=True))
 def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: Page) -> None:
     records, issues = page.read()
@@ -356,13 +350,6 @@ def in_sections(text: str | tuple[str, str]) -> str:
     return f"{escape(text[0])}<![CDATA[{text[1]}]]>"
 
 
-@pytest.mark.parametrize("stream", ALL_COLUMNS)
-def test_an_empty_row_has_no_key(stream: str) -> None:
-    records, issues = read(stream, list(ALL_COLUMNS[stream]), "", "")
-    assert records == []
-    assert issues.rows_without_key == 2
-
-
 def key_digest(stream: str, *rows: str, mirrored: bool = True) -> str:
     records = RecordReader(TABLES[BY_NAME[stream]], ALL_COLUMNS[stream], CONFIG.timezone)
     reader = PageReader(records, tuple(ALL_COLUMNS[stream]), with_key_digest=mirrored)
@@ -385,11 +372,6 @@ def test_the_digest_of_keys_is_that_of_the_keys_in_any_order() -> None:
     assert due != key_digest(stream, contact("a"), contact("b"), contact("b"))
     assert key_digest(stream, contact("a"), mirrored=False) == ""
     assert key_digest("lists", "<ListID>1</ListID>") != key_digest("lists", "<ListID>2</ListID>")
-
-
-@pytest.mark.parametrize("stream", ALL_COLUMNS)
-def test_a_page_without_rows_has_no_records(stream: str) -> None:
-    assert read(stream, list(ALL_COLUMNS[stream])) == ([], RowIssues())
 
 
 # What is written of records.

@@ -131,7 +131,7 @@ def test_the_opens_are_those_of_the_database(report: Report) -> None:
         assert count == held
     ((later,),) = report.ask(f"SELECT count(*) {opens} >= {len(by_hour) * 60}")
     assert later
-    assert f"{later:,} were later" in report.page.text_content()
+    assert f"{later:,} came later" in report.page.text_content()
 
 
 def test_members_and_who_joined_and_unsubscribed_are_those_of_the_database(report: Report) -> None:

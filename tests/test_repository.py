@@ -1,9 +1,11 @@
-"""Editors, hooks, the workflow and the lock agree with `make test`."""
+"""The files around the code agree with it: workflow, locks, hooks, editors, Meltano, the demo."""
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import metadata, requires
 from pathlib import Path
@@ -13,6 +15,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from tap_listrak.about import CAPABILITIES, label
+from tap_listrak.config import OPTIONS, Option
+from tap_listrak.streams import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -153,3 +159,121 @@ def test_the_files_are_as_editors_are_told_to_write_them() -> None:
         if not is_sound or re.search(rf"[ \t]$|{indent}", text, re.MULTILINE):
             wrong.append(path.relative_to(ROOT).as_posix())
     assert wrong == []
+
+
+# The tests: a module can be read, changed and removed by itself.
+
+TESTS = Path(__file__).parent
+MODULES = sorted(TESTS.rglob("test_*.py"))
+
+
+def imported(module: Path) -> Iterator[str]:
+    """Every name that a module imports, with the module that it comes from."""
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module or ''}.{name.name}" for name in node.names)
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several need stands in tests/support, and fixtures in conftest.py."""
+    others = {path.stem for path in MODULES}
+    assert TESTS / "integration/test_targets.py" in MODULES
+    found = {
+        path.relative_to(TESTS).as_posix(): name
+        for path in MODULES
+        for name in imported(path)
+        if others & set(name.split("."))
+    }
+    assert found == {}
+
+
+# The demo, before anything is installed.
+
+# A Python of another version, which tells what it was called for.
+PRETENDER = """\
+#!/bin/sh
+echo "$@" >> {calls}
+exec python3 -c "import sys; sys.version_info = {version}; exec(sys.argv[2])" "$@"
+"""
+
+
+@pytest.mark.parametrize("version", [(3, 9, 25), (3, 15, 0)])
+def test_a_python_that_does_not_fit_is_refused_in_one_line_before_anything_is_installed(
+    version: tuple[int, int, int], tmp_path: Path
+) -> None:
+    python, calls = tmp_path / "python", tmp_path / "calls"
+    python.write_text(PRETENDER.format(calls=calls, version=version), "utf-8")
+    python.chmod(0o755)
+    command = ["make", "-s", "demo", f"PYTHON={python}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode
+    told, *others = ended.stderr.splitlines()
+    assert told.startswith("The demo needs Python 3.10 to 3.14, and ")
+    assert f" is {version[0]}.{version[1]}. " in told
+    assert all(line.startswith("make") for line in others)
+    assert all(call.startswith("-c ") for call in calls.read_text("utf-8").splitlines())
+
+
+# meltano.yml tells Meltano what the tap itself says.
+
+PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
+(EXTRACTOR,) = PROJECT["plugins"]["extractors"]
+SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in EXTRACTOR["settings"]}
+# Not said, since it has the tap's version in it.
+MOVING_DEFAULTS = {"user_agent"}
+
+
+def kind(option: Option) -> str:
+    """Meltano's word for what an option takes."""
+    schema = option.schema
+    if schema.get("format") == "date-time":
+        return "date_iso8601"
+    types = schema["type"]
+    return str(types if isinstance(types, str) else types[0])
+
+
+def test_the_settings_are_the_options_in_their_order() -> None:
+    assert [each["name"] for each in EXTRACTOR["settings"]] == list(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_setting_says_what_its_option_says(name: str) -> None:
+    option = OPTIONS[name]
+    expected: dict[str, Any] = {
+        "name": name,
+        "label": label(name),
+        "kind": kind(option),
+        "description": option.description,
+    }
+    if option.schema.get("secret"):
+        expected["sensitive"] = True
+    has_default = not option.is_required and option.default not in (None, frozenset())
+    if has_default and name not in MOVING_DEFAULTS:
+        expected["value"] = "UTC" if name == "timezone" else option.default
+    assert SETTINGS[name] == expected
+
+
+def test_the_settings_to_be_given_are_the_required_options() -> None:
+    required = [name for name, option in OPTIONS.items() if option.is_required]
+    assert EXTRACTOR["settings_group_validation"] == [required]
+
+
+def test_user_name_and_password_are_secrets() -> None:
+    assert {name for name, each in SETTINGS.items() if each.get("sensitive")} == {
+        "username",
+        "password",
+    }
+
+
+def test_the_capabilities_are_those_that_the_tap_tells() -> None:
+    assert EXTRACTOR["capabilities"] == CAPABILITIES
+
+
+def test_the_published_tables_are_selected() -> None:
+    assert EXTRACTOR["select"] == [f"{stream.name}.*" for stream in PUBLISHED]
+
+
+def test_the_project_holds_no_config_of_the_tap() -> None:
+    assert "config" not in EXTRACTOR

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import re
 import socket
-import time
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -29,12 +27,14 @@ from tests.support.faults import (
     make_client,
     tiny_account,
 )
-from tests.support.runs import debts
+from tests.support.runs import set_aside
 from tests.support.tap import MakeTap, Run, Tap, workers_ended
 
 OPENS = "ReportRangeMessageContactOpen"
 BOUNCES = "ReportRangeMessageContactBounces"
 LISTS_OF_ACCOUNT = "GetContactListCollection"
+# One answer of each manner; the long tests have the others.
+TYPICAL = {"503", "cut gzip", "HTML with 200", "401", "fault with code", "unreadable value"}
 
 
 @pytest.fixture
@@ -61,6 +61,11 @@ def first(operation: str, times: int, answer: Answer) -> Rule:
     return rule
 
 
+def fetch_lists(tap: Tap) -> None:
+    """Make the first call as the client does, and note its waits."""
+    make_client(tap.service.url, tap.waits.append).fetch(LISTS_REQUEST)
+
+
 def with_retry_after(value: str, status: int = 503) -> Answer:
     return lambda ask: replace(html(status), headers={"Retry-After": value})
 
@@ -80,7 +85,7 @@ def test_there_is_no_sixth_try(tiny: Tap) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        name
+        pytest.param(name, marks=() if name in TYPICAL else pytest.mark.long)
         for name, (row, _) in ANSWERS.items()
         if issubclass(FAULTS[row].error, TransientError)
         and not name.startswith(("WSException", "other", "fault at 200"))
@@ -100,7 +105,8 @@ def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tiny: Tap) -> None:
     columns: list[list[float]] = [[], [], [], []]
     for _ in range(25):
         tiny.waits.clear()
-        run(tiny)
+        with pytest.raises(TransientError):
+            fetch_lists(tiny)
         for column, wait in zip(columns, tiny.waits, strict=True):
             column.append(wait)
     for column, ceiling in zip(columns, (2, 4, 8, 16), strict=True):
@@ -111,7 +117,7 @@ def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tiny: Tap) -> None:
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_in_seconds_is_a_lower_bound_without_jitter(tiny: Tap, status: int) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 4, with_retry_after("9", status)))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
     assert tiny.waits[:3] == [9.0, 9.0, 9.0]
     assert 9.0 <= tiny.waits[3] <= 16.0
 
@@ -119,14 +125,14 @@ def test_retry_after_in_seconds_is_a_lower_bound_without_jitter(tiny: Tap, statu
 def test_retry_after_goes_with_a_soap_fault_too(tiny: Tap) -> None:
     answer = replace(fault("Busy."), headers={"Retry-After": "20"})
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: answer))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
     assert tiny.waits == [20.0]
 
 
 def test_retry_after_may_be_a_date(tiny: Tap) -> None:
     date = format_datetime(NOW + timedelta(seconds=40), usegmt=True)
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(date)))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
     assert tiny.waits == [40.0]
 
 
@@ -137,7 +143,7 @@ def test_retry_after_may_be_a_date(tiny: Tap) -> None:
 )
 def test_a_long_retry_after_is_capped(tiny: Tap, value: str) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(value)))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
     assert tiny.waits == [transport.MAX_RETRY_AFTER]
 
 
@@ -160,7 +166,7 @@ def test_a_long_retry_after_is_capped(tiny: Tap, value: str) -> None:
 )
 def test_an_odd_retry_after_leaves_the_jitter(tiny: Tap, value: str) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, with_retry_after(value)))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
     (wait,) = tiny.waits
     assert 0 <= wait <= 30
 
@@ -187,17 +193,10 @@ def test_a_retry_for_a_list_names_the_list(tiny: Tap) -> None:
     assert "page 1" in warning
 
 
-def test_the_summary_counts_calls_and_retries(tiny: Tap) -> None:
-    tiny.service.rules.append(first(OPENS, 3, lambda ask: html(502)))
-    done = run(tiny)
-    (line,) = re.findall(r"message_opens +(\d+) +(\d+) +(\d+)", done.err)
-    assert line == ("20", str(tiny.service.calls[OPENS]), "3")
-
-
 @pytest.mark.parametrize(
     "name",
     [
-        name
+        pytest.param(name, marks=() if name in TYPICAL else pytest.mark.long)
         for name, (row, _) in ANSWERS.items()
         if not issubclass(FAULTS[row].error, TransientError)
     ],
@@ -213,11 +212,11 @@ def test_a_lasting_fault_of_a_message_is_never_asked_again(tiny: Tap, name: str)
         assert done.code != 0
         assert len(asked) == 1
         assert done.messages[-1]["type"] == "STATE"
-        assert debts(done) == []
+        assert set_aside(done) == []
     else:
         assert done.code == 0
         assert len(tries) == 4
-        (owed,) = debts(done)
+        (owed,) = set_aside(done)
         assert (owed["stream"], owed.get("page")) == ("message_bounces", None)
         assert str(owed["parent_id"]) == asked[0].arguments["MsgID"]
 
@@ -314,9 +313,8 @@ def test_a_service_without_a_date_has_no_clock(tiny: Tap, date: str | None) -> N
         f"Server was unable to process request. ---> System.Exception: Op(): {LOGON}\n   at A.B()",
     ],
 )
-@pytest.mark.parametrize("status", [200, 500])
-def test_a_logon_fault_is_recognised_where_it_is_wrapped(tiny: Tap, text: str, status: int) -> None:
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 9, lambda ask: fault(text, status)))
+def test_a_logon_fault_is_recognised_where_it_is_wrapped(tiny: Tap, text: str) -> None:
+    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 9, lambda ask: fault(text)))
     done = run(tiny)
     assert done.code == 3
     assert FAULTS["InvalidLogonAttempt"].message in done.lines("CRITICAL")[0]
@@ -328,7 +326,7 @@ def test_a_logon_fault_is_recognised_where_it_is_wrapped(tiny: Tap, text: str, s
 )
 def test_a_code_elsewhere_in_a_text_is_no_refusal(tiny: Tap, text: str) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: fault(text)))
-    assert run(tiny).code == 0
+    fetch_lists(tiny)
 
 
 @pytest.mark.parametrize("name", ["locked", "redirect"])
@@ -356,13 +354,7 @@ def test_a_wrong_password_is_tried_once(tiny: Tap, concurrency: int) -> None:
     assert tiny.service.failed_logins == 1
 
 
-def test_discovery_tries_a_wrong_password_once(tiny: Tap) -> None:
-    with workers_ended():
-        assert tiny.run("--discover", config={"password": "wrong"}).code == 3
-    assert len(tiny.service.asked) == 1
-
-
-@pytest.mark.parametrize("concurrency", [1, 4, 8])
+@pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("slow", ["the refusals", "all else"])
 def test_a_login_that_starts_to_fail_is_tried_by_the_calls_under_way_only(
     make_tap: MakeTap, concurrency: int, slow: str
@@ -419,20 +411,23 @@ SLOW: dict[str, Answer] = {
 }
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("hang", "headers", "chunks"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("late", "body", "HTML")),
+    ],
+)
 def test_request_timeout_bounds_a_whole_reply(tiny: Tap, name: str) -> None:
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, SLOW[name]))
-    started = time.monotonic()
     done = run(tiny, request_timeout=1)
     assert done.code == 0
     (warning,) = done.lines("WARNING")
     assert FAULTS["timeout"].message in warning
-    assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize("name", ["hang", "body", "headers"])
-def test_request_timeout_bounds_the_wsdl(tiny: Tap, name: str) -> None:
-    tiny.service.rules.append(first("WSDL", 1, SLOW[name]))
+def test_request_timeout_bounds_the_wsdl(tiny: Tap) -> None:
+    tiny.service.rules.append(first("WSDL", 1, SLOW["body"]))
     done = run(tiny, request_timeout=1)
     assert done.code == 0
     (warning,) = done.lines("WARNING")
@@ -455,10 +450,8 @@ def test_request_timeout_bounds_connecting() -> None:
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(("127.0.0.1", port))
-        started = time.monotonic()
         with pytest.raises(Enough) as ended:
             ask_for_lists(f"http://127.0.0.1:{port}/?wsdl", sleep=no_more, request_timeout=1)
         for each in waiting:
             each.close()
-    assert time.monotonic() - started < 10
     assert ended.type is Enough

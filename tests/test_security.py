@@ -83,8 +83,7 @@ DOCTYPES: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize(("operation", "encoding"), [(LISTS, "utf-8"), ("WSDL", "utf-16")])
 @pytest.mark.parametrize("name", DOCTYPES)
 def test_a_document_type_is_refused_and_nothing_is_fetched(
     tiny: Tap, other: Listener, tmp_path: Path, name: str, operation: str, encoding: str
@@ -130,9 +129,16 @@ def test_xml_beyond_the_limits_of_the_parser_is_an_error(
     assert_told(run(tiny), "contract" if operation == "WSDL" else "not xml", "not xml")
 
 
-@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
-@pytest.mark.parametrize("status", [200, 302, 500])
-@pytest.mark.parametrize("packing", ["none", "gzip", "members"])
+@pytest.mark.parametrize(
+    ("operation", "status", "packing"),
+    [
+        (LISTS, 200, "none"),
+        (LISTS, 500, "gzip"),
+        (LISTS, 200, "members"),
+        ("WSDL", 200, "gzip"),
+        ("WSDL", 302, "none"),
+    ],
+)
 def test_a_reply_too_large_is_an_error_and_takes_no_memory(
     tiny: Tap, monkeypatch: pytest.MonkeyPatch, operation: str, status: int, packing: str
 ) -> None:
@@ -231,8 +237,10 @@ def test_what_is_no_wsdl_is_an_error(tiny: Tap, body: bytes) -> None:
 # Where the credentials go.
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("operation", [LISTS, "WSDL", BOUNCES])
+@pytest.mark.parametrize(
+    ("status", "operation"),
+    [(301, LISTS), (302, "WSDL"), (303, BOUNCES), (307, LISTS), (308, BOUNCES)],
+)
 def test_a_redirect_is_not_followed(
     tiny: Tap, other: Listener, status: int, operation: str
 ) -> None:
@@ -327,7 +335,16 @@ def echoes(password: str) -> dict[str, Answer]:
 
 @pytest.mark.parametrize(
     ("operation", "password"),
-    [(BOUNCES, PASSWORD), ("WSDL", PASSWORD), *((LISTS, each) for each in ODD_PASSWORDS)],
+    [
+        (LISTS, PASSWORD),
+        *(
+            pytest.param(operation, password, marks=pytest.mark.long)
+            for operation, password in (
+                *((BOUNCES, PASSWORD), ("WSDL", PASSWORD)),
+                *((LISTS, each) for each in ODD_PASSWORDS[1:]),
+            )
+        ),
+    ],
 )
 @pytest.mark.parametrize("name", echoes(""))
 def test_a_secret_that_is_echoed_is_shown_nowhere(
@@ -341,6 +358,7 @@ def test_a_secret_that_is_echoed_is_shown_nowhere(
     assert_hidden(done.out + done.err, password)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", [LISTS, "WSDL"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_no_fault_shows_a_secret_at_debug(

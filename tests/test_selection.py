@@ -76,7 +76,14 @@ def without_time(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("stream", ALL_COLUMNS)
+# One of each manner of request, and the others in the long tests.
+ALONE = ("lists", "messages", "message_opens", "subscribed_contacts", "conversation_sends")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [pytest.param(name, marks=() if name in ALONE else pytest.mark.long) for name in ALL_COLUMNS],
+)
 def test_a_stream_is_selected_on_its_own_and_only_what_it_needs_is_asked(
     stream: str, tap: Tap, catalog: Catalog
 ) -> None:
@@ -111,7 +118,7 @@ def test_streams_share_the_calls_for_their_parents(
     assert {name: count for name, count in made.items() if name in (LISTS, MESSAGES)} == calls
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_columns_are_selected_on_their_own_and_keys_always_come(
     seed: int, tap: Tap, catalog: Catalog
 ) -> None:
@@ -443,7 +450,7 @@ def test_a_catalog_goes_over_select(tap: Tap, catalog: Catalog) -> None:
         ("lists.Vmta.Descriptoin", "lists.Vmta.Description"),
     ],
 )
-@pytest.mark.parametrize("flags", [(), ("--discover",), ("--test",)], ids=str)
+@pytest.mark.parametrize("flags", [(), ("--discover",)], ids=str)
 def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_name(
     flags: tuple[str, ...], pattern: str, near: str, tap: Tap
 ) -> None:

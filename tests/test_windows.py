@@ -11,15 +11,9 @@ import pytest
 from fake_listrak import Account, Ask, Reply
 from tap_listrak.listrak import transport
 from tap_listrak.streams import BY_NAME
-from tests.support.nights import (
-    calls,
-    list_ids,
-    missing,
-    night,
-    set_aside,
-    tap_for,
-    warnings,
-)
+from tests.support.accounts import list_ids
+from tests.support.nights import calls, missing, night, tap_for
+from tests.support.runs import set_aside, warnings
 from tests.support.tap import MakeTap, Tap
 
 Which = Callable[[datetime, datetime], bool]
@@ -49,7 +43,9 @@ def fail_windows(tap: Tap, stream: str, which: Which, reply: Reply | None = None
     def rule(ask: Ask) -> Reply | None:
         if ask.operation != BY_NAME[stream].operation or not which(*window(ask)):
             return None
-        is_first = ask.arguments.get("ListID", str(list_ids(tap)[0])) == str(list_ids(tap)[0])
+        is_first = ask.arguments.get("ListID", str(list_ids(tap.service.account)[0])) == str(
+            list_ids(tap.service.account)[0]
+        )
         return (reply or Reply(b" " * (LIMIT + 1))) if is_first else None
 
     tap.service.rules.append(rule)
@@ -57,7 +53,7 @@ def fail_windows(tap: Tap, stream: str, which: Which, reply: Reply | None = None
 
 def days_asked(tap: Tap, stream: str) -> list[float]:
     """The days of each window requested of the first list, or of the account, in order."""
-    list_id = list_ids(tap)[0]
+    list_id = list_ids(tap.service.account)[0]
     return [
         (window(ask)[1] - window(ask)[0]) / DAY
         for ask in calls(tap, stream)
@@ -122,7 +118,7 @@ def test_the_other_lists_keep_their_windows(make_tap: MakeTap) -> None:
     fail_windows(tap, "subscribed_contacts", lambda start, end: True)
     run = night(tap)
     assert run.code == 0
-    other = calls(tap, "subscribed_contacts", ListID=list_ids(tap)[1], Page=1)
+    other = calls(tap, "subscribed_contacts", ListID=list_ids(tap.service.account)[1], Page=1)
     assert len(other) == 1
 
 

@@ -73,9 +73,7 @@ class Report:
         for field in sorted(issues.unknown_fields):
             if (stream, field) not in self._unknown_fields:
                 self._unknown_fields.add((stream, field))
-                LOGGER.warning(
-                    "%s: a field that the schema lacks is left out: %s.", stream.name, field
-                )
+                LOGGER.warning("%s: ignored unknown field %s.", stream.name, field)
 
     def tick(self, now: float, *, is_idle: bool) -> None:
         """Log progress if due. `is_idle`: nothing arrived since the last call."""

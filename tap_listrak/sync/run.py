@@ -311,7 +311,7 @@ class Runner:
             if aside.parent_id is not None:
                 where = f"{name_parent(state.stream, aside.parent_id)} in {where}"
             LOGGER.warning(
-                "Gave up %s of %s, which was set aside: Listrak has not returned it since %s.",
+                "Gave up on %s of %s, which was set aside: Listrak has not returned it since %s.",
                 state.stream.name,
                 where,
                 aside.absent_since and format_instant(aside.absent_since),

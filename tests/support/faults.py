@@ -10,8 +10,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
-from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERATIONS
-from fake_listrak.further import PASSALONGS
+from fake_listrak.contract import (
+    CONVERSATION_OPERATIONS,
+    ID_OF,
+    MESSAGE_OPERATIONS,
+    PASSALONGS,
+)
 from tap_listrak.config import parse_config
 from tap_listrak.listrak.client import ListrakClient, PageRequest
 from tap_listrak.listrak.faults import CODES, Condition, Fault

@@ -8,6 +8,7 @@ from typing import Any
 
 from fake_listrak import Account, Ask, Reply, fault, html
 from tap_listrak.streams import BY_NAME
+from tests.support.accounts import list_ids
 from tests.support.faults import NOW, START, tiny_account
 from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted, keys_held, workers_ended
 
@@ -16,7 +17,9 @@ REFUSED = fault("Op(): [Message] [Locked] It is locked")
 Which = Callable[[Ask], bool]
 
 
-def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **config: Any) -> Tap:
+def tap_for(
+    make_tap: MakeTap, *streams: str, account: Account | None = None, **config: object
+) -> Tap:
     """A tap of the tiny account (or another) that selects these streams; none: those published."""
     tap = make_tap(account or tiny_account(), {"start_date": START, "concurrency": 1, **config})
     tap.catalog = catalog_of(*streams) if streams else None
@@ -32,13 +35,8 @@ def night(tap: Tap, number: int = 0, after: Run | None = None, **given: Any) -> 
 
 
 def instant(number: int = 0) -> str:
-    """The time of a night, as the state and requests without an offset have it."""
+    """The time of a night, as the state has it."""
     return f"{NOW + timedelta(days=number):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def wire(number: int = 0) -> str:
-    """The time of a night, as requests have it."""
-    return instant(number).rstrip("Z")
 
 
 def fail_calls(tap: Tap, which: Which, reply: Reply = NOT_FOUND) -> None:
@@ -80,17 +78,12 @@ def calls(tap: Tap, stream: str, **arguments: object) -> list[Ask]:
     ]
 
 
-def list_ids(tap: Tap) -> list[int]:
-    """The lists, in the order of the walk."""
-    return sorted(int(str(row["ListID"])) for row in tap.service.account.lists())
-
-
 def msg_ids(tap: Tap) -> list[int]:
     """The messages, in the order of the walk where one window holds those of a list."""
     account = tap.service.account
     return [
         each
-        for list_id in list_ids(tap)
+        for list_id in list_ids(account)
         for each in sorted(int(str(row["MsgID"])) for row in account.messages(list_id))
     ]
 
@@ -101,28 +94,3 @@ def missing(tap: Tap, *runs: Run) -> dict[str, int]:
     held = keys_held(tap.service.account, [BY_NAME[name] for name in emitted])
     lost = {name: (held[name] - emitted[name]).total() for name in emitted}
     return {name: count for name, count in lost.items() if count}
-
-
-def set_aside(run: Run) -> list[dict[str, Any]]:
-    """What the last STATE holds as set aside, each with its stream."""
-    return [
-        {"stream": name, **each}
-        for name, entry in run.state["bookmarks"].items()
-        for each in entry["set_aside"]
-    ]
-
-
-def bookmarks(run: Run) -> set[str | None]:
-    """The bookmarks of all streams in the last STATE."""
-    entries = run.state["bookmarks"].items()
-    return {entry[str(BY_NAME[name].replication_key)] for name, entry in entries}
-
-
-def is_finished(run: Run) -> bool:
-    """Whether the last STATE holds no unfinished range."""
-    return not any(entry["unfinished"] for entry in run.state["bookmarks"].values())
-
-
-def warnings(run: Run, text: str) -> list[str]:
-    """The WARNINGs that hold a text."""
-    return [line for line in run.lines("WARNING") if text in line]

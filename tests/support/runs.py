@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, html, raw
+from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.faults import part_of
 from tests.support.tap import MakeTap, Run, Tap
@@ -122,7 +122,7 @@ def entry(run: Run, stream: str = "message_opens") -> dict[str, Any]:
 
 
 def covers(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """What the bookmark of a stream speaks for."""
+    """What the bookmark of a stream covers."""
     (found,) = entry(run, stream)["covers"]
     assert isinstance(found, dict)
     return found
@@ -140,29 +140,24 @@ def is_finished(state: dict[str, Any]) -> bool:
     return not any(each.get("unfinished") for each in state["bookmarks"].values())
 
 
-def bookmarks(run: Run) -> dict[str, str]:
-    """The bookmarks that a run ended with, with no range left unfinished."""
-    assert is_finished(run.state)
+def bookmarks(run: Run) -> dict[str, str | None]:
+    """The bookmark of each stream that has an entry."""
     entries = run.state["bookmarks"]
-    return {
-        name: entries[name][key]
-        for name, key in BOOKMARKS.items()
-        if entries.get(name, {}).get(key)
-    }
+    return {name: entries[name][key] for name, key in BOOKMARKS.items() if name in entries}
 
 
-def debts(run: Run) -> list[dict[str, Any]]:
+def set_aside(run: Run) -> list[dict[str, Any]]:
     """What the last STATE holds as set aside, each with its stream."""
-    return debts_of(run.state)
-
-
-def debts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a state holds as set aside, each with its stream."""
     return [
-        {"stream": name, **owed}
-        for name, each in state["bookmarks"].items()
-        for owed in each.get("set_aside", [])
+        {"stream": name, **each}
+        for name, found in run.state["bookmarks"].items()
+        for each in found.get("set_aside", [])
     ]
+
+
+def warnings(run: Run, text: str) -> list[str]:
+    """The WARNINGs that hold a text."""
+    return [line for line in run.lines("WARNING") if text in line]
 
 
 # What was requested.
@@ -182,7 +177,7 @@ def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
     ]
 
 
-def msg_ids(asked: Iterable[Ask], operation: str = OPEN) -> set[int]:
+def requested(asked: Iterable[Ask], operation: str = OPEN) -> set[int]:
     """The messages that an operation was called for."""
     return {int(ask.arguments["MsgID"]) for ask in asked if ask.operation == operation}
 
@@ -215,8 +210,3 @@ def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:
         return raw(before[:start] + after[end + len(b"</WSMessageActivity>") :])
 
     return rule
-
-
-def refuse(tap: Tap, is_refused: Callable[[Ask], bool]) -> None:
-    """Answer these calls with an HTML page of status 404."""
-    tap.service.rules.append(lambda ask: html(404) if is_refused(ask) else None)

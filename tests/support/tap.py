@@ -185,6 +185,8 @@ def _contract(wsdl: bytes, operations: Iterable[str], config: Config) -> Contrac
 Process = subprocess.Popen[str]
 MakeTap = Callable[..., Tap]
 """The fixture `make_tap`."""
+Call = Callable[..., Run]
+"""The fixture `call`."""
 
 
 @contextlib.contextmanager
