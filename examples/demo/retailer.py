@@ -27,7 +27,7 @@ START, END = datetime(2025, 1, 6), datetime(2025, 12, 29)
 DAY = timedelta(days=1)
 FIRST_NAMES = (
     "Ava", "Ben", "Carla", "David", "Elena", "Frank", "Grace", "Hugo", "Iris", "Jack", "Kira",
-    "Liam", "Maya", "Noah", "Olive", "Priya", "Quinn", "Rosa", "Sam", "Tara", "Umar", "Vera", "Will", "Zoe",
+    "Liam", "Maya", "Noah", "Olive", "Priya", "Quinn", "Rosa", "Sam", "Tara", "Vera", "Will", "Zoe",
 )  # fmt: skip
 LAST_NAMES = (
     "Adams", "Baker", "Chen", "Diaz", "Evans", "Fischer", "Gupta", "Hansen", "Ito", "Jones", "Kim",
@@ -67,11 +67,11 @@ NEWSLETTERS = (
     ("Autumn", "New: lamps from Lisbon", "lamps candles new"),
     ("Autumn", "Rain outside, wool inside", "blankets rugs candles"),
     ("Autumn", "Your hallway, sorted", "hooks baskets rugs"),
-    ("Holiday", "The gift guide is here", "gifts candles mugs"),
+    ("Holiday", "Candles for early evenings", "candles lamps blankets"),
     ("Holiday", "Set the long table", "plates glasses linen"),
+    ("Holiday", "The gift guide is here", "gifts candles mugs"),
     ("Holiday", "Black Friday: 30% off everything", "sale gifts rugs"),
     ("Holiday", "Order by Tuesday for the holidays", "gifts cards candles"),
-    ("Holiday", "Wrapped for you, free", "gifts cards blankets"),
     ("Holiday", "Thank you for this year", "new sale gifts"),
 )
 LOYALTY = tuple(
