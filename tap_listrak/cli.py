@@ -111,7 +111,9 @@ def _sync(invocation: _Invocation) -> None:
     arguments, config, now = invocation.arguments, invocation.config, invocation.now
     selection, tables = _select(invocation, default=[stream.name for stream in PUBLISHED])
     raw_state = load(arguments.state, "state") if arguments.state else {}
-    state = read_state(raw_state, now, timedelta(days=config.lookback_days))
+    lookback = timedelta(days=config.lookback_days)
+    is_backfill = config.backfill_from is not None
+    state = read_state(raw_state, now, lookback, is_backfill=is_backfill)
     if not selection:
         return
     workers = Workers(config.concurrency)

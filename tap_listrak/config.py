@@ -115,7 +115,7 @@ def _secret(takes: str, least: int) -> Meta:
 
 Secret = Annotated[str, _secret("text", 1)]
 HashKey = Annotated[str, _secret("text of 16 characters or more,", 16)]
-Start = Annotated[
+Instant = Annotated[
     datetime,
     _kind(
         "an ISO 8601 date or date-time, from 1990 to now, such as 2025-01-01T00:00:00Z",
@@ -154,7 +154,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     username: Annotated[Secret, "Listrak user name"]
     password: Annotated[Secret, "that user's password"]
-    start_date: Annotated[Start, "how far back the first sync goes; without an offset it is UTC"]
+    start_date: Annotated[Instant, "how far back the first sync goes; without an offset it is UTC"]
     wsdl_url: Annotated[
         Address, "another address of the service, such as a test double or proxy"
     ] = LISTRAK_WSDL
@@ -192,6 +192,12 @@ class Config(Struct, frozen=True, kw_only=True):
     email_hash_key: (
         Annotated[HashKey, "secret under which email addresses of contacts are hashed"] | None
     ) = None
+    backfill_from: (
+        Annotated[Instant, "load what happened since then, and leave the state unchanged"] | None
+    ) = None
+    backfill_to: Annotated[Instant, "with backfill_from, load only up to then; else now"] | None = (
+        None
+    )
     select: (
         Annotated[
             Patterns,
@@ -226,6 +232,11 @@ class Option(NamedTuple):
     def is_required(self) -> bool:
         """Whether there is no default."""
         return self.default is msgspec.NODEFAULT
+
+    @property
+    def is_date(self) -> bool:
+        """Whether it takes a date from EARLIEST_START to now."""
+        return self.schema.get("format") == "date-time"
 
     def read(self, given: Any) -> Any:
         """Convert a value, which may be text. Raises ValueError or msgspec.ValidationError."""
@@ -282,7 +293,7 @@ def parse_config(
             continue
         try:
             values[key] = option.read(given)
-            if key == "start_date" and not EARLIEST_START <= values[key] <= now:
+            if option.is_date and not EARLIEST_START <= values[key] <= now:
                 raise ValueError("out of range")
         except (ValueError, msgspec.ValidationError) as exc:
             source = sources.get(key, "the config")
@@ -293,7 +304,22 @@ def parse_config(
             "Invalid config: `mirror` and `list_ids` cannot be combined, because the target would "
             "delete the rows of all other lists."
         )
-    return config
+    return _with_backfill(config, now) if config.backfill_from or config.backfill_to else config
+
+
+def _with_backfill(config: Config, now: datetime) -> Config:
+    """Check a backfill; messages are listed from `backfill_from` if that is before start_date."""
+    start = config.backfill_from
+    if start is None:
+        raise UsageError("Invalid config: `backfill_to` needs `backfill_from`.")
+    if config.mirror:
+        raise UsageError(
+            "Invalid config: `mirror` and `backfill_from` cannot be combined, because the target "
+            "would delete the rows outside the range."
+        )
+    if start >= (config.backfill_to or now):
+        raise UsageError("Invalid config: `backfill_from` must be earlier than `backfill_to`.")
+    return msgspec.structs.replace(config, start_date=min(config.start_date, start))
 
 
 def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:

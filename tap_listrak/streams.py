@@ -93,6 +93,11 @@ class Stream:
         return None if self.per in (Per.ACCOUNT, Per.BATCH) else self.per.value
 
     @property
+    def can_backfill(self) -> bool:
+        """Whether a range of dates limits the rows; if not, a backfill emits all of them."""
+        return self.replication_key is not None and (self.dated or self.by_send_date)
+
+    @property
     def can_rotate(self) -> bool:
         """Whether `recent_days` and `older_every_days` apply."""
         return self.old_rows_change or (self.per is Per.MESSAGE and not self.by_send_date)

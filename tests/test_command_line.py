@@ -88,7 +88,7 @@ def test_about_in_json_tells_hubs_of_capabilities_and_settings(call: Call) -> No
     assert list(settings["properties"]) == list(OPTIONS)
     assert all(each["title"] and each["description"] for each in settings["properties"].values())
     secret = [name for name, each in settings["properties"].items() if each.get("secret")]
-    assert secret == ["username", "password"]
+    assert secret == ["username", "password", "email_hash_key"]
     sample = json.loads(SAMPLE.read_text("utf-8"))
     Draft4Validator(settings).validate({**sample, "list_ids": [1], "concurrency": None})
     for wrong in ({"concurrency": 33}, {"keep_every_event": "x"}, {"username": None}):

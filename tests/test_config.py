@@ -95,6 +95,8 @@ WRONG["start_date"] += [
     "2025-01-01T25:00:00",
     "\ud800",
 ]
+for key in ("backfill_from", "backfill_to"):
+    WRONG[key] = [value for value in WRONG["start_date"] if value not in (None, "")]
 MISTAKES = [(key, value) for key, values in WRONG.items() for value in values]
 
 
@@ -157,6 +159,8 @@ def test_the_defaults_are_as_documented() -> None:
         mirror=frozenset(),
         keep_every_event=False,
         typed_event_dates=False,
+        backfill_from=None,
+        backfill_to=None,
         select=None,
         user_agent=f"tap-listrak/{__version__}",
     )

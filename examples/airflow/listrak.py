@@ -1,4 +1,8 @@
-"""Listrak to PostgreSQL in Airflow, one task for each list. Copy this file to your DAGs folder.
+"""Listrak to PostgreSQL in Airflow. Copy this file to your DAGs folder.
+
+The DAG `listrak` syncs each list in a task of its own, every day. `listrak_backfill`, triggered by
+hand, loads each quarter of each list in a task of its own: from its parameter `since` up to the
+parameter `until`. It keeps no state, and leaves that of `listrak` alone.
 
 It takes from Airflow:
 
@@ -20,15 +24,16 @@ import logging
 import os
 import shutil
 import subprocess
-from datetime import datetime
+from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
-from airflow.sdk import Connection, Variable, dag, task
+from airflow.sdk import Connection, Param, Variable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-AT_ONCE = 2  # lists; of each, the tap makes up to `concurrency` calls at once
+AT_ONCE = 2  # tasks; in each, the tap makes up to `concurrency` calls at once
 NOT_WORTH_A_RETRY = {2: "there is a mistake in config, catalog or state", 3: "Listrak refuses"}
 ONLY_LISTS = {
     "tap_stream_id": "lists",
@@ -40,19 +45,6 @@ ONLY_LISTS = {
 def listrak() -> None:
     """Find the lists, then sync each with a config and a state of its own."""
 
-    @task(retries=3)
-    def lists() -> list[int]:
-        with TemporaryDirectory() as folder:
-            config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
-            write(config, Connection.get("listrak").extra_dejson)
-            write(catalog, {"streams": [ONLY_LISTS]})
-            tap = home() / "tap/bin/tap-listrak"
-            command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
-            # Only at "\n": str.splitlines also splits at characters that a name may hold.
-            lines = run(*command).rstrip("\n").split("\n")
-        messages = map(json.loads, lines)
-        return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
-
     # A retry resumes from the last state that the target printed, which sync.sh keeps.
     @task(
         retries=3,
@@ -60,16 +52,75 @@ def listrak() -> None:
         map_index_template="{{ task.op_kwargs['list_id'] }}",
     )
     def sync(list_id: int) -> None:
-        with TemporaryDirectory() as folder:
-            config = {**Connection.get("listrak").extra_dejson, "list_ids": [list_id]}
-            write(Path(folder, "config.json"), config)
-            write(Path(folder, "target.json"), target_config())
-            if (catalog := home() / "catalog.json").exists():
-                shutil.copy(catalog, folder)
-            kept = Path(Variable.get("listrak_kept", "/var/lib/listrak"), str(list_id))
-            run(home() / "sync.sh", folder, kept)
+        kept = Path(Variable.get("listrak_kept", "/var/lib/listrak"), str(list_id))
+        run_sync(kept, list_ids=[list_id])
 
     sync.expand(list_id=lists())
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    params={
+        "since": Param("2025-01-01", type="string", format="date"),
+        "until": Param("2026-01-01", type="string", format="date"),
+    },
+)
+def listrak_backfill() -> None:
+    """Find the lists, then load each quarter of each."""
+
+    @task
+    def quarters(params: dict[str, str]) -> list[list[str]]:
+        return quarters_of(params["since"], params["until"])
+
+    # A retry begins the quarter again; rows that come again have the same keys.
+    @task(
+        retries=3,
+        max_active_tis_per_dag=AT_ONCE,
+        map_index_template="{{ task.op_kwargs['list_id'] }} {{ task.op_kwargs['quarter'][0] }}",
+    )
+    def load(list_id: int, quarter: list[str]) -> None:
+        since, until = quarter
+        with TemporaryDirectory() as kept:
+            run_sync(Path(kept), list_ids=[list_id], backfill_from=since, backfill_to=until)
+
+    load.expand(list_id=lists(), quarter=quarters())
+
+
+@task(retries=3)
+def lists() -> list[int]:
+    """Give the ListIDs of all lists."""
+    with TemporaryDirectory() as folder:
+        config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
+        write(config, Connection.get("listrak").extra_dejson)
+        write(catalog, {"streams": [ONLY_LISTS]})
+        tap = home() / "tap/bin/tap-listrak"
+        command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
+        # Only at "\n": str.splitlines also splits at characters that a name may hold.
+        lines = run(*command).rstrip("\n").split("\n")
+    messages = map(json.loads, lines)
+    return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
+
+
+def quarters_of(since: str, until: str) -> list[list[str]]:
+    """Split the dates at the quarters of the year: pairs of a first date and an end."""
+    last, year = date.fromisoformat(until), date.fromisoformat(since).year
+    firsts = [
+        date(each, month, 1) for each in range(year, last.year + 1) for month in (1, 4, 7, 10)
+    ]
+    bounds = [since, *(str(each) for each in firsts if since < str(each) < until), until]
+    return [list(pair) for pair in pairwise(bounds)]
+
+
+def run_sync(kept: Path, **options: Any) -> None:
+    """Run sync.sh with the connection's config and these options; its state is in `kept`."""
+    with TemporaryDirectory() as folder:
+        config = {**Connection.get("listrak").extra_dejson, **options}
+        write(Path(folder, "config.json"), config)
+        write(Path(folder, "target.json"), target_config())
+        if (catalog := home() / "catalog.json").exists():
+            shutil.copy(catalog, folder)
+        run(home() / "sync.sh", folder, kept)
 
 
 def home() -> Path:
@@ -137,3 +188,4 @@ def run(*command: str | Path) -> str:
 
 
 listrak()
+listrak_backfill()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tap_listrak.errors import TapError
+from collections.abc import Iterable
+
+from tap_listrak.errors import FAILED, REFUSED, TapError
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import Stream
 
@@ -42,5 +44,24 @@ def error_of_stopped(stopped: dict[Stream, ListrakError]) -> TapError | None:
         "them where they stopped. If the oldest messages are the cause, set a later start_date to "
         f"skip them. {reasons}"
     )
-    result.exit_code = 3 if all(each.is_refusal for each in stopped.values()) else 1
+    result.exit_code = _exit_code(stopped.values())
     return result
+
+
+def error_of_backfill(
+    stopped: dict[Stream, ListrakError], missing: list[ListrakError]
+) -> TapError | None:
+    """Return the error of a backfill if streams were stopped, or other parts are `missing`."""
+    if not stopped and not missing:
+        return None
+    reasons = "".join(f" Stopped {stream.name}: {error}" for stream, error in stopped.items())
+    result = TapError(
+        f"The backfill is incomplete: {len(missing)} parts failed, and {len(stopped)} streams were "
+        f"stopped. Everything else was emitted. Run the backfill again.{reasons}"
+    )
+    result.exit_code = _exit_code([*stopped.values(), *missing])
+    return result
+
+
+def _exit_code(errors: Iterable[ListrakError]) -> int:
+    return REFUSED if all(each.is_refusal for each in errors) else FAILED

@@ -83,7 +83,8 @@ class Part:
 
     def request(self, config: Config, page: int) -> PageRequest:
         """Return the request for one page."""
-        start = self.start - _OVERLAP if self.is_window else self.start
+        overlaps = self.is_window or config.backfill_from is not None
+        start = self.start - _OVERLAP if overlaps else self.start
         values = {
             "ListID": self.list_id,
             "MsgID": self.parent_id,

@@ -57,6 +57,17 @@ def end_of_run(now: datetime, clock_offset: timedelta | None) -> datetime:
     return end
 
 
+def describe_range(config: Config, end: datetime) -> str:
+    """Return the dates of the run, as the log names them."""
+    if config.backfill_from is None:
+        return f"up to {format_instant(end)}"
+    end = min(config.backfill_to or end, end)
+    return (
+        f"what happened from {format_instant(config.backfill_from)} to {format_instant(end)}; the "
+        "state stays unchanged"
+    )
+
+
 # Adapting a loaded entry.
 
 
@@ -184,6 +195,8 @@ def _mirror_has_changed(stream: Stream, entry: Entry, config: Config) -> bool:
 
 def next_range(stream: Stream, entry: Entry, config: Config, end: datetime) -> Range | None:
     """Return the range of a stream up to `end`; None if there is nothing to request."""
+    if config.backfill_to and stream.can_backfill:
+        end = min(end, config.backfill_to)
     whole = _full_range(stream, config, end)
     if stream.name in config.mirror:
         is_done = entry.version is not None and entry.version >= mirror_version(end)
@@ -252,9 +265,12 @@ def start_of_list(
 ) -> datetime:
     """Return the start date for a list (None: the account) in this pass.
 
-    That is `since` or else the bookmark, less the lookback; start_date if neither applies.
+    That is `since` or else the bookmark, less the lookback; start_date if neither applies. In a
+    backfill neither does, and it is `backfill_from`.
     """
     current = entry.current
+    if config.backfill_from and stream.can_backfill:
+        return min(config.backfill_from, current.end)
     start_date = current.first_date
     since = since or bookmark_of(entry, list_id)
     if since is None:

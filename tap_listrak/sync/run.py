@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import groupby
 from urllib.parse import urlsplit
 
 from tap_listrak import __version__
@@ -21,7 +20,7 @@ from tap_listrak.listrak.pages import Page
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Per, Stream, Table
 from tap_listrak.sync.entry import SetAside
-from tap_listrak.sync.failures import error_of_stopped
+from tap_listrak.sync.failures import error_of_backfill, error_of_stopped
 from tap_listrak.sync.fetch import Fetcher
 from tap_listrak.sync.parts import (
     ListFinished,
@@ -36,12 +35,13 @@ from tap_listrak.sync.plan import (
     choose_lists,
     config_changes,
     continued_range,
+    describe_range,
     end_of_run,
     next_range,
     pin_covers,
 )
 from tap_listrak.sync.report import Report
-from tap_listrak.sync.state import StreamState
+from tap_listrak.sync.state import StreamState, with_same_windows
 from tap_listrak.sync.state_file import write_state
 from tap_listrak.sync.walk import lists_to_walk, set_aside_parts, walk
 from tap_listrak.workers import Workers
@@ -81,6 +81,7 @@ class Runner:
         self._failed: Counter[Stream] = Counter()
         self._retried: tuple[Part, ...] = ()
         self._not_due = 0
+        self._missing: list[ListrakError] = []  # of parts that failed, in a backfill
         self._has_begun = any(each.has_entry for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False
@@ -97,7 +98,8 @@ class Runner:
             self._finish_ranges(list_ids, end)
             self._begin_ranges(end)
             self._write_lists(lists, list_ids)
-            self._walk([each for each in self._active() if each.entry.unfinished], list_ids)
+            for states in with_same_windows([s for s in self._active() if s.entry.unfinished]):
+                self._walk(states, list_ids)
             self._end_ranges(self._active())
             self._write_state()
         except OutputError:
@@ -110,6 +112,8 @@ class Runner:
         finally:
             self._report.close(self._states, self._not_due, self._monotonic())
         error = error_of_stopped(self._stopped)
+        if self._config.backfill_from:
+            error = error_of_backfill(self._stopped, self._missing)
         if error:
             raise error
 
@@ -147,12 +151,12 @@ class Runner:
         self._has_begun = True
         self._last_state_at = float("-inf")  # write a STATE right after the first page
         LOGGER.info(
-            "tap-listrak %s: syncing %d streams of %d lists from %s, up to %s.",
+            "tap-listrak %s: syncing %d streams of %d lists from %s, %s.",
             __version__,
             len(self._selection),
             len(list_ids),
             urlsplit(self._config.wsdl_url).hostname,
-            format_instant(end),
+            describe_range(self._config, end),
         )
 
     def _retry_set_aside(self, shown: frozenset[int], end: datetime) -> None:
@@ -172,8 +176,7 @@ class Runner:
         unfinished = [state for state in self._active() if state.entry.unfinished]
         if unfinished:
             LOGGER.info("Resuming %d streams where an earlier run stopped.", len(unfinished))
-        for _, group in groupby(sorted(unfinished, key=_windows), _windows):
-            states = list(group)
+        for states in with_same_windows(unfinished):
             self._walk(states, list_ids)
             for state in states:
                 if state.stream in self._stopped:
@@ -260,6 +263,9 @@ class Runner:
             state.retry_failed(part, error, self._now)
         else:
             state.part_failed(part, error, self._now)
+            if self._config.backfill_from and not state.stopped_by:
+                self._missing.append(error)
+                LOGGER.warning("Backfill without %s %s: %s", part.stream.name, part, error)
         self._state_is_due = True
         self._stop_if_due(state)
 
@@ -339,9 +345,3 @@ class Runner:
     def _write_state(self) -> None:
         self._last_state_at, self._state_is_due = self._monotonic(), False
         self._output.write_state(write_state(self._loaded, self._states))
-
-
-def _windows(state: StreamState) -> tuple[datetime, datetime, int]:
-    """Return what determines the windows of a range, as a key to sort by."""
-    current = state.entry.current
-    return current.end, current.start_date, current.interval_days or 0

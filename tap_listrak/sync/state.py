@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -23,11 +23,14 @@ class StreamState:
     """The state of one stream. Change it only through its methods.
 
     A failed part is held until another part of the stream succeeds. While parts are held,
-    `snapshot` stays at the value before the first of them.
+    `snapshot` stays at the value before the first of them. In a backfill, which no run resumes,
+    failed parts are counted only, and no entry is written.
     """
 
-    def __init__(self, stream: Stream, entry: Entry, *, has_entry: bool) -> None:
-        """`has_entry`: the loaded state has an entry for the stream."""
+    def __init__(
+        self, stream: Stream, entry: Entry, *, has_entry: bool, is_backfill: bool = False
+    ) -> None:
+        """`has_entry`: the state has, or gets, an entry for the stream."""
         self.stream = stream
         self.entry = entry
         self.has_entry = has_entry
@@ -35,6 +38,7 @@ class StreamState:
         self._held: list[tuple[SetAside, ListrakError]] = []
         self._before_held: Entry | None = None
         self._failed = 0
+        self._is_backfill = is_backfill
         self._was_answered = False
         self._last_retry: ListrakError | None = None
         self._counts: NewestCounts | None = None
@@ -59,7 +63,7 @@ class StreamState:
 
     def begin(self, new: Range) -> None:
         """Begin a range. That of a mirror requests everything, so nothing stays set aside."""
-        self.has_entry = True
+        self.has_entry = not self._is_backfill
         self._update(unfinished=new)
         # Counts that another run saw may be newer than this range, or of some lists only.
         self._counts = None if new.list_ids else NewestCounts()
@@ -132,6 +136,10 @@ class StreamState:
 
     def part_failed(self, part: Part, error: ListrakError, now: datetime) -> None:
         """Hold a failed part; stop the stream above the limits."""
+        self._failed += 1
+        self._stop_if(reason_to_stop(error, self._failed, 0))
+        if self._is_backfill:
+            return
         if not self._held:
             self._before_held = self.entry
         place = self.entry.current.place
@@ -151,9 +159,7 @@ class StreamState:
             failed_since=now,
         )
         self._held.append((aside, error))
-        self._failed += 1
         self._move_place(part)
-        self._stop_if(reason_to_stop(error, self._failed, 0))
 
     def service_works(self) -> list[ListrakError]:
         """Record an answer, which shows that held parts fail by themselves.
@@ -269,6 +275,17 @@ class StreamState:
             (gone if absent and aside.is_gone(now) else kept).append(aside)
         self._update(set_aside=tuple(kept))
         return gone
+
+
+def with_same_windows(states: Collection[StreamState]) -> Iterator[list[StreamState]]:
+    """Group states by what determines the windows of their ranges, earliest end first."""
+
+    def key(state: StreamState) -> tuple[datetime, datetime, int]:
+        current = state.entry.current
+        return current.end, current.start_date, current.interval_days or 0
+
+    for _, group in itertools.groupby(sorted(states, key=key), key):
+        yield list(group)
 
 
 def _can_merge(aside: SetAside, new: SetAside, stream: Stream) -> bool:

@@ -34,6 +34,8 @@ _ARRAYS: dict[str, Any] = {
 def write_state(loaded: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
     """Return the `loaded` state, updated with the entries of these streams."""
     value: dict[str, Any] = msgspec.json.decode(loaded)
+    if any(state.has_entry for state in states.values()):
+        _move_bounce_bookmark(value["bookmarks"])
     for stream, state in states.items():
         bookmarks = value["bookmarks"]
         is_kept = stream.replication_key or _is_mirror(state.snapshot)
@@ -59,12 +61,12 @@ def _write_entry(stream: Stream, entry: Entry) -> dict[str, Any]:
 
 
 def read_state(
-    raw: object, now: datetime, lookback: timedelta
+    raw: object, now: datetime, lookback: timedelta, *, is_backfill: bool = False
 ) -> tuple[bytes, dict[Stream, StreamState]]:
     """Read a state. Return its JSON unchanged, and a StreamState per stream.
 
     Accepts a STATE message, Meltano's `singer_state` and the published tap's state. Raises
-    UsageError that names the path of what is wrong.
+    UsageError that names the path of what is wrong. The StreamStates of a backfill are empty.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "STATE":
         raw = raw.get("value")
@@ -83,16 +85,18 @@ def read_state(
         _object(bookmarks[name], f"bookmarks.{name}")
         if name not in BY_NAME:
             LOGGER.warning("Unknown stream %s in the state: kept unchanged.", name)
+    loaded = msgspec.json.encode(value)
     _move_bounce_bookmark(bookmarks)
-    states = {
-        stream: StreamState(
+    states = {}
+    for stream in STREAMS:
+        entry = _read_entry(stream, bookmarks.get(stream.name, {}), now, lookback)
+        states[stream] = StreamState(
             stream,
-            _read_entry(stream, bookmarks.get(stream.name, {}), now, lookback),
-            has_entry=stream.name in bookmarks,
+            Entry() if is_backfill else entry,
+            has_entry=stream.name in bookmarks and not is_backfill,
+            is_backfill=is_backfill,
         )
-        for stream in STREAMS
-    }
-    return msgspec.json.encode(value), states
+    return loaded, states
 
 
 def _move_bounce_bookmark(bookmarks: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The DAG in examples/airflow, run by Airflow into a real database, one task for each list."""
+"""The DAGs in examples/airflow, run by Airflow into a real database, one task for each list."""
 
 from __future__ import annotations
 
@@ -91,12 +91,14 @@ class Airflow:
                 timeout=SECONDS,
             )
 
-    def run(self, password: str = PASSWORD) -> dict[str, tuple[str, int]]:
-        """Run the DAG once; give how each task ended, and at which try: those of lists by ListID.
+    def run(
+        self, dag: str = "listrak", *more: str, password: str = PASSWORD
+    ) -> dict[str, tuple[str, int]]:
+        """Run a DAG once; give how each task ended, and at which try: those of lists by ListID.
 
         It is Airflow's own loop that runs the tasks, one by one, and tries them again.
         """
-        self.command("dags", "test", "listrak", password=password)
+        self.command("dags", "test", dag, *more, password=password)
         print((self.folder / "log").read_text("utf-8")[-20_000:])
         with closing(sqlite3.connect(self.folder / "airflow/airflow.db")) as known:
             found = known.execute(
@@ -164,7 +166,7 @@ def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_
     airflow.assert_complete("unsplit")
     for ListID in airflow.list_ids:
         state = json.loads((airflow.kept / str(ListID) / "state.json").read_text("utf-8"))
-        assert state["bookmarks"]["message_opens"]["covers"]["ListIDs"] == [ListID]
+        assert state["bookmarks"]["message_opens"]["covers"][0]["list_ids"] == [ListID]
 
     before, began = keys_held(account), datetime.now(timezone.utc)
     grow(account)
@@ -199,6 +201,19 @@ def test_a_list_whose_sync_breaks_off_goes_on_where_it_stopped_when_it_is_retrie
     # The page that failed, and the one before it.
     assert set(asked[:25]) & set(asked[25:]) <= set(asked[23:25])
     airflow.assert_complete("listrak")
+
+
+def test_a_backfill_of_each_quarter_of_each_list_gives_what_one_run_gives(
+    airflow: Airflow,
+) -> None:
+    ended = airflow.run(
+        "listrak_backfill", "--conf", json.dumps({"since": "2025-01-01", "until": "2026-01-10"})
+    )
+    firsts = ("2025-01-01", "2025-04-01", "2025-07-01", "2025-10-01", "2026-01-01")
+    loads = [f"{list_id} {first}" for list_id in airflow.list_ids for first in firsts]
+    assert ended == dict.fromkeys(["lists", "quarters", *loads], ("success", 1))
+    airflow.assert_complete("listrak")
+    assert not airflow.kept.exists()  # no state
 
 
 def test_a_refusal_is_not_tried_again(airflow: Airflow) -> None:

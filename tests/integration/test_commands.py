@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,24 @@ from tests.integration.environments import NO_SOURCE, ROOT, environment
 from tests.integration.postgres import Postgres
 from tests.integration.sync import Pause, until
 from tests.support.published import KEYS
+from tests.support.runs import CLICK
 from tests.support.tap import keys_held
 
 SECONDS = 600  # packages are installed
+# Of the list that the documents show.
+BIG_LIST, BIG_LIST_MESSAGE = 101, 9_000_101
 # The user and password that the documents show.
 USERNAME, PASSWORD = "robot@example.com", "that password"
+BACKFILL = "BACKFILL_FROM"
+# What a block of docs/backfill.md brings back, by a word in it.
+QUARTER = """ "ClickDate" >= '2026-01-01' AND "ClickDate" < '2026-04-01' """
+LOST = {
+    "LIST_IDS": f""" "MsgID" = {BIG_LIST_MESSAGE} """,
+    "BACKFILL_TO": QUARTER,
+    "message_clicks.*": "true",
+    "totals_are_listraks_own": QUARTER,
+    "FROM=2026-06-01": """ "ClickDate" >= '2026-06-01' """,
+}
 SYNC = "~/listrak/sync.sh ~/listrak/main ~/listrak/kept"
 # Keeps the table of a cron that never runs it.
 CRONTAB = """\
@@ -201,6 +215,11 @@ def postgres() -> Iterator[Postgres]:
 def test_the_other_pages_hold_for_what_the_quickstart_set_up(
     service: ListrakService, postgres: Postgres, tmp_path: Path
 ) -> None:
+    service.account.add_list(BIG_LIST)
+    service.account.add_message(BIG_LIST, BIG_LIST_MESSAGE, "2025-05-01T12:00:00")
+    for number, date in enumerate(("2025-05-02", "2025-12-31", "2026-01-02")):
+        at = datetime.fromisoformat(date)
+        service.account.add_event(CLICK, BIG_LIST_MESSAGE, f"{number}@example.com", at)
     meltano = environment("meltano")
     home = Home(tmp_path / "home", service)
     (home.folder / "bin/meltano").symlink_to(meltano / "meltano")
@@ -239,10 +258,21 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
     assert "message_opens" in home.bookmarks
     home.run(SYNC)
     assert_loaded()
+    for block in blocks("docs/backfill.md"):
+        before = (home.folder / "listrak/kept/state.json").read_bytes()
+        lost = next((rows for word, rows in LOST.items() if word in block), "")
+        if lost:
+            loaded.run(f"DELETE FROM listrak.message_clicks WHERE {lost}")
+        home.run(block)
+        assert_loaded()
+        if BACKFILL in block and SYNC not in block.splitlines():
+            assert (home.folder / "listrak/kept/state.json").read_bytes() == before
+    home.run(SYNC)
+    assert_loaded()
 
 
 def test_no_page_with_commands_is_left_out() -> None:
-    run = {"quickstart", "before-first-load", "configuration", "running", "how-to"}
+    run = {"quickstart", "before-first-load", "configuration", "running", "how-to", "backfill"}
     assert {
         path.stem for path in (ROOT / "docs").glob("*.md") if blocks(f"docs/{path.name}")
     } == run
