@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -314,14 +314,17 @@ class Account(Derived):
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """One page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
         rows = self._table(operation, ID)
-        date = OPERATIONS[operation].date
-        if chosen is not None and date is not None:
-            if isinstance(rows, Generated):
-                rows = rows.within(chosen)
-            else:
-                read = self.zone.read
-                rows = [row for row in rows if chosen.holds(read(str(row.get(date))))]
+        if chosen is not None and isinstance(rows, Generated):
+            rows = rows.within(chosen)
+        else:
+            rows = self._within(operation, rows, chosen)
         return list(rows[(page - 1) * self.page_size : page * self.page_size])
+
+    def _within(self, operation: str, rows: Sequence[Row], chosen: Range | None) -> Sequence[Row]:
+        date, read = OPERATIONS[operation].date, self.zone.read
+        if chosen is None or date is None:
+            return rows
+        return [row for row in rows if chosen.holds(read(str(row.get(date))))]
 
     def whole(self, operation: str, ListID: int, chosen: Range | None, every: bool) -> list[Row]:
         """All rows of an operation without pages, for a list.
@@ -329,6 +332,8 @@ class Account(Derived):
         every: include test messages, or terminated conversations.
         """
         table = OPERATIONS[operation].table
+        if (operation, ListID) in self._filled:
+            return [*self._within(operation, self._tables[operation, ListID], chosen)]
         if table == "messages":
             return self.activity(ListID, chosen, every)
         if table == "message_deliveries":
@@ -342,4 +347,11 @@ class Account(Derived):
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
         """Analytics of the messages that the user can see, unordered."""
         seen = sorted(set(filter(self.has_message, MsgIDs)), key=lambda ID: mix(1, ID))
-        return [self._analytics(self._messages[ID]) for ID in seen if self.has_analytics(ID)]
+        found = [self._messages[ID] for ID in seen if self.has_analytics(ID)]
+        filled = {
+            row["MsgID"]: row
+            for ListID in {each.ListID for each in found}
+            if (NAME["message_analytics"], ListID) in self._filled
+            for row in self._tables[NAME["message_analytics"], ListID]
+        }
+        return [filled.get(str(each.ID)) or self._analytics(each) for each in found]

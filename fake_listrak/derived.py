@@ -47,7 +47,7 @@ class Derived(Tables):
             "conversation_links": self._series_links,
         }.get(OPERATIONS[operation].table)
         changed_rows = self._tables.get((operation, ID))
-        if made is not None:
+        if made is not None and (operation, ID) not in self._filled:
             return [*made(ID), *(changed_rows or ())]
         return self._generated(operation, ID) if changed_rows is None else changed_rows
 

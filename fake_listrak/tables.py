@@ -80,6 +80,8 @@ class Tables:
         self._hidden: set[int] = set()
         self._tables: dict[tuple[str, int], list[Row]] = {}
         """Rows that were added or changed, by operation and parent."""
+        self._filled: set[tuple[str, int]] = set()
+        """Tables whose rows are those of `_tables` alone."""
         self._generated = lru_cache(4096)(self._generate)
 
     def has_list(self, ListID: int) -> bool:
@@ -100,9 +102,14 @@ class Tables:
     # Rows
 
     def fill(self, operation: str, parent_id: int | None, rows: Iterable[Row]) -> None:
-        """Put these rows, values on the wire, in place of all rows of an operation and parent."""
+        """Put these rows, values on the wire, in place of all rows of an operation and parent.
+
+        Also of rows that otherwise follow from others. The parent has to be added first.
+        """
         ID = ACCOUNT if parent_id is None else parent_id
-        self._changeable(operation, ID)[:] = rows
+        self.version += 1
+        self._filled.add((operation, ID))
+        self._tables[operation, ID] = [*rows]
 
     def _changeable(self, operation: str, ID: int) -> list[Row]:
         """Return a table as a list that may be changed."""

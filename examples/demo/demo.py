@@ -1,7 +1,7 @@
 """A whole sync to watch: a Listrak on this machine, the tap, a target, a database, a report.
 
-`make demo` runs this with the Python of an environment that has DuckDB. Every command is shown as
-it runs, and everything that is written is in examples/demo/out.
+`make demo` runs this with the Python of an environment that has DuckDB. It prints each command, and
+writes to examples/demo/out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,22 +27,18 @@ TARGET = "examples/demo/out/target/bin"
 MODELS = "examples/demo/out/models/bin"
 DATABASE = "examples/demo/out/listrak.duckdb"
 
-# The dates lie in the past, so that every row is there whenever the demo runs.
-SERVICE = [f"{TAP}/python", "-m", "fake_listrak", "--start", "2025-01-01", "--end", "2025-12-31"]
-SERVICE += ["--imports", "0"]  # Listrak keeps imports for 30 days, and these would be older
+SERVICE = [f"{TAP}/python", "examples/demo/retailer.py"]
+# How the key of a bookmark ends.
+KEYS = ("Date", "Until")
+LOG = OUT / "demo.log"
 QUERY = """\
-SELECT list_name, subject, sent_at, delivered, unique_opens, unique_clicks
+SELECT subject, sent_at, delivered, unique_opens, unique_clicks, revenue
 FROM listrak__campaigns
 ORDER BY unique_clicks DESC, sent_at
 LIMIT 5"""
 NEXT = f"""\
-To sync your own account:
-  1. Copy sample_config.json to config.json and fill in username, password and start_date.
-  2. {TAP}/tap-listrak --config config.json --discover > catalog.json
-  3. In catalog.json, set "selected": true for the streams you want (README.md shows where).
-  4. Run the pipe above with these two files, and keep the last line of what the target prints.
-  5. Load the files, build the tables and write the page, as above and below.
-  6. Next time, add --state with that line in a file: the tap goes on from there."""
+To sync your own account: copy sample_config.json to config.json, fill in username, password and
+start_date, and follow docs/quickstart.md. {TAP}/tap-listrak is installed."""
 
 
 def main() -> None:
@@ -50,8 +47,9 @@ def main() -> None:
     os.chdir(Path(__file__).parents[2])
     for old in [*OUT.glob("*.*"), *OUT.glob("rows/*")]:
         old.unlink()
+    (OUT / "rows").mkdir(exist_ok=True)
+    print(f"The account of a made-up shop, served on this machine. Logs are in {LOG}.\n")
     with service() as url:
-        print("# The tap's config: user, start date and, here, the address above.")
         write(
             "config.json",
             username="robot@example.com",
@@ -60,15 +58,11 @@ def main() -> None:
             wsdl_url=url,
             keep_every_event=True,
             typed_event_dates=True,
+            select=["*.*"],
         )
-        tap = [f"{TAP}/tap-listrak", "--config", f"{OUT}/config.json"]
-        print("# Discovery checks the login and prints what there is to sync, as a catalog.")
-        run([*tap, "--discover"], to="catalog.json")
-        selected = select_everything()
-        print("# The target's config: which folder to write to.")
-        (OUT / "rows").mkdir(exist_ok=True)
         write("target.json", destination_path=f"{OUT}/rows", do_timestamp_file=False)
-        print("# The sync: the tap writes rows and states, the target stores them, a file a table.")
+        tap = [f"{TAP}/tap-listrak", "--config", f"{OUT}/config.json"]
+        run([*tap, "--discover"], to="catalog.json")
         run(
             [*tap, "--catalog", f"{OUT}/catalog.json"],
             [f"{TARGET}/target-jsonl", "--config", f"{OUT}/target.json"],
@@ -76,111 +70,100 @@ def main() -> None:
         )
         with urllib.request.urlopen(urljoin(url, "/rows")) as answer:  # noqa: S310 # loopback
             counts = json.load(answer)
-        held = {table: counts[table]["total"] for table in selected}
-    print("# Tables of these files, with types, and with one row a key.")
     files = f"{OUT}/catalog.json", f"{OUT}/rows", DATABASE
     run([f"{MODELS}/python", "examples/duckdb/load.py", *files])
-    with duckdb.connect(DATABASE, read_only=True) as database:
-        compare(held, database)
-    print(f"# Tables of what people ask for, made of these.\n$ export LISTRAK_DUCKDB={DATABASE}")
     os.environ["LISTRAK_DUCKDB"] = DATABASE
     project = ("--project-dir", "examples/dbt", "--profiles-dir", "examples/dbt")
     written = ("--target-path", "../demo/out/dbt", "--log-path", f"{OUT}/dbt")
-    run([f"{MODELS}/dbt", "--no-use-colors", "build", *project, *written], to="models.log")
-    with duckdb.connect(DATABASE, read_only=True) as database:
-        print(f"# A question to the database:\n{QUERY};")
-        print(database.sql(QUERY))
-    state = (OUT / "state.jsonl").read_text("utf-8").rstrip("\n").split("\n")
-    if not state[-1]:
-        sys.exit("FAILED: the target kept no state.")
-    print("# The last state says where the next run goes on.")
-    print(f"$ tail -n 1 {OUT}/state.jsonl\n{state[-1]}\n")
-    print(NEXT)
-    print("\n# A page of these tables, to be opened in a browser.")
+    run([f"{MODELS}/dbt", "--no-use-colors", "build", *project, *written])
     run([f"{MODELS}/python", "examples/report/report.py", DATABASE, f"{OUT}/report.html"])
-    print(f"Open {(OUT / 'report.html').resolve().as_uri()}")
+    catalog = json.loads((OUT / "catalog.json").read_text("utf-8"))
+    with duckdb.connect(DATABASE, read_only=True) as database:
+        compare(
+            {each["stream"]: counts[each["stream"]]["total"] for each in catalog["streams"]},
+            database,
+        )
+        print(f"{QUERY};")
+        print(database.sql(QUERY))
+    show_state()
+    print(f"\n{NEXT}\n\nOpen {(OUT / 'report.html').resolve().as_uri()}")
 
 
 @contextlib.contextmanager
 def service() -> Iterator[str]:
-    """Keep a Listrak running on this machine; give the address of its WSDL."""
-    print(f"# A Listrak to sync from: made-up rows, on this machine.\n$ {shlex.join(SERVICE)} &")
+    """Serve the account; yield the address of its WSDL."""
     with subprocess.Popen(SERVICE, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""
             if not url:
                 sys.exit("FAILED: the service did not start.")
-            print(f"{url}\n")
             yield url
         finally:
             process.terminate()
 
 
 def write(name: str, **content: object) -> None:
-    """Write a config file, and show it without its password."""
+    """Write a config file."""
     path = OUT / name
     path.touch(0o600)
     path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    shown = {key: "(not shown)" if key == "password" else value for key, value in content.items()}
-    print(f"$ cat {OUT}/{name}\n{json.dumps(shown, indent=2)}\n")
 
 
-def run(*stages: list[str], to: str = "output.log") -> None:
-    """Show and run a pipe into a file; name each stage that fails, with the end of its log."""
-    logs = [OUT / f"{Path(stage[0]).name}.log" for stage in stages]
-    commands = [f"{shlex.join(each)} 2>> {log}" for each, log in zip(stages, logs, strict=True)]
-    print("$ " + " \\\n  | ".join(commands) + f" \\\n  > {OUT}/{to}\n", flush=True)
+def run(*stages: list[str], to: str | None = None) -> None:
+    """Show and run a pipe into a file (None: the log); SystemExit with the log if a stage fails."""
+    output = OUT / to if to else LOG
+    shown = " \\\n  | ".join(map(shlex.join, stages)) + (f" \\\n  > {output}" if to else "")
+    print(f"$ {shown}", flush=True)
+    began, before = time.monotonic(), None
     processes: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
-        out = stack.enter_context((OUT / to).open("wb"))
-        for stage, log in zip(stages, logs, strict=True):
-            last = len(processes) == len(stages) - 1
-            before = processes[-1].stdout if processes else None
+        log = stack.enter_context(LOG.open("ab"))
+        log.write(f"$ {shown}\n".encode())
+        log.flush()
+        out = stack.enter_context(output.open("ab"))
+        for place, stage in enumerate(stages, 1):
             process = subprocess.Popen(
                 stage,
                 stdin=before or subprocess.DEVNULL,
-                stdout=out if last else subprocess.PIPE,
-                stderr=stack.enter_context(log.open("ab")),
+                stdout=out if place == len(stages) else subprocess.PIPE,
+                stderr=log,
             )
             if before:
                 before.close()  # the target's alone now, so that the tap learns if it ends
             stack.callback(process.terminate)  # where this script itself is stopped
+            before = process.stdout
             processes.append(process)
         codes = [process.wait() for process in processes]
-    for command, log, code in zip(commands, logs, codes, strict=True):
-        if code:
-            text = log.read_text("utf-8", "replace") or (OUT / to).read_text("utf-8", "replace")
-            end = "\n".join(text.splitlines()[-20:])
-            print(f"FAILED with exit code {code}: {command}\n{end}", file=sys.stderr)
     if any(codes):
-        sys.exit(1)
-
-
-def select_everything() -> list[str]:
-    """Select every stream in the catalog; give their names."""
-    path = OUT / "catalog.json"
-    catalog = json.loads(path.read_text("utf-8"))
-    for stream in catalog["streams"]:
-        for entry in stream["metadata"]:
-            if entry["breadcrumb"] == []:
-                entry["metadata"]["selected"] = True
-    path.write_text(json.dumps(catalog, indent=2) + "\n", "utf-8")
-    print(f'# {path} has "selected": true for each of its {len(catalog["streams"])} streams now.\n')
-    return [stream["stream"] for stream in catalog["streams"]]
+        end = "\n".join(LOG.read_text("utf-8", "replace").splitlines()[-20:])
+        sys.exit(f"FAILED with exit codes {codes}; {LOG} ends with:\n{end}")
+    print(f"# {time.monotonic() - began:.1f} s\n", flush=True)
 
 
 def compare(held: dict[str, int], database: duckdb.DuckDBPyConnection) -> None:
-    """Show how many rows came of each table; SystemExit if that is not how many Listrak holds."""
-    print(f"{'table':20} {'in Listrak':>10} {'in DuckDB':>10}")
+    """Print the rows of each table; SystemExit if they are not as many as the account has."""
+    print(f"{'table':24} {'account':>8} {'DuckDB':>8}")
     wrong = []
     for table, rows in held.items():
         [[came]] = database.sql(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608
-        print(f"{table:20} {rows:10,} {came:10,}")
+        print(f"{table:24} {rows:8,} {came:8,}")
         if came != rows:
             wrong.append(table)
     if wrong:
-        sys.exit(f"FAILED: DuckDB does not hold what Listrak does in {', '.join(wrong)}.")
+        sys.exit(f"FAILED: DuckDB does not hold what the account does in {', '.join(wrong)}.")
     print("Every row has arrived.\n")
+
+
+def show_state() -> None:
+    """Print what the last STATE says; SystemExit if the target kept none."""
+    last = (OUT / "state.jsonl").read_text("utf-8").rstrip("\n").split("\n")[-1]
+    if not last:
+        sys.exit("FAILED: the target kept no state.")
+    entries = json.loads(last)["bookmarks"].values()
+    (up_to,) = {value for entry in entries for key, value in entry.items() if key.endswith(KEYS)}
+    aside = sum(len(entry["set_aside"]) for entry in entries)
+    print(f"By the last state, in {OUT}/state.jsonl, {len(entries)} streams are complete up to")
+    print(f"{up_to}, and {aside} parts are set aside. The next run requests what is new.")
 
 
 if __name__ == "__main__":
