@@ -219,10 +219,12 @@ def test_a_second_signal_ends_a_run_whose_stdout_nobody_reads(make_tap: MakeTap)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=SECONDS) == 143
-    out, err = process.communicate()
-    whole, _, _ = out.rpartition("\n")
-    assert all(json.loads(line)["type"] for line in whole.splitlines())
-    assert "Traceback" not in err
+    assert process.stdout
+    assert process.stderr
+    # communicate() would leave out what readline() has buffered.
+    whole, _, _ = process.stdout.read().rpartition("\n")
+    assert all(json.loads(line)["type"] for line in whole.split("\n"))
+    assert "Traceback" not in process.stderr.read()
 
 
 def test_a_target_that_never_reads_on_is_not_waited_for_for_ever(make_tap: MakeTap) -> None:
