@@ -44,11 +44,9 @@ def fully_decoded(text: str) -> str:
 
 def linked(ask: Ask) -> Reply | None:
     """Put an address into the query of every link that was clicked."""
-    if ask.operation != CLICK:
-        return None
-    reply = ask.honest()
-    link = f"<LinkUrl>https://example.com/a?e={quote(quote(LINKED, safe=''))}".encode()
-    return replace(reply, body=re.sub(rb"<LinkUrl>[^<]*", link, reply.body))
+    reply, link = ask.honest(), f"<LinkUrl>https://example.com/a?e={quote(quote(LINKED))}"
+    body = re.sub(rb"<LinkUrl>[^<]*", link.encode(), reply.body)
+    return replace(reply, body=body) if ask.operation == CLICK else None
 
 
 def test_a_sync_shows_no_address_and_the_same_hash_in_all_streams(
@@ -72,7 +70,7 @@ def test_a_sync_shows_no_address_and_the_same_hash_in_all_streams(
                 assert address.casefold() not in shown
                 expected.setdefault(stream, set()).add(hmac_of(address))
     assert LINKED not in shown
-    assert f"https://example.com/a?e={hmac_of(LINKED)}" in shown
+    assert f"?e={hmac_of(LINKED)}" in shown
     for stream in BY_NAME:
         records = run.records(stream)
         hashes = {each[name] for each in records for name in ADDRESS_COLUMNS if each.get(name)}
@@ -138,8 +136,7 @@ atoms = some.text(string.ascii_letters + string.digits + "._+-'!$=^~é")
 local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(['"a b"', '"a@b,c"'])
 domains = some.sampled_from(["example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"])
 addresses = some.builds("{}@{}".format, local_parts, domains)
-WRITERS = [str, str.upper, quote, lambda text: quote(quote(text, safe=""), safe="")]
-writers = some.lists(some.sampled_from(WRITERS), max_size=3)
+writers = some.lists(some.sampled_from([str.upper, quote]), max_size=4)
 # `{}` is where the address comes.
 TEXTS = [
     *("{}", " {}\n", "<{}>", "mailto:{}?subject=hi", "https://example.org/u/{}/off"),
@@ -155,9 +152,9 @@ def test_an_address_in_a_text_is_not_recovered_by_decoding(
 ) -> None:
     for write in encode:
         address = write(address)
-    given_text = text.replace("{}", address)
+    text = text.replace("{}", address)
     plain = fully_decoded(address)
-    for replaced in (hash_addresses(KEY)(given_text), mask_addresses(given_text)):
+    for replaced in (hash_addresses(KEY)(text), mask_addresses(text)):
         assert plain not in fully_decoded(replaced)
         assert plain.rpartition("@")[2] not in fully_decoded(replaced)
 
