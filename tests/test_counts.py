@@ -180,6 +180,36 @@ def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap)
     assert {(each["ListID"], each["ContactID"]) for each in seen} >= everyone
 
 
+@pytest.mark.parametrize(
+    "change", [{}, {"EmailAddress": "new@example.com"}], ids=["came back", "changed address"]
+)
+def test_an_old_contact_who_changed_arrives_within_older_every_days(
+    tap: Tap, change: dict[str, str]
+) -> None:
+    account = tap.service.account
+    tap.catalog = catalog_of("subscribed_contacts")
+    ListID = list_ids(account)[0]
+    oldest = min(account.contacts(ListID), key=lambda row: str(row["AdditionDate"]))
+    email, since = str(oldest["EmailAddress"]), str(oldest["AdditionDate"])
+    if not change:
+        account.hide_contact(ListID, email)
+    run = tap.run(clock=at(days(0)))
+    if change:
+        account.hide_contact(ListID, email)
+    # Listrak keeps the first AdditionDate.
+    account.add_contact(ListID, email, since, ContactID=oldest["ContactID"], **change)
+    came = []
+    for day in range(1, EVERY + 1):
+        run = tap.run(clock=at(days(day)), state=run.state)
+        came += run.records("subscribed_contacts")
+    (found,) = [
+        each
+        for each in came
+        if (each["ListID"], str(each["ContactID"])) == (ListID, str(oldest["ContactID"]))
+    ]
+    assert found["EmailAddress"] == change.get("EmailAddress", email)
+
+
 def test_without_recent_days_contacts_are_requested_from_the_bookmark(tap: Tap) -> None:
     tap.catalog = catalog_of("subscribed_contacts")
     tap.config["recent_days"] = None

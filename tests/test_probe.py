@@ -16,11 +16,12 @@ from tap_listrak.dates import form_of
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.soap import Contract
-from tap_listrak.streams import MESSAGES, PUBLISHED, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, MESSAGES, PUBLISHED, STREAMS, Stream
 from tests.support.accounts import NOW, list_ids, now, small
 from tests.support.tap import MakeTap, Run, Tap, selecting
 
 Answer = Callable[[Ask], Reply]
+OPENS = BY_NAME["message_opens"]
 REFUSAL = fault("Op(): [Security] [AccessDenied] No access")
 
 
@@ -102,6 +103,23 @@ def test_a_stream_that_is_refused_or_fails_is_named_and_the_others_are_asked(
     (critical,) = run.lines("CRITICAL")
     assert critical.endswith(f": {stream.name}.")
     assert {ask.operation for ask in tap.service.asked} == {each.operation for each in STREAMS}
+
+
+@pytest.mark.parametrize(
+    ("page_size", "end"),
+    [(100, "12 rows, 9 contacts."), (5, "5 rows, 5 contacts; more may follow.")],
+)
+def test_the_count_of_a_message_is_told_beside_its_rows_and_contacts(
+    make_tap: MakeTap, page_size: int, end: str
+) -> None:
+    account = small(lists=1, messages=0, page_size=page_size)
+    (ListID,) = list_ids(account)
+    account.add_message(ListID, 77, NOW - timedelta(days=1))
+    for number in range(12):
+        email = f"contact{number % 9}@example.com"
+        account.add_event(OPENS.operation, 77, email, NOW - timedelta(hours=12 - number))
+    run = probe(make_tap(account, {"start_date": "2026-04-01"}))
+    assert f"INFO OpenCount 12: {end}" in run.lines("INFO")
 
 
 def test_without_a_parent_no_child_is_asked(tap: Tap) -> None:

@@ -1,0 +1,40 @@
+"""An account that shows what there is at one time: messages, events and counts up to `now`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fake_listrak import Account, Row
+from fake_listrak.clock import Range
+from fake_listrak.generator import CLICK, OPEN, READ, REMOVAL, Message
+
+COUNTS = {"OpenCount": OPEN, "ClickCount": CLICK, "ReadCount": READ, "RemoveCount": REMOVAL}
+
+
+class ClockedAccount(Account):
+    """A generated account at the instant `now`."""
+
+    now = 0
+
+    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
+        """See Account."""
+        return [
+            {
+                "ListID": str(ListID),
+                "MsgID": str(each.ID),
+                "SendDate": each.send_date,
+                **{name: str(self.count(of, each)) for name, of in COUNTS.items()},
+            }
+            for each in self._messages_of(ListID, chosen, with_tests)
+            if each.moment < self.now
+        ]
+
+    def count(self, operation: str, message: Message) -> int:
+        """Return how many events a message has had."""
+        until_now = Range(0, self.now, with_start=True, with_end=False)
+        return len(self._generator.of_message(operation, message).within(until_now))
+
+    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
+        """See Account."""
+        assert chosen is not None
+        return super().page(operation, ID, replace(chosen, end=min(chosen.end, self.now)), page)
