@@ -141,8 +141,8 @@ class Generated(Sequence[Row]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         block = index - index % 8
-        place = block + _SHUFFLE[index % 8] if block + 8 <= len(self) else index
-        return self.make(self.first + place)
+        places = [place for place in _SHUFFLE if block + place < len(self)]
+        return self.make(self.first + block + places[index % 8])
 
     def within(self, chosen: Range) -> Generated:
         """Return the rows of a range, whose walls are those of UTC."""

@@ -100,7 +100,7 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
     if before.email_hash != _email_hash(stream, config):
         found.append(
             "email_hash_key has changed: rows come under other keys than those in the target's "
-            "tables: to reload them, drop the tables and delete the streams' entries in the state"
+            "tables, which keep what they hold (see docs/hashing.md)"
         )
     return found
 
