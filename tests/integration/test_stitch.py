@@ -93,7 +93,8 @@ def chosen(catalog: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_option_is_given_as_a_string() -> None:
-    assert OPTIONS.keys() == CONFIG.keys() | {"username", "password", "wsdl_url"}
+    texts = {"username", "password", "wsdl_url", "email_hash_key", "backfill_from", "backfill_to"}
+    assert OPTIONS.keys() == CONFIG.keys() | texts
 
 
 def test_stitch_takes_every_row_of_a_full_sync_and_the_new_ones_of_the_next(hosted: Hosted) -> None:
