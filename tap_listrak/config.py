@@ -234,13 +234,18 @@ class Option(NamedTuple):
         return self.default is msgspec.NODEFAULT
 
     @property
+    def is_secret(self) -> bool:
+        """Whether its value is shown nowhere."""
+        return "secret" in self.schema
+
+    @property
     def is_date(self) -> bool:
         """Whether it takes a date from EARLIEST_START to now."""
         return self.schema.get("format") == "date-time"
 
     def read(self, given: Any) -> Any:
         """Convert a value, which may be text. Raises ValueError or msgspec.ValidationError."""
-        if isinstance(given, str) and "secret" not in self.schema:
+        if isinstance(given, str) and not self.is_secret:
             given = given.strip()
         return msgspec.convert(self.prepare(given), self.type, strict=False)
 
@@ -261,8 +266,7 @@ def _options() -> dict[str, Option]:
 
 
 OPTIONS = _options()
-# The options that are shown nowhere.
-SECRETS = tuple(name for name, option in OPTIONS.items() if "secret" in option.schema)
+SECRETS = tuple(name for name, option in OPTIONS.items() if option.is_secret)
 
 
 def variable_of(key: str) -> str:

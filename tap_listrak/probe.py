@@ -44,9 +44,8 @@ _as_utc = datetime_converter(pytz.utc)
 class Observed:
     """Facts about a reply that its records do not contain.
 
-    `forms` are date formats by column, `contacts` counts addresses,
-    `newest` is the latest wall-clock time of an event, and
-    `clock` is the reply's Date header.
+    `forms` are date formats by column, `contacts` is the number of different addresses, `newest` is
+    the latest wall-clock time of an event, and `clock` is the reply's Date header.
     """
 
     forms: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))

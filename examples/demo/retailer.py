@@ -148,7 +148,6 @@ class _Shop:
     def __init__(self) -> None:
         self.rows: Rows = defaultdict(list)
         self.random = random.Random(2025)  # noqa: S311 # numbers to look at, not a secret
-        self.campaigns: dict[int, dict[str, int]] = {}
         self.people = 0
         self.msg_id = 48_210
         self._list(1101, "Harbor & Pine Newsletter", 300, 9.0, NEWSLETTERS, 14, (WELCOME, BASKET))
@@ -576,7 +575,7 @@ class _Shop:
     # Times.
 
     def _daytime(self, within: timedelta) -> timedelta:
-        """Return a random time within so long, most of them by day."""
+        """Return a random part of `within`; most end in the daytime."""
         days = self.random.randrange(max(1, within // DAY))
         return DAY * days + timedelta(hours=self.random.triangular(0, 23.9, 18))
 

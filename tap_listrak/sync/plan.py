@@ -292,13 +292,15 @@ def start_of_parent(
     entry: Entry,
     list_id: int | None,
     config: Config,
+    rotation: Rotation | None,
     parent_id: int,
-    sent: datetime | None = None,
-    count: int | None = None,
+    sent: datetime | None,
+    count: int | None,
 ) -> datetime | None:
     """Return the start date for a message or conversation in this pass.
 
-    Return None to skip it: it is not due, too old, or was sent before the range.
+    Return None to skip it: it is not due, too old, or was sent before the range. `rotation` is the
+    list's, from rotation_of.
     """
     current = entry.current
     if sent and sent < current.first_date:
@@ -310,7 +312,7 @@ def start_of_parent(
         if not (sent and aside.sent_from and aside.sent_to)
         or aside.sent_from <= sent <= aside.sent_to
     ]
-    since, rotation = bookmark_of(entry, list_id), rotation_of(entry, list_id)
+    since = bookmark_of(entry, list_id)
     if rotation:
         since = rotation.start_of_message(parent_id, sent, count)
     if (since or not rotation) and not _is_too_old(sent, since, config):

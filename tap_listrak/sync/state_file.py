@@ -34,8 +34,6 @@ _ARRAYS: dict[str, Any] = {
 def write_state(loaded: bytes, states: Mapping[Stream, StreamState]) -> dict[str, Any]:
     """Return the `loaded` state, updated with the entries of these streams."""
     value: dict[str, Any] = msgspec.json.decode(loaded)
-    if any(state.has_entry for state in states.values()):
-        _move_bounce_bookmark(value["bookmarks"])
     for stream, state in states.items():
         bookmarks = value["bookmarks"]
         is_kept = stream.replication_key or _is_mirror(state.snapshot)
@@ -85,7 +83,7 @@ def read_state(
         _object(bookmarks[name], f"bookmarks.{name}")
         if name not in BY_NAME:
             LOGGER.warning("Unknown stream %s in the state: kept unchanged.", name)
-    loaded = msgspec.json.encode(value)
+    given = msgspec.json.encode(value)
     _move_bounce_bookmark(bookmarks)
     states = {}
     for stream in STREAMS:
@@ -96,7 +94,7 @@ def read_state(
             has_entry=stream.name in bookmarks and not is_backfill,
             is_backfill=is_backfill,
         )
-    return loaded, states
+    return given if is_backfill else msgspec.json.encode(value), states
 
 
 def _move_bounce_bookmark(bookmarks: dict[str, Any]) -> None:

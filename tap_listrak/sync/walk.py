@@ -111,6 +111,9 @@ class Walk:
         self._ids_of_last_window: set[int] = set()
         self._not_due: set[int] = set()
         self._counts: dict[Stream, NewestCounts] = defaultdict(NewestCounts)
+        self._rotations = {
+            stream: rotation_of(entry, list_id) for stream, entry in self._entries.items()
+        }
         self._skipped = {
             (stream, aside.parent_id)
             for stream, entry in self._entries.items()
@@ -211,29 +214,38 @@ class Walk:
         }
         ids = sorted(rows.keys() | set(resumed.values()))
         for number, parent_id in enumerate(ids, 1):
+            row = rows.get(parent_id)
+            sent = _send_date(row) if row else None
             for stream in streams:
-                if parent_id in rows or resumed.get(stream) == parent_id:
-                    part = self._part(stream, parent_id, rows.get(parent_id), window)
+                if row or resumed.get(stream) == parent_id:
+                    part = self._part(stream, parent_id, row, sent, window)
                     if part:
                         yield replace(part, progress=(number, len(ids)))
 
     def _part(
-        self, stream: Stream, parent_id: int, row: ParentRow | None, window: datetime | None
+        self,
+        stream: Stream,
+        parent_id: int,
+        row: ParentRow | None,
+        sent: datetime | None,
+        window: datetime | None,
     ) -> Part | None:
         """Return the part of a parent; None if it is done, set aside or not due."""
         entry, place = self._entries[stream], self._place(stream)
         reached = place.parent_id if place.window == window else None
         is_place = parent_id == reached and place.page is not None
         is_done = reached is not None and parent_id <= reached and not is_place
-        sent = _send_date(row) if row else None
         count = getattr(row.record, stream.count_column) if row and stream.count_column else None
         if entry.current.older_every_days and sent and count is not None:
             self._counts[stream].add(Count(sent, parent_id, count))
         if is_done or (stream, parent_id) in self._skipped:
             return None
-        start = start_of_parent(stream, entry, self._list_id, self._config, parent_id, sent, count)
+        rotation = self._rotations[stream]
+        start = start_of_parent(
+            stream, entry, self._list_id, self._config, rotation, parent_id, sent, count
+        )
         if start is None:
-            if rotation_of(entry, self._list_id):
+            if rotation:
                 self._not_due.add(parent_id)
             return None
         # Counts are all-time totals: use them only if the range covers the message's whole life.
@@ -267,7 +279,7 @@ class Walk:
         """Yield a part per window, or a single one if the stream is not dated."""
         entry, place = self._entries[stream], self._place(stream)
         end = entry.current.end
-        rotation = rotation_of(entry, self._list_id)
+        rotation = self._rotations[stream]
         since = rotation.last_end if rotation else None
         new_since = start_of_list(stream, entry, self._list_id, self._config, since)
         start = entry.current.first_date if rotation else min(new_since, end)
