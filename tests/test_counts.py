@@ -1,4 +1,4 @@
-"""With recent_days, counts tell which old messages have something new, and contacts rotate."""
+"""With recent_days, counts show which old messages have new events, and contacts rotate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fake_listrak import Account, Ask, Reply, raw
+from fake_listrak import Ask, Reply, raw
 from tap_listrak.sync.counts import (
     MAX_BYTES,
     MAX_MESSAGES,
@@ -21,29 +21,32 @@ from tap_listrak.sync.counts import (
     is_known,
 )
 from tests.support.accounts import list_ids, message_ids
-from tests.support.runs import MESSAGES, OPEN, addresses, asked_in, at, days, entry, requested, wire
+from tests.support.runs import (
+    CONTACTS,
+    EPOCH,
+    MESSAGES,
+    OPEN,
+    addresses,
+    asked_in,
+    at,
+    days,
+    entry,
+    is_due,
+    requested,
+    rotating_tap,
+    wire,
+)
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 DAY = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 EVERY, RECENT = 9, 3
-CONTACTS = "ReportRangeSubscribedContacts"
 SENT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
-    """A tap that selects opens of twenty messages, none of them recent."""
-    config = {"start_date": "2025-12-15", "recent_days": RECENT, "older_every_days": EVERY}
-    shape: dict[str, Any] = {"lists": 2, "messages": 10, "contacts": 6, "sends": 6}
-    account = Account(**shape, start=datetime(2025, 12, 20), end=datetime(2026, 3, 1))
-    tap = make_tap(account, config)
-    tap.catalog = catalog_of("message_opens")
-    return tap
-
-
-def is_due(number: int, day: int) -> bool:
-    return ((days(day) - EPOCH).days - number) % EVERY == 0
+    """A tap that selects opens of messages of which none is recent."""
+    return rotating_tap(make_tap, RECENT, EVERY, 6, datetime(2026, 3, 1))
 
 
 def waiting(tap: Tap, *on_days: int) -> int:
@@ -51,7 +54,7 @@ def waiting(tap: Tap, *on_days: int) -> int:
     return min(
         each
         for each in message_ids(tap.service.account)
-        if not any(is_due(each, day) for day in on_days)
+        if not any(is_due(each, day, EVERY) for day in on_days)
     )
 
 
@@ -140,7 +143,7 @@ def test_a_count_that_is_missing_leaves_a_message_to_its_turn(tap: Tap) -> None:
     first = tap.run(clock=at(days(0)))
     tap.service.rules.append(without)
     run, asked = night(tap, 1, first.state)
-    assert asked == {each for each in message_ids(tap.service.account) if is_due(each, 1)}
+    assert asked == {each for each in message_ids(tap.service.account) if is_due(each, 1, EVERY)}
     assert entry(run)["turns"] == []
 
 
@@ -170,7 +173,7 @@ def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap)
         run, asked = asked_in(tap, clock=at(days(day)), state=run.state)
         found = windows_asked(asked)
         late = {newest - 1, newest, newest + 1}
-        assert all(is_due(each, day) for each in found - late)
+        assert all(is_due(each, day, EVERY) for each in found - late)
         assert len(found) < 4
         seen += run.records("subscribed_contacts")
     everyone = {

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fake_listrak import Account, Ask, Reply, raw
+from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import PUBLISHED, Per
 from tap_listrak.sync.turns import Rotation, everything_requested_until, last_due_day
 from tests.support.accounts import list_ids, message_ids
 from tests.support.nights import fail_calls
 from tests.support.runs import (
+    EPOCH,
     MESSAGES,
     NOW,
     OPEN,
@@ -27,18 +28,19 @@ from tests.support.runs import (
     bookmarks,
     days,
     entry,
+    is_due,
     prefixes,
     requested,
+    rotating_tap,
     set_aside,
     starts,
     text,
     wire,
     without_message,
 )
-from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
+from tests.support.tap import MakeTap, Run, Tap, keys_emitted
 
 DAY = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 EVERY = 5
 RECENT = 14
 OFF = {"recent_days": None}
@@ -46,13 +48,8 @@ OFF = {"recent_days": None}
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
-    """A tap that selects opens of twenty messages of three months, of which few are recent."""
-    config = {"start_date": "2025-12-15", "recent_days": RECENT, "older_every_days": EVERY}
-    shape: dict[str, Any] = {"lists": 2, "messages": 10, "contacts": 3, "sends": 6}
-    account = Account(**shape, start=datetime(2025, 12, 20), end=datetime(2026, 3, 18))
-    tap = make_tap(account, config)
-    tap.catalog = catalog_of("message_opens")
-    return tap
+    """A tap that selects opens of messages of three months, of which few are recent."""
+    return rotating_tap(make_tap, RECENT, EVERY, 3, datetime(2026, 3, 18))
 
 
 def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) -> Run:
@@ -66,11 +63,6 @@ def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) 
     return run
 
 
-def is_due(msg_id: int, number: float) -> bool:
-    """Whether a message is due on the day of this moment."""
-    return ((days(number) - EPOCH).days - msg_id) % EVERY == 0
-
-
 def everything(tap: Tap) -> set[int]:
     return message_ids(tap.service.account)
 
@@ -82,7 +74,7 @@ def sent_since(tap: Tap, number: float) -> set[int]:
 def old_ones(tap: Tap, number: float) -> list[int]:
     """The messages that are old for some weeks, and due on the day of this moment."""
     old = everything(tap) - sent_since(tap, -RECENT)
-    found = sorted(each for each in old if is_due(each, number))
+    found = sorted(each for each in old if is_due(each, number, EVERY))
     assert found
     return found
 
@@ -165,7 +157,7 @@ def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day
             if record["EmailAddress"] == f"{record['MsgID']}@example.com":
                 came.setdefault(record["MsgID"], number)
     assert came.keys() == everything(tap)
-    assert all(is_due(msg_id, came[msg_id]) for msg_id in old)
+    assert all(is_due(msg_id, came[msg_id], EVERY) for msg_id in old)
     assert nights(tap, 1, before=first, **OFF).records("message_opens")
 
 
@@ -227,7 +219,7 @@ def test_a_change_of_older_every_days_requests_everything_once_from_the_bookmark
 def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
     first = nights(tap, 0)
     _, asked = asked_in(tap, clock=at(days(1)), state=first.state, config={"recent_days": 30})
-    due = {each for each in everything(tap) if is_due(each, 1)}
+    due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
     assert requested(asked) == due | sent_since(tap, 1 - 30)
     assert requested(asked) < everything(tap)
 

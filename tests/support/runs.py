@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, raw
+from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.faults import part_of
-from tests.support.tap import MakeTap, Run, Tap
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
 """The name of the bookmark of each stream that has one."""
@@ -24,6 +24,7 @@ CONTACTS = BY_NAME["subscribed_contacts"].operation
 MESSAGES = BY_NAME["messages"].operation
 CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 START = datetime(2026, 2, 1)
 END = datetime(2026, 3, 15)
 NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
@@ -69,6 +70,21 @@ def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
     config = {"start_date": "2026-02-01", "concurrency": concurrency}
     shape = {**TINY, "start": START, "end": END, **more}
     return make_tap(config=config, **shape).selecting_all()
+
+
+def rotating_tap(make_tap: MakeTap, recent: int, every: int, contacts: int, end: datetime) -> Tap:
+    """A tap with recent_days and older_every_days that selects opens of twenty messages."""
+    config = {"start_date": "2025-12-15", "recent_days": recent, "older_every_days": every}
+    start = datetime(2025, 12, 20)
+    account = Account(lists=2, messages=10, contacts=contacts, sends=6, start=start, end=end)
+    tap = make_tap(account, config)
+    tap.catalog = catalog_of("message_opens")
+    return tap
+
+
+def is_due(number: int, day: float, every: int) -> bool:
+    """Whether a message or window of this number is due on a day, counted from NOW."""
+    return ((days(day) - EPOCH).days - number) % every == 0
 
 
 def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
