@@ -17,7 +17,7 @@ REQUIREMENTS := tests/integration/requirements
 # Airflow's is a lock already.
 LOCKED := $(filter-out airflow.txt,$(notdir $(wildcard $(REQUIREMENTS)/*.txt)))
 
-# An environment is made anew when what it installs, or the Python it is made with, changes.
+# An environment is made again when what it installs, or the Python it is made with, changes.
 MADE := made-with-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 DEV := .venv/$(MADE)
 LEAST := .venv-least/$(MADE)

@@ -1,4 +1,4 @@
-"""Packaging of tap-listrak; the version stands in tap_listrak/__init__.py."""
+"""Packaging of tap-listrak; the version is in tap_listrak/__init__.py."""
 
 import re
 from pathlib import Path

@@ -23,7 +23,7 @@ OPENS = BY_NAME["message_opens"]
 
 @dataclass(frozen=True)
 class Held:
-    """An account of `lists` times `messages`, each with so many opens on pages of so many."""
+    """An account: `messages` in each list, `rows` opens per message, `page_size` rows per page."""
 
     name: str
     lists: int

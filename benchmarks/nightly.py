@@ -11,11 +11,11 @@ Lateness is that of events of messages older than `recent_days`: the share that 
 the night after they happened. Bounces have no count, so they come in turn.
 
 The state of the first night says that all was synced a day before, without the options. So with
-them that night asks every message; it is not counted. Without them every night does, so that one
-stands for all.
+them that night requests every message; it is not counted. Without them every night does, so one
+night is measured.
 
-The account's MsgIDs follow one another, so that all classes hold as many messages; with IDs that
-all share a factor with `older_every_days`, some nights would have more to ask than others.
+The account's MsgIDs are consecutive, so that equally many messages are due each night. If all IDs
+shared a factor with `older_every_days`, some nights would request more than others.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LISTS, PAGE_SIZE, INTERVAL_DAYS = 10, 1000, 365
 DAY, LOOKBACK = timedelta(days=1), timedelta(days=1)
 RARE = 90  # the older_every_days whose targets are checked
 EVENTS = [each for each in PUBLISHED if each.can_rotate and each.per is Per.MESSAGE]
-# By a clock that stands still, given in place of the first argument.
+# With a clock that does not move, given in place of the first argument.
 RUN = """
 import datetime, sys
 from tap_listrak.cli import main
@@ -57,7 +57,7 @@ sys.exit(main(sys.argv[2:], clock=lambda: now))
 
 @dataclass(frozen=True)
 class Case:
-    """A config, and for how many nights it is measured, behind those that only prepare them."""
+    """A config, and for how many nights it is measured, after those that only prepare them."""
 
     name: str
     options: Mapping[str, int]

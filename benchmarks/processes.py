@@ -27,7 +27,7 @@ from fake_listrak import Account
 from tap_listrak.streams import PUBLISHED, Per
 
 USERNAME, PASSWORD = "bench@example.com", "a password"
-# Every account lies in this year, and every run asks for just this year: see `Tap.command`.
+# Every account lies in this year, and every run requests just this year: see `Tap.command`.
 START, END = "2025-01-01T00:00:00", "2026-01-01T00:00:00"
 
 _TIME_EXTRACTED = re.compile(rb',"time_extracted":"[^"]*"}$')
@@ -66,7 +66,7 @@ def measure(command: Sequence[str], stdout: int) -> Cost:
 
 
 def measure_until(command: Sequence[str], records: int) -> Cost:
-    """Run a command until it has printed so many RECORDs, and kill it. Raises RuntimeError.
+    """Run a command until it has printed that number of RECORDs, and kill it. Raises RuntimeError.
 
     What lies in the pipe as it is killed has cost something, too: a few thousand lines at most.
     """
@@ -155,7 +155,7 @@ class Tap:
         """Write the files and give the command line.
 
         The state is that of a run cut off before its first row, whose end is fixed: so all runs
-        ask for the same windows, which the service answers from its cache but for the first time.
+        request the same windows, which the service answers from its cache after the first time.
         """
         offset = {"start_date": f"{START}Z", "start": f"{START}Z", "end": f"{END}Z", "ListIDs": []}
         files = {
@@ -188,7 +188,7 @@ def scaled(rows: int, share: float) -> int:
 
 
 def rows_of_messages(rows: int) -> dict[str, int]:
-    """Give each message of an account so many rows of each published stream."""
+    """Return `counts` that give each message this number of rows of each published stream."""
     return {each.operation: rows for each in PUBLISHED if each.per is Per.MESSAGE}
 
 

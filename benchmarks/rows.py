@@ -43,7 +43,7 @@ SCHEMAS = HERE.parent / "tap_listrak/schemas"
 
 @dataclass(frozen=True)
 class Table:
-    """One stream's rows: so many in each of so many messages, or lists for the contacts."""
+    """One stream's `rows` for each parent: a message, or a list of contacts."""
 
     stream: Stream
     parents: int

@@ -1,4 +1,4 @@
 import pytest
 
-# Their asserts tell what they compared, as those in test modules do.
+# Their asserts show what they compared, as those in test modules do.
 pytest.register_assert_rewrite("tests.support")

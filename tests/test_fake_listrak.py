@@ -41,7 +41,7 @@ Parents = list[int | None]
 
 
 def parents(account: Account, kind: Operation) -> Parents:
-    """What an operation is asked by, None being the account."""
+    """The IDs of an operation's parents; None is the account."""
     if kind.asked_by == "account":
         return [None]
     lists = list_ids(account)
@@ -53,7 +53,7 @@ def parents(account: Account, kind: Operation) -> Parents:
 
 
 def table(account: Account, name: str) -> list[Row]:
-    """All rows of a table, with the ID of what they are asked by where they lack it."""
+    """All rows of a table, with the ID of their parent where they lack it."""
     kind = OPERATIONS[NAME[name]]
     found: list[Row] = []
     for parent in parents(account, kind):
@@ -89,7 +89,7 @@ class Client:
         return self._service[operation](**arguments, _soapheaders=[self._header])
 
     def page(self, operation: str, parent: int | None, **arguments: Any) -> list[Any]:
-        """The rows of one reply, asked by one parent."""
+        """The rows of one reply, for one parent."""
         kind = OPERATIONS[operation]
         arguments = {"IncludeTestMessages": True, "IncludeTerminated": True} | arguments
         if "MsgIDs" in kind.arguments:

@@ -349,7 +349,7 @@ OTHERS = (
 
 
 def first_records(make_tap: MakeTap, stream: str, *rows: str, **config: Any) -> list[Any]:
-    """The records of a stream whose first page, of all that it is asked by, holds these rows."""
+    """The records of a stream whose first page, for every parent, holds these rows."""
     account = small(lists=1, messages=1, conversations=1)
     tap = tap_for(make_tap, stream, account=account, **{"start_date": "2026-06-25", **config})
     account.add_message(list_ids(account)[0], 42, datetime(2026, 6, 28))

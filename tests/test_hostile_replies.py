@@ -232,7 +232,7 @@ def around_rows(before: str, after: str) -> Change:
 
 
 def of_response(pattern: str, by: str) -> Change:
-    """Replace in the reply; `Op` and `Row` stand for the operation's names."""
+    """Replace in the reply; `Op` and `Row` are replaced by the operation's names."""
 
     def change(body: bytes, operation: str) -> bytes:
         names = {"Op": operation, "Row": OPERATIONS[operation].row}

@@ -260,7 +260,7 @@ def test_a_row_without_its_key_holds_deletions_up(make_tap: MakeTap) -> None:
 def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, Counter[str]]:
     """A tap for nine contacts on pages of two, of whom one leaves before a page is first read.
 
-    That happens so many times; what is counted is how often.
+    That happens `times` times; the counter says how often so far.
     """
     account = small(lists=1, messages=0, contacts=0, page_size=2)
     (list_id,) = list_ids(account)

@@ -47,7 +47,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def outage(service: Service, waits: int) -> tuple[list[float], Callable[[float], None]]:
-    """The waits of an outage that ends with so many of them, and what counts them."""
+    """The waits of an outage that ends after a number of waits, and their counter."""
     waited: list[float] = []
 
     def sleep(seconds: float) -> None:

@@ -27,7 +27,7 @@ def of_page(ask: Ask, page: int) -> Reply:
 
 
 class Endless:
-    """Gives the pages of what is asked for first in turn, for ever (or GUARD times)."""
+    """Return the pages of the first part in turn, for ever (or GUARD times)."""
 
     def __init__(self, operation: str, *pages: int) -> None:
         self._operation = operation

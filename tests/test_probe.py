@@ -1,4 +1,4 @@
-"""--test asks for one page of each stream, and tells on stderr what came."""
+"""--test requests one page of each stream, and reports on stderr what was returned."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ SPACES = st.text(" \t\n\r", max_size=2)
 
 
 def read_json(value: Any) -> Any:
-    """What a target reads of a value, with a number's digits as they stand."""
+    """What a target reads of a value, with a number's digits unchanged."""
     return json.loads(encode_lines([value]), parse_float=Decimal)
 
 
@@ -344,7 +344,7 @@ def test_texts_are_never_taken_for_those_of_another_row(data: st.DataObject) -> 
 
 
 def in_sections(text: str | tuple[str, str]) -> str:
-    """A text as it stands in XML; the second of two as a CDATA section."""
+    """A text in XML; the second of two as a CDATA section."""
     if isinstance(text, str):
         return escape(text)
     return f"{escape(text[0])}<![CDATA[{text[1]}]]>"

@@ -198,7 +198,7 @@ def imported(module: Path) -> Iterator[str]:
 
 
 def test_no_test_module_imports_another() -> None:
-    """What several need stands in tests/support, and fixtures in conftest.py."""
+    """Shared code is in tests/support, and fixtures are in conftest.py."""
     others = {path.stem for path in MODULES}
     assert TESTS / "integration/test_targets.py" in MODULES
     found = {
@@ -212,7 +212,7 @@ def test_no_test_module_imports_another() -> None:
 
 # The demo, before anything is installed.
 
-# A Python of another version, which tells what it was called for.
+# A Python of another version, which prints what it was called with.
 PRETENDER = """\
 #!/bin/sh
 echo "$@" >> {calls}

@@ -320,7 +320,7 @@ def echoes(password: str) -> dict[str, Answer]:
         "fault": lambda ask: fault(f"It broke for {said}"),
         "fault at 200": lambda ask: fault(f"It broke for {said}", 200),
         "long fault": lambda ask: fault("x" * (290 - len(said)) + said),
-        # Its text is cut behind 300 characters, in the middle of the password.
+        # Its text is cut after 300 characters, in the middle of the password.
         "longer fault": lambda ask: fault("x" * (302 - len(password)) + password, 200),
         "WSException": lambda ask: with_exception(ask, f"It broke for {said}"),
         "HTML": lambda ask: raw(f"<html>{said}</html>".encode(), 500),

@@ -78,10 +78,10 @@ class Fault:
     """What goes wrong with some calls, for some tries of each and some nights.
 
     stream, ids: whose calls are struck: of this stream, with one of these ListIDs or MsgIDs; None
-        stands for any.
+        means any.
     poison: only windows that hold this wall time are struck. longest: only windows longer than
         this are.
-    tries: how many tries of each call fail. one_in: only one call in so many is struck, which
+    tries: how many tries of each call fail. one_in: only one call in this number is struck, which
         depends on the call and `salt` alone.
     """
 

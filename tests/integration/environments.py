@@ -21,7 +21,7 @@ def environment(name: str) -> Path:
     """Give the bin folder of the environment that holds what requirements/NAME.txt says.
 
     The versions are those of requirements/locked/NAME.txt, which lists everything, so that pip has
-    nothing to look for. It is made anew when one of these files or the Python changes. Raises
+    nothing to look for. It is made again when one of these files or the Python changes. Raises
     CalledProcessError where something cannot be installed.
     """
     requirements = ROOT / "tests/integration/requirements"

@@ -127,7 +127,7 @@ def grow(account: Account) -> None:
         account.add_conversation(ListID, ConversationID, moment, ConversationName=TEXTS[0])
     for MsgID in (_OLD_MESSAGE, *_NEW_MESSAGES):
         for name in MESSAGE_OPERATIONS:
-            # Sends have no date: who is added to an old message's would never be asked for.
+            # Sends have no date: rows added to an old message's would never be requested.
             if (name, MsgID) != (_SENT, _OLD_MESSAGE):
                 account.add_event(name, MsgID, "new@example.com", moment)
     for operation in _ROW_BY_ROW:
@@ -168,7 +168,7 @@ def due_of(account: Account, columns: Columns, keeps: Keeps) -> Tables:
 
 
 def sent_in_two(first: Tables, second: Tables) -> Tables:
-    """Give the rows that two syncs send, of what was due at the time of each."""
+    """Return the rows that two syncs send of those due at the time of each."""
     # Both send what is whole, the second of all others what is new.
     return {
         table: first[table] + rows if table in WHOLE else rows for table, rows in second.items()

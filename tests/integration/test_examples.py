@@ -1,4 +1,4 @@
-"""What stands in examples/, but for Airflow: the script, the crontab line and the units."""
+"""What is in examples/, except for Airflow: the script, the crontab line and the units."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
     process.wait(SECONDS)
     assert sync.run() == 75
     pause.over.set()
-    # What it left behind ends as it would have.
+    # The tap and target that it leaves running end as they would have.
     subprocess.run(["flock", sync.kept / "lock", "true"], check=True, timeout=SECONDS)
     assert not is_unfinished(sync.state)
     assert sync.stored() == keys_held(sync.service.account)

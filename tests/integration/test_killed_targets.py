@@ -60,7 +60,7 @@ class FirstRun:
     tap: Tap
     program: str
     batches: list[str] = field(repr=False)
-    """What the tap printed, split behind each record at which a target flushes its stream."""
+    """What the tap printed, split after each record at which a target flushes its stream."""
 
     def command(self, state: Any) -> list[str]:
         """Give the command line of a run that goes on from a state."""
@@ -106,7 +106,7 @@ def first_run(tap_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def split(lines: list[str]) -> Iterator[str]:
-    """Split a tap's output behind each record that fills a batch of its stream."""
+    """Split a tap's output after each record that fills a batch of its stream."""
     batch: list[str] = []
     records: Counter[str] = Counter()
     for line in lines:
@@ -138,7 +138,7 @@ def load_and_kill(target: Database, batches: list[str]) -> Any:
         for batch in batches:
             process.stdin.write(batch)
             process.stdin.flush()
-            # It prints a state behind each flush, so it is known here what it has flushed.
+            # It prints a state after each flush, so it is known here what it has flushed.
             printed = process.stdout.readline()
             assert printed, log.read_text("utf-8")
         process.kill()

@@ -1,4 +1,4 @@
-"""The repository's meltano.yml, as it stands, is a project that Meltano installs and runs."""
+"""The repository's meltano.yml, unchanged, is a project that Meltano installs and runs."""
 
 from __future__ import annotations
 

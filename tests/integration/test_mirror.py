@@ -1,4 +1,4 @@
-"""What each target makes of a mirror: RECORDs with a version, and ACTIVATE_VERSION behind them."""
+"""What each target makes of a mirror: RECORDs with a version, and ACTIVATE_VERSION after them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Mirror:
         return self._pipe([self.program, *self.tap.arguments(state=state)])
 
     def sync_cut_off(self, state: Any) -> Piped:
-        """Run the tap into the target, which gets all that stands before ACTIVATE_VERSION."""
+        """Run the tap into the target, which gets everything before ACTIVATE_VERSION."""
         command = shlex.join([self.program, *self.tap.arguments(state=state)])
         return self._pipe(["/bin/bash", "-c", f"{command} | sed '/ACTIVATE_VERSION/,$d'"])
 
@@ -180,7 +180,9 @@ def test_a_run_cut_off_deletes_nothing_and_the_one_that_goes_on_does(
     (version,) = {each["version"] for each in cut_off.of_type("RECORD")}
     assert mirror.stored(lambda row: not row["_sdc_deleted_at"]) == mirror.ever
     rest = mirror.sync(cut_off.state)
-    assert activated(rest) == dict.fromkeys(MIRRORABLE, version), "it goes on, not begins anew"
+    assert activated(rest) == dict.fromkeys(MIRRORABLE, version), (
+        "it resumes"
+    )
     assert len(rest.of_type("RECORD")) < len(cut_off.of_type("RECORD"))
     assert_deleted(mirror)
 

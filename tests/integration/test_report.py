@@ -57,7 +57,7 @@ WIDTHS = {"wide": 1200, "tablet": 768, "phone": 375}
 
 
 def look(page: Path, width: int, *flags: str) -> dict[str, Any]:
-    """Open a page, look at it, and give what was seen. Fails at what the console shows."""
+    """Open a page and return what it shows. Fails if the console shows anything."""
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is not installed; on Debian: apt-get install chromium"
     copy, frame = page.with_name("looked-at.html"), page.with_name("frame.html")

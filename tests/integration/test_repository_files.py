@@ -1,4 +1,4 @@
-"""What GitHub, Meltano and pre-commit read of this repository is what they ask for."""
+"""The files of GitHub, Meltano and pre-commit have the form that those require."""
 
 from __future__ import annotations
 

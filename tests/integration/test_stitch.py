@@ -47,7 +47,7 @@ CHOSEN = {
 
 
 class Hosted(NamedTuple):
-    """Two runs, and what was due of each and filed away of both."""
+    """Two runs, with the rows due in each and the rows stored from both."""
 
     full: Piped
     second: Piped

@@ -9,7 +9,7 @@ import threading
 
 
 class Listener:
-    """A second service, which must not be asked: notes what came, and may answer with bytes."""
+    """A second service, which must get no calls: records what arrives, may answer with bytes."""
 
     def __init__(self, answer: bytes = b"", context: ssl.SSLContext | None = None) -> None:
         self._answer = answer

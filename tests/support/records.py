@@ -46,7 +46,7 @@ def in_utc(text: str, zone: str = "UTC") -> str | None:
 
 
 def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
-    """The record that a row on the wire is to become; `parent` is the ID that it was asked by."""
+    """The record that a row on the wire is to become; `parent` is the ID of its parent."""
     record: Record = {}
     for column, kind in ALL_COLUMNS[stream].items():
         value: Any = row.get(column)
@@ -78,7 +78,7 @@ def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> 
 def all_rows(
     account: Account, streams: Collection[str] = ALL_COLUMNS
 ) -> Iterator[tuple[str, int | None, Row]]:
-    """Every row that the account holds: its stream, the ID that it is asked by, and the row."""
+    """Every row that the account holds: its stream, the ID of its parent, and the row."""
     for operation, parent in all_parents(account):
         if OPERATIONS[operation].table in streams:
             for row in account.rows(operation, parent):
@@ -86,7 +86,7 @@ def all_rows(
 
 
 def all_parents(account: Account) -> Iterator[tuple[str, int | None]]:
-    """Every operation, with the ID of each thing that it is asked by (None: the account)."""
+    """Every operation, with the ID of each of its parents (None: the account)."""
     by: dict[str, list[int | None]] = {"account": [None], "list": [], "message": []}
     by["conversation"] = []
     for each in account.lists():
@@ -126,7 +126,7 @@ def frozen(value: Any) -> Any:
 
 
 def exactly(run: Run) -> list[dict[str, Any]]:
-    """The messages on stdout with their numbers as the digits that stand there."""
+    """The messages on stdout with their numbers as the digits in the text."""
     return [json.loads(line, parse_float=Decimal) for line in run.out.split("\n")[:-1]]
 
 

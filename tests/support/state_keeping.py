@@ -43,7 +43,7 @@ def _places_of_states(messages: list[Message]) -> list[int]:
 
 
 def keep_last(messages: list[Message], rng: random.Random) -> Stored:
-    """Print each STATE; rows behind the last one are stored, too, or lost."""
+    """Print each STATE; rows after the last one are stored as well, or lost."""
     places = _places_of_states(messages)
     if not places:
         return Stored(records=_records(messages) if rng.random() < 0.5 else [])

@@ -175,7 +175,7 @@ _CONTRACTS: dict[tuple[object, ...], Contract] = {}
 
 
 def _contract(wsdl: bytes, operations: Iterable[str], config: Config) -> Contract:
-    """Give the contract of a WSDL; what was read before is not read again, as that takes long."""
+    """Return the contract of a WSDL, read once per process because that takes long."""
     key = (wsdl, tuple(operations), config.username, config.password)
     if key not in _CONTRACTS:
         _CONTRACTS[key] = Contract(wsdl, operations, config)
