@@ -180,9 +180,7 @@ def test_a_run_cut_off_deletes_nothing_and_the_one_that_goes_on_does(
     (version,) = {each["version"] for each in cut_off.of_type("RECORD")}
     assert mirror.stored(lambda row: not row["_sdc_deleted_at"]) == mirror.ever
     rest = mirror.sync(cut_off.state)
-    assert activated(rest) == dict.fromkeys(MIRRORABLE, version), (
-        "it resumes"
-    )
+    assert activated(rest) == dict.fromkeys(MIRRORABLE, version), "it resumes"
     assert len(rest.of_type("RECORD")) < len(cut_off.of_type("RECORD"))
     assert_deleted(mirror)
 
