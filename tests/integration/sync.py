@@ -86,7 +86,13 @@ class Sync:
         """Start sync.sh in a process group of its own."""
         # A shell cannot trap a signal that is ignored when it starts, as SIGHUP is under nohup.
         return subprocess.Popen(
-            ["env", "--default-signal=HUP", self.folder / "opt/sync.sh", self.configs, self.kept],
+            [
+                "/usr/bin/env",
+                "--default-signal=HUP",
+                self.folder / "opt/sync.sh",
+                self.configs,
+                self.kept,
+            ],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
