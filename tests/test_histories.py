@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from tests.histories.many import outcomes
 from tests.histories.mutants import MUTANTS, Mutant, first_failure
 from tests.histories.play import player
 
@@ -33,6 +34,19 @@ def test_no_history_loses_a_row(scene: str, histories: int) -> None:
     assert not failures, "\n\n".join(failures)
     assert scene != "general" or counts["runs cut off"] > counts["runs"] / 10
     assert any(name.startswith("fault: ") for name in counts)
+
+
+OPTIONS = {"scene": "bad row", "has_faults": True, "has_kills": True, "ignored": frozenset[str]()}
+
+
+def test_several_processes_share_the_histories() -> None:
+    played = [outcome.seed for outcome in outcomes(2, FIRST, 0, 1, OPTIONS)]
+    assert sorted(played) == [FIRST, FIRST + 1]
+
+
+def test_the_death_of_a_process_that_plays_is_noticed() -> None:
+    with pytest.raises(EOFError):
+        list(outcomes(2, FIRST, 0, 1, {**OPTIONS, "no such option": True}))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.title)

@@ -5,6 +5,7 @@
     oracle    what a run must have emitted                    (the account and the faults alone)
     scenes    what a seed makes of a history                  (random choices)
     play      the runs, and how a target keeps their states   (the tap, in this process)
+    many      many histories, in several processes
     mutants   ways to break the tap that histories must see
 
 `python -m tests.histories` plays them.

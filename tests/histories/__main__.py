@@ -7,56 +7,12 @@ python -m tests.histories --seed 17
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
-from multiprocessing.queues import SimpleQueue
-from typing import Any
 
-from tests.histories.play import Outcome, player
+from tests.histories.many import outcomes
+from tests.histories.play import player
 from tests.histories.scenes import SCENES
-
-
-def play_many(
-    first: int, step: int, seconds: float, count: int | None, options: dict[str, Any]
-) -> Iterator[Outcome]:
-    """Play every `step`th history from `first` on, for some seconds, or a number of them."""
-    until = time.monotonic() + seconds
-    with player(**options) as playing:
-        for seed in itertools.count(first, step):
-            is_over = time.monotonic() >= until if count is None else seed >= first + count * step
-            if is_over:
-                return
-            yield playing.play(seed)
-
-
-def _play_into(queue: SimpleQueue[Outcome | None], *arguments: Any) -> None:
-    for outcome in play_many(*arguments):
-        queue.put(outcome)
-    queue.put(None)
-
-
-def _outcomes(given: argparse.Namespace, options: dict[str, Any]) -> Iterator[Outcome]:
-    """Play in one process, or in several of which each takes every nth seed."""
-    arguments = (given.seconds, given.count, options)
-    if given.processes == 1:
-        yield from play_many(given.first, 1, *arguments)
-        return
-    context = multiprocessing.get_context("spawn")
-    queue: SimpleQueue[Outcome | None] = context.SimpleQueue()
-    for number in range(given.processes):
-        shares = (queue, given.first + number, given.processes, *arguments)
-        context.Process(target=_play_into, args=shares, daemon=True).start()
-    left = given.processes
-    while left:
-        outcome = queue.get()
-        if outcome is None:
-            left -= 1
-        else:
-            yield outcome
 
 
 def summary(counts: Counter[str]) -> str:
@@ -94,7 +50,7 @@ def main() -> int:
         print(outcome.describe(again))
         return int(outcome.failure is not None)
     counts, failed = Counter[str](), 0
-    for outcome in _outcomes(given, options):
+    for outcome in outcomes(given.processes, given.first, given.seconds, given.count, options):
         counts.update(outcome.counts)
         counts["histories"] += 1
         if outcome.failure:
