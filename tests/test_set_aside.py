@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from fake_listrak import Ask, Reply
 from tap_listrak.streams import BY_NAME, MESSAGES, STREAMS
 from tests.support.accounts import list_ids, small
-from tests.support.faults import START, part_of, tiny_account
+from tests.support.faults import NOW, START, part_of, tiny_account
 from tests.support.nights import (
     NOT_FOUND,
     REFUSED,
@@ -398,6 +398,18 @@ def test_a_window_of_messages_that_fails_again_stays_set_aside_as_one(make_tap: 
     heal(tap)
     rest = night(tap, 3, second)
     assert (set_aside(rest), missing(tap, first, second, rest)) == ([], {})
+
+
+def test_a_window_of_messages_is_taken_out_by_the_next_run_also_if_the_zone_has_changed(
+    make_tap: MakeTap,
+) -> None:
+    tap = three_windows(make_tap, "message_opens")
+    fail(tap, "messages", ListID=first_list(tap), StartDate=MIDDLE)
+    first = night(tap)
+    heal(tap)
+    config = {"timezone": "America/New_York"}
+    second = tap.run(clock=lambda: NOW + timedelta(hours=12), state=first.state, config=config)
+    assert (second.code, set_aside(second)) == (0, [])
 
 
 def test_a_list_all_of_whose_messages_fail_costs_no_other_list_and_not_its_contacts(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tap_listrak.dates import EPOCH
 from tap_listrak.streams import Per, Stream
-from tap_listrak.sync.parts import MAX_PAGES, Part
+from tap_listrak.sync.parts import MAX_PAGES, ONE_DAY, Part
 from tap_listrak.sync.turns import CountFilter, Instant, everything_requested_until
 
 # Give up a part that has been absent and failing for this long.
@@ -130,6 +130,21 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
             page=self.page if is_same else None,
             digest=self.digest if is_same else None,
             failed_since=self.failed_since or new.failed_since,
+        )
+
+    def widened(self, stream: Stream) -> SetAside:
+        """Return this with a day more at both ends, because its dates are of another time zone.
+
+        Not at the `end` of a window of parents, which is when it failed last.
+        """
+        return replace(
+            self,
+            start=self.start - ONE_DAY,
+            end=self.end if is_parent_window(self, stream) else self.end + ONE_DAY,
+            sent_from=self.sent_from and self.sent_from - ONE_DAY,
+            sent_to=self.sent_to and self.sent_to + ONE_DAY,
+            page=None,
+            digest=None,
         )
 
     def is_gone(self, now: datetime) -> bool:

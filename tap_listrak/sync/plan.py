@@ -12,8 +12,7 @@ from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import TapError
 from tap_listrak.streams import Per, Stream
-from tap_listrak.sync.entry import Entry, Range, SetAside, is_parent_window, mirror_version
-from tap_listrak.sync.parts import ONE_DAY
+from tap_listrak.sync.entry import Entry, Range, is_parent_window, mirror_version
 from tap_listrak.sync.turns import Rotation
 
 LOGGER = logging.getLogger(__name__)
@@ -117,7 +116,8 @@ def adapt_entry(
     """Return the entry without what the current config invalidates."""
     known = entry.unfinished or entry.covers
     if known and known.timezone != str(config.timezone.zone):
-        entry = replace(entry, set_aside=tuple(map(_widened, entry.set_aside)))
+        set_aside = tuple(aside.widened(stream) for aside in entry.set_aside)
+        entry = replace(entry, set_aside=set_aside)
     now = _full_range(stream, config, end)
     if _mirror_has_changed(stream, entry, config):
         # Deletions may have reached the target without the state, so ignore its bookmark.
@@ -168,19 +168,6 @@ def pin_covers(stream: Stream, entry: Entry, config: Config, list_ids: tuple[int
     lists = () if stream.per is Per.ACCOUNT else list_ids
     covers = Range(start_date=config.start_date, end=entry.bookmark, list_ids=lists)
     return replace(entry, covers=covers)
-
-
-def _widened(aside: SetAside) -> SetAside:
-    """Return a set-aside part with a day more at both ends: its dates are of another zone."""
-    return replace(
-        aside,
-        start=aside.start - ONE_DAY,
-        end=aside.end + ONE_DAY,
-        sent_from=aside.sent_from and aside.sent_from - ONE_DAY,
-        sent_to=aside.sent_to and aside.sent_to + ONE_DAY,
-        page=None,
-        digest=None,
-    )
 
 
 def _mirror_has_changed(stream: Stream, entry: Entry, config: Config) -> bool:
