@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -335,6 +336,25 @@ def test_what_a_later_start_date_leaves_out_is_dropped_once_that_is_covered(
         is_later = opens["covers"][0]["start_date"] == later["start_date"]
         assert bool(opens["set_aside"]) != is_later
     assert covers(second)["start_date"] == later["start_date"]
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_windows_that_overlap_are_taken_out_when_all_their_dates_are_answered(
+    make_tap: MakeTap, inner_first: bool
+) -> None:
+    tap = tap_for(make_tap, "subscribed_contacts")
+    state = copy.deepcopy(night(tap).state)
+    outer, inner = (
+        {
+            "list_id": first_list(tap),
+            "start": f"2026-{start}T00:00:00Z",
+            "end": f"2026-{end}T00:00:00Z",
+        }
+        for start, end in (("06-11", "06-28"), ("06-15", "06-20"))
+    )
+    owed = [inner, outer] if inner_first else [outer, inner]
+    state["bookmarks"]["subscribed_contacts"]["set_aside"] = owed
+    assert set_aside(night(tap, 1, state=state)) == []
 
 
 # Windows of messages, and the conversations of a list.

@@ -108,9 +108,16 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
         return not part.is_window or (self.start <= part.start and part.end <= self.end)
 
     def without(self, part: Part) -> list[SetAside]:
-        """Return what remains once a part of this has been emitted."""
+        """Return what remains of this once a part has been emitted.
+
+        A window may be part of several that overlap.
+        """
+        if (self.list_id, self.parent_id) != (part.list_id, part.parent_id):
+            return [self]
         if not part.is_window:
             return []
+        if part.end <= self.start or self.end <= part.start:
+            return [self]
         rests = ((self.start, part.start), (part.end, self.end))
         return [
             replace(self, start=start, end=end, page=None, digest=None)

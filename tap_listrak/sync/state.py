@@ -217,7 +217,8 @@ class StreamState:
 
     def retry_finished(self, part: Part) -> None:
         """Record a retry that was emitted."""
-        self._change_set_aside(part, lambda aside: aside.without(part))
+        rests = (aside.without(part) for aside in self.entry.set_aside)
+        self._update(set_aside=tuple(itertools.chain.from_iterable(rests)))
 
     def retry_failed(self, part: Part, error: ListrakError, now: datetime) -> None:
         """Keep a part set aside, with all dates that were requested."""
