@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fake_listrak import Ask, Reply
-from tests.support.faults import ANSWERS, FAULTS, NOW, START, tiny_account
+from tests.support.faults import FAULTS, NOW, START, tiny_account
 from tests.support.listener import Listener
 from tests.support.runs import rows
 from tests.support.tap import MakeTap, Run, Tap, workers_ended
@@ -76,19 +76,6 @@ def test_tls_that_breaks_in_mid_reply_is_tried_again(
     assert done.code == 0
     assert len(secure.waits) == 1
     assert not left
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in ANSWERS if "WSException" not in name])
-def test_a_passing_fault_over_tls_is_what_it_is_in_the_clear(secure: Tap, name: str) -> None:
-    row, answer = ANSWERS[name]
-    left = [OPENS]
-    secure.service.rules.append(
-        lambda ask: answer(ask) if ask.operation in left and not left.remove(OPENS) else None  # type: ignore[func-returns-value] # it is once
-    )
-    done = run(secure)
-    assert any(FAULTS[row].message in line for line in done.err.splitlines())
-    assert len(secure.waits) == FAULTS[row].error.is_retryable
 
 
 # What cannot be trusted.
