@@ -68,7 +68,7 @@ def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tiny: Tap) -> None:
     random.seed(1)
     tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 10**9, lambda ask: html(502)))
     columns: list[list[float]] = [[], [], [], []]
-    for _ in range(25):
+    for _ in range(15):
         tiny.waits.clear()
         with pytest.raises(TransientError):
             fetch_lists(tiny)

@@ -245,7 +245,7 @@ def test_an_unfinished_range_is_finished_as_it_was_begun_on_another_day(
     for each in everything(tap):
         tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
     whole, asked_whole = asked_in(tap, clock=at(days(1)), state=first.state)
-    for before in prefixes(whole)[1:-1:3]:
+    for before in prefixes(whole)[1:-1:6]:
         (unfinished,) = entry(before)["unfinished"]
         assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
         rest, asked = asked_in(tap, clock=at(days(2)), state=before.state, config=after)
