@@ -148,9 +148,31 @@ def classes(module: ModuleType, *bases: type[BaseException]) -> list[type[BaseEx
     )
 
 
+class Chunked:
+    """All that urllib3's InvalidChunkLength asks of a response."""
+
+    length_remaining = None
+
+    def tell(self) -> int:
+        return 1
+
+
 def made(kind: type[BaseException]) -> BaseException:
-    """An instance, whatever arguments its class wants."""
-    return kind.__new__(kind, "wrong")
+    """An instance, with as many arguments as its class wants."""
+    special: dict[str, tuple[Any, ...]] = {
+        "JSONDecodeError": ("wrong", "[", 1),
+        "InvalidChunkLength": (Chunked(), b"f"),
+    }
+    if kind.__module__ == "builtins":
+        return kind("wrong")
+    if kind.__name__ in special:
+        return kind(*special[kind.__name__])
+    wanted = [
+        each
+        for each in inspect.signature(kind).parameters.values()
+        if each.kind is each.POSITIONAL_OR_KEYWORD and each.default is each.empty
+    ]
+    return kind(*([1] * len(wanted)))
 
 
 BELOW_A_REQUEST = [
@@ -218,8 +240,11 @@ def test_whatever_zeep_raises_of_a_wsdl_or_a_request_is_a_row(
 def test_whatever_lxml_raises_of_a_reply_is_a_row(
     kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    placed = issubclass(kind, lxml.etree.ParseError) and not issubclass(kind, AssertionError)
+    arguments = ("wrong", 1, 1, 1) if placed else ("wrong",)
+
     def fails(*args: Any, **kwargs: Any) -> None:
-        raise made(kind)
+        raise kind(*arguments)
 
     monkeypatch.setattr("tap_listrak.listrak.response.etree.fromstring", fails)
     with pytest.raises(ListrakError) as caught:
