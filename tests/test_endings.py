@@ -317,14 +317,6 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
         assert_goes_on(tap, run)
 
 
-def test_a_refused_login_ends_the_run_with_a_state_to_go_on_from(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, 8)
-    tap.service.rules.append(from_the(20, fault(LOGON))[0])
-    run = tap.run()
-    assert_ended_well(run, 3)
-    assert_goes_on(tap, run)
-
-
 def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, 8)
     ListID = min(int(str(each["ListID"])) for each in tap.service.account.lists())

@@ -144,7 +144,7 @@ def test_the_first_event_is_requested_after_few_windows_of_messages(make_tap: Ma
 
 
 def test_while_a_reply_hangs_no_more_is_requested_than_the_bound(make_tap: MakeTap) -> None:
-    tap = tap_of(make_tap, 12, interval_days=365, concurrency=2, request_timeout=2)
+    tap = tap_of(make_tap, 40, interval_days=365, concurrency=2, request_timeout=2)
     hung: list[int] = []
 
     def rule(ask: Ask) -> Reply | None:
