@@ -126,7 +126,7 @@ Instant = Annotated[
 Address = Annotated[
     str,
     _kind(
-        "an https address without a user name (http only on this machine itself)",
+        "an https address without a user name; http only on this machine",
         _address,
         extra_json_schema={"format": "uri"},
     ),
@@ -153,7 +153,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """The user's options; each field is the key of that name in the config file."""
 
     username: Annotated[Secret, "Listrak user name"]
-    password: Annotated[Secret, "that user's password"]
+    password: Annotated[Secret, "Listrak password"]
     start_date: Annotated[Instant, "how far back the first sync goes; without an offset it is UTC"]
     wsdl_url: Annotated[
         Address, "another address of the service, such as a test double or proxy"

@@ -36,9 +36,7 @@ SELECT subject, sent_at, delivered, unique_opens, unique_clicks, revenue
 FROM listrak__campaigns
 ORDER BY unique_clicks DESC, sent_at
 LIMIT 5"""
-NEXT = f"""\
-To sync your own account: copy sample_config.json to config.json, fill in username, password and
-start_date, and follow docs/quickstart.md. {TAP}/tap-listrak is installed."""
+NEXT = "To sync your own account, follow the quickstart in README.md."
 
 
 def main() -> None:
