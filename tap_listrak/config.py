@@ -106,7 +106,7 @@ def _range(least: int, most: int) -> Meta:
 
 def _secret(takes: str, least: int) -> Meta:
     return _kind(
-        f"{takes} without line breaks or other control characters",
+        f"{takes} without control characters",
         _printable,
         min_length=least,
         extra_json_schema={"secret": True, "writeOnly": True},
@@ -114,7 +114,7 @@ def _secret(takes: str, least: int) -> Meta:
 
 
 Secret = Annotated[str, _secret("text", 1)]
-HashKey = Annotated[str, _secret("text of 16 characters or more,", 16)]
+HashKey = Annotated[str, _secret("text of 16 characters or more", 16)]
 Instant = Annotated[
     datetime,
     _kind(
