@@ -16,7 +16,7 @@ from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.response import LISTRAK, looks_like_html, strip_around
 
-# Other exceptions that zeep raises for an invalid WSDL.
+# Python's own exceptions that zeep raises for an invalid WSDL.
 _INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
 
 # Arguments that vary between calls. They are set in a cached message, which saves a fifth of the
@@ -26,7 +26,7 @@ _MAX_MESSAGES = 64
 
 
 class _OneDocument(zeep.Transport):
-    """Give zeep the WSDL that was already fetched, and block all other addresses."""
+    """Give zeep the WSDL that was fetched, and block all other addresses."""
 
     url = "file:contract.wsdl"
 
