@@ -1,4 +1,4 @@
-"""What the documents say is what the code does."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ RESOLVED = resolve_tables(config.parse_config(SAMPLE, datetime.now(timezone.utc)
 
 
 def section(heading: str, document: str) -> str:
-    """Return what follows a heading, up to the next of its level or above."""
+    """Return the text after a heading, up to the next one of its level or above."""
     level = heading.split()[0]
     below = document.split(f"\n{heading}\n", 1)[1]
     return re.split(rf"\n#{{1,{len(level)}}} ", below, maxsplit=1)[0]
@@ -67,12 +67,12 @@ def rows(text: str) -> list[list[str]]:
 
 
 def shown_json(document: str) -> list[Any]:
-    """Return what a document shows as JSON. Raises ValueError where it is not."""
+    """Return the JSON that a document shows. Raises ValueError if it is invalid."""
     return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", document, re.DOTALL)]
 
 
 def relative_links(document: str) -> list[str]:
-    """Return where a document's links lead, without those to other sites."""
+    """Return the targets of a document's links, except those to other sites."""
     return re.findall(r"\]\((?!https:)([^)]*)\)", document)
 
 
@@ -100,7 +100,7 @@ def types_by_path(columns: dict[str, Any], within: str = "") -> Iterator[tuple[s
 
 
 def texts_of_the_code() -> str:
-    """Return all string literals of the tap, one a line, with … for what is filled in."""
+    """Return all string literals of the tap, one per line, with … for placeholders."""
     found = []
     for module in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
@@ -209,7 +209,7 @@ def test_the_groups_hold_every_table_once() -> None:
     assert sorted(re.findall(r"`(\w+)`", " ".join(row[1] for row in groups))) == sorted(NAMES)
 
 
-# What the table of what a run requests says of each kind of stream.
+# How docs/tables.md says what each kind of stream is requested by.
 PER = {
     Per.LIST: "by list",
     Per.MESSAGE: "by message",
