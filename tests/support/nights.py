@@ -27,7 +27,7 @@ def tap_for(
 
 
 def night(tap: Tap, number: int = 0, after: Run | None = None, **given: Any) -> Run:
-    """Run the tap `night` nights after the first; the service then holds only this run's calls."""
+    """Run the tap `number` nights after the first; the service then holds only this run's calls."""
     tap.service.asked.clear()
     given.setdefault("state", after and after.state)
     with workers_ended():
