@@ -1,6 +1,6 @@
 """Describe the tap and its settings for `--about` and `--help`, as text, Markdown or JSON.
 
-Plugin hubs read the JSON, whose format is that of Meltano SDK taps. A sync does not use this.
+The JSON has the format of Meltano SDK taps, for plugin hubs. A sync does not use this module.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ MAX_RETRIES_UNANSWERED = 20
 class PageRequest(NamedTuple):
     """One request: its arguments by Listrak's names, and a description for the log.
 
-    `parent_id` is the parent's key for records whose rows lack it. `tries` 1 means no retry. If the
+    `parent_id` is the parent's key, if the rows lack it. `tries` 1 means no retry. If the
     request `is_splittable`, do not retry a timeout: the caller splits the request.
     """
 
@@ -69,7 +69,7 @@ class CallObserver(Protocol):
 
 
 def missing_operations(*streams: Stream) -> ListrakError:
-    """Return the error for streams whose operations the WSDL lacks."""
+    """Return the error for streams without their operations in the WSDL."""
     needs = ", ".join(f"{stream.name} needs {stream.operation}" for stream in streams)
     return make_error(Condition.NO_OPERATION, needs)
 

@@ -81,7 +81,7 @@ def parse_xml(body: bytes) -> etree._Element:
 
 
 def parse_rows(reply: HttpReply, operation: str, row: str) -> etree._Element:
-    """Return the element whose children are the `row` elements of a reply.
+    """Return the element that contains the `row` elements of a reply.
 
     It has no children only if the response has an absent, nil or empty Result, which is an empty
     page. Raises ListrakError for anything else.

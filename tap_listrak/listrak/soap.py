@@ -61,7 +61,7 @@ class Contract:
             )
             self._service = self._bind()
             self.operations = frozenset(self._service._binding._operations)
-            # Operations whose reply always contains a WSException, nil on success.
+            # Operations that always reply with a WSException, nil on success.
             self.with_exception = frozenset(filter(self._has_exception, self.operations))
         except zeep.exceptions.XMLSyntaxError as exc:
             raise make_error(Condition.NOT_XML, str(exc)) from exc
