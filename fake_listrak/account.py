@@ -204,7 +204,7 @@ class Account(Tables):
         bits = mix(self._maker.seed, SALTS[operation], ID, len(rows))
         address = fields.get("FromEmailAddress" if operation == PASSALONGS else "EmailAddress")
         email = str(address or f"added+{bits % 10_000}@example.com")
-        rows.append(self._maker.row(operation, self._start, bits, email, fields, **known))
+        rows.append(self._maker.row(operation, self._start, bits, known, email, fields))
 
     def fill(self, operation: str, parent_id: int | None, rows: Iterable[Row]) -> None:
         """Put these rows, values on the wire, in place of all rows of an operation and parent.

@@ -16,7 +16,6 @@ from fake_listrak.clock import DAY, NEVER, SECOND, Range, Timeline, instant
 from fake_listrak.contract import (
     CONVERSATION_OPERATIONS,
     MESSAGE_OPERATIONS,
-    NAME_OF,
     OPERATIONS,
     PASSALONGS,
     Row,
@@ -31,18 +30,17 @@ _FORMER: Final = 10**9
 """The first person who is in no list."""
 # Rows of each kind for one recipient, about.
 _SHARES: Final = {
-    SENT: 1,
-    OPEN: 0.45,
-    READ: 0.25,
-    CLICK: 0.12,
-    BOUNCE: 0.06,
-    REMOVAL: 0.03,
-    PASSALONGS: 0.1,
-    **dict(zip(CONVERSATION_OPERATIONS, (1, 0.45, 0.3, 0.1, 0.08), strict=True)),
+    "sends": 1.0,
+    "opens": 0.45,
+    "reads": 0.25,
+    "clicks": 0.12,
+    "bounces": 0.06,
+    "unsubs": 0.03,
+    "passalongs": 0.1,
 }
-EVENTS: Final = tuple(_SHARES)
-"""The operations whose rows `Generator.events` makes."""
-# Contacts can have more than one of these.
+EVENTS: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
+"""The operations whose rows are each about a recipient of a message or conversation."""
+# Recipients can have more than one of these.
 _REPEATED: Final = frozenset((OPEN, READ, CLICK, *CONVERSATION_OPERATIONS[:3]))
 # Order in which rows of neighbouring dates are served, so that no one can rely on any.
 _SHUFFLE: Final = (3, 0, 6, 1, 7, 4, 2, 5)
@@ -149,6 +147,7 @@ class Generator:
         self.list_ids = _shuffled(shape.lists, _FIRST_LIST, 17)
         self.messages = {each.ID: each for each in self._make_messages()}
         self.conversations = {each.ID: each for each in self._make_conversations()}
+        self._message_list = [*self.messages.values()]
 
     def _make_messages(self) -> Iterator[Mailing]:
         """Yield the messages of all lists, list by list, not by date."""
@@ -203,12 +202,6 @@ class Generator:
         """Return the first of the contacts of a list who receive a mailing."""
         return self._first_person(place) + bits % max(1, self.shape.contacts - sends + 1)
 
-    def campaign_of(self, ListID: int, ID: int) -> dict[str, Field]:
-        """Return the campaign of a message or conversation, as its row has it."""
-        used = range(max(1, self.shape.campaigns - 1))  # The last campaign has none.
-        CampaignID = _campaign_id(ListID, mix(self._seed, 5, ID) % len(used))
-        return {"CampaignID": str(CampaignID), "CampaignName": self._maker.name(CampaignID)}
-
     # Rows
 
     def events(self, operation: str, mailing: Mailing) -> Generated:
@@ -227,27 +220,25 @@ class Generator:
             if operation not in (SENT, SERIES_SENT) and entry < entries:
                 entry = (entry * step + shift) % entries
             person, number = divmod(entry, each)
-            return self._maker.row(
-                operation, times.at(rank), mix(salt, rank),
-                self._maker.email(mailing.first_person + person),
-                MsgID=str(mailing.messages[number]), Subject=subjects[number],
-            )  # fmt: skip
+            known = {"MsgID": str(mailing.messages[number]), "Subject": subjects[number]}
+            email = self._maker.email(mailing.first_person + person)
+            return self._maker.row(operation, times.at(rank), mix(salt, rank), known, email)
 
         return Generated(make, times.at, 0, rows)
 
     def _size(self, operation: str, mailing: Mailing, salt: int) -> int:
         if not mailing.is_generated:
             return 0
-        usual = mailing.sends * _SHARES[operation]
+        usual = mailing.sends * _SHARES[OPERATIONS[operation].table.partition("_")[2]]
         if operation not in (SENT, SERIES_SENT):
             usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
         return self.shape.counts.get(operation, round(usual))
 
-    def of_list(self, operation: str, ListID: int) -> Sequence[Row]:
-        """Return the rows of a list that belong to no message or conversation."""
-        if ListID not in self.list_ids:
+    def others(self, operation: str, ID: int) -> Sequence[Row]:
+        """Return the rows of a list, of the account, or of a message's locations."""
+        shape, table = self.shape, OPERATIONS[operation].table
+        if not (ID in self.list_ids or ID in self.messages or table == "complaints"):
             return ()
-        table, shape = OPERATIONS[operation].table, self.shape
         rows = {
             "subscribed_contacts": shape.contacts,
             "list_unsubs": shape.removals,
@@ -256,66 +247,49 @@ class Generator:
             "campaigns": shape.campaigns,
             "transactional_messages": shape.transactional,
             "saved_messages": 2,
-        }[table]
-        times = self._timeline(operation, rows, ListID)
-        place = self.list_ids.index(ListID)
+            "complaints": shape.complaints if self.messages else 0,
+        }.get(table, 5)
+        times = Timeline(rows, self._start, self._end, mix(self._seed, SALTS[operation], ID))
+        first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
 
         def make(rank: int) -> Row:
-            person = self._leaver(place, rank) if table == "list_unsubs" else rank
-            known: dict[str, Field] = {"SavedMsgID": str(rank + 1)}  # of other lists as well
-            if table == "campaigns":
-                ID = _campaign_id(ListID, rank)
-                known = {"ListID": str(ListID), "CampaignID": str(ID), "Name": self._maker.name(ID)}
+            bits = mix(times.salt, rank)
+            known: dict[str, Field] = {"ListID": str(ID), "SavedMsgID": str(rank + 1)}
+            person = first + rank
+            if table == "list_unsubs":
+                person = first + self._leaver(rank)
+            elif table == "campaigns":
+                known |= self._campaign(ID, rank)
                 known |= {"MessageCount": "0"} if rank == rows - 1 else {}
-            email = self._maker.email(self._first_person(place) + person)
-            return self._maker.row(operation, times.at(rank), mix(times.salt, rank), email, **known)
+            elif table == "complaints":
+                message = self._message_list[bits % len(self._message_list)]
+                person = message.first_person + (bits >> 32) % max(1, message.sends)
+                known = {"ListID": str(message.ListID), "MessageID": str(message.ID)}
+                known |= self.campaign_of(message.ListID, message.ID)
+            elif table.startswith("message_location"):
+                # Two regions of each country.
+                known = {"CountryID": str(rank // 2), "RegionID": str(rank % 2), "MsgID": str(ID)}
+            email = self._maker.email(person)
+            return self._maker.row(operation, times.at(rank), bits, known, email)
 
         return Generated(make, times.at, 0, rows)
 
-    def _leaver(self, place: int, rank: int) -> int:
+    def _leaver(self, rank: int) -> int:
         """Return who leaves: of three, one subscribes again later, and one leaves twice."""
         contacts, removals = self.shape.contacts, self.shape.removals
         if rank % 3 == 0:
             return contacts * min(rank + 2, removals) // removals
-        return _FORMER + place * 10**6 + rank - rank % 3
+        return _FORMER + rank - rank % 3
 
-    def _timeline(self, operation: str, rows: int, ID: int) -> Timeline:
-        salt = mix(self._seed, SALTS[operation], ID)
-        return Timeline(rows, self._start, self._end, salt)
+    def campaign_of(self, ListID: int, ID: int) -> dict[str, Field]:
+        """Return the campaign of a message or conversation, as rows have it."""
+        used = max(1, self.shape.campaigns - 1)  # The last campaign has none.
+        return self._campaign(ListID, mix(self._seed, 5, ID) % used)
 
-    def complaints(self) -> list[Row]:
-        """Return the complaints of the account, each of a recipient of a message."""
-        every = [*self.messages.values()]
-        operation = NAME_OF["complaints"]
-        times = self._timeline(operation, self.shape.complaints if every else 0, 0)
-        rows = []
-        for rank in range(times.rows):
-            bits = mix(times.salt, rank)
-            message = every[bits % len(every)]
-            person = message.first_person + (bits >> 32) % max(1, message.sends)
-            ListID, MsgID = message.ListID, message.ID
-            rows.append(
-                self._maker.row(
-                    operation, times.at(rank), bits, self._maker.email(person),
-                    ListID=str(ListID), MessageID=str(MsgID),
-                    MessageSubject=self._maker.name(MsgID), **self.campaign_of(ListID, MsgID),
-                )
-            )  # fmt: skip
-        return rows
-
-    def locations(self, operation: str, message: Mailing) -> list[Row]:
-        """Return the events of a message by place: two regions of each country."""
-        salt = mix(self._seed, SALTS[operation], message.ID)
-        places = [(str(number // 2), str(number % 2)) for number in range(5)]
-        make, MsgID = self._maker.row, str(message.ID)
-        return [
-            make(operation, 0, mix(salt, n), MsgID=MsgID, CountryID=country, RegionID=region)
-            for n, (country, region) in enumerate(places if message.is_generated else ())
-        ]
-
-
-def _campaign_id(ListID: int, rank: int) -> int:
-    return ListID * 10 + rank
+    def _campaign(self, ListID: int, rank: int) -> dict[str, Field]:
+        ID = ListID * 10 + rank
+        name = self._maker.name(ID)
+        return {"CampaignID": str(ID), "CampaignName": name, "Name": name}
 
 
 def _once(rank: int) -> int:

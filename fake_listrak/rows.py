@@ -125,12 +125,12 @@ class RowMaker:
         """
         kind = OPERATIONS[operation]
         prefix = "From" if operation == PASSALONGS else ""
-        known = {f"{prefix}EmailAddress": email, **known, **fields}
+        given = {f"{prefix}EmailAddress": email, **known, **fields}
         row: dict[str, Any] = {}
         for place, (name, of_type) in enumerate(kind.columns.items()):
             own = bits * (2 * place + 1) >> 17
-            if name in known:
-                row[name] = known[name]
+            if name in given:
+                row[name] = given[name]
             elif name == kind.date:
                 row[name] = self.write(moment, of_type == "string")
             elif name == f"{prefix}ContactID":

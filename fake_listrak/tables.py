@@ -9,11 +9,8 @@ from typing import Any, Final, Literal
 
 from fake_listrak.clock import Range, Zone, instant
 from fake_listrak.contract import (
-    CONVERSATION_OPERATIONS,
-    MESSAGE_OPERATIONS,
     NAME_OF,
     OPERATIONS,
-    PASSALONGS,
     Row,
 )
 from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
@@ -27,29 +24,21 @@ MESSAGES, CONVERSATIONS = NAME_OF["messages"], NAME_OF["conversations"]
 ANALYTICS: Final = NAME_OF["message_analytics"]
 _LINKS: Final = (NAME_OF["message_links"], NAME_OF["conversation_links"])
 SUMMARIES: Final = {
-    MESSAGES: "message",
-    NAME_OF["message_deliveries"]: "message",
-    ANALYTICS: "message",
-    CONVERSATIONS: "conversation",
-    NAME_OF["conversation_deliveries"]: "conversation",
+    name: "message" if kind.key == ("MsgID",) else "conversation"
+    for name, kind in OPERATIONS.items()
+    if kind.key in (("MsgID",), ("ConversationID",))
 }
 """The operations with one row of each message or conversation, which follows from others."""
-_COUNTS: Final = {
-    "message": dict(
-        zip(
-            ("DeliverCount", "OpenCount", "ReadCount", "ClickCount", "BounceCount", "RemoveCount"),
-            MESSAGE_OPERATIONS,
-        ),
-        PassAlongCount=PASSALONGS,
-    ),
-    "conversation": dict(
-        zip(
-            ("DeliverCount", "OpenCount", "ReadCount", "BounceCount", "RemoveCount"),
-            CONVERSATION_OPERATIONS,
-        )
-    ),
+_COUNTED: Final = {
+    "DeliverCount": "sends",
+    "OpenCount": "opens",
+    "ReadCount": "reads",
+    "ClickCount": "clicks",
+    "BounceCount": "bounces",
+    "RemoveCount": "unsubs",
+    "PassAlongCount": "passalongs",
 }
-"""By column, the operation whose rows it counts."""
+"""By column, the kind of rows that it counts."""
 _MANY: Final = 5000
 """More generated rows than these are made as they are served."""
 
@@ -84,8 +73,8 @@ class Tables:
         self._lists: dict[int, dict[str, Field]] = {ID: {} for ID in self._generator.list_ids}
         """Chosen values of each list."""
         self._mailings = {
-            "message": self._generator.messages,
-            "conversation": self._generator.conversations,
+            "message": {**self._generator.messages},
+            "conversation": {**self._generator.conversations},
         }
         self._hidden: set[int] = set()
         self._tables: dict[tuple[str, int], list[Row]] = {}
@@ -114,7 +103,7 @@ class Tables:
         """Return the rows of GetContactListCollection, in the order served."""
         make, seed = self._maker.row, self._maker.seed
         return [
-            make(LISTS, self._start, mix(seed, ListID), fields=fields, ListID=str(ListID))
+            make(LISTS, self._start, mix(seed, ListID), {"ListID": str(ListID)}, fields=fields)
             for ListID, fields in self._lists.items()
             if ListID not in self._hidden
         ]
@@ -141,10 +130,9 @@ class Tables:
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
         """Return the analytics of the messages that the user can see, unordered."""
-        seen = sorted(set(filter(self.has_message, MsgIDs)), key=lambda ID: mix(1, ID))
-        found = [
-            each for each in map(self._mailings["message"].__getitem__, seen) if each.has_analytics
-        ]
+        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has_message(ID)]
+        found = [each for each in found if each.has_analytics]
+        found.sort(key=lambda each: mix(1, each.ID))
         filled = {
             row["MsgID"]: row
             for ListID in {each.ListID for each in found}
@@ -181,15 +169,11 @@ class Tables:
         return self._generated(operation, ID)
 
     def _generate(self, operation: str, ID: int) -> Sequence[Row]:
-        parent = OPERATIONS[operation].asked_by
-        if parent == "account":
-            return self._generator.complaints()
-        if parent == "list":
-            rows = self._generator.of_list(operation, ID)
-        elif operation in EVENTS:
-            rows = self._generator.events(operation, self._mailings[parent][ID])
+        if operation in EVENTS:
+            mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
+            rows: Sequence[Row] = self._generator.events(operation, mailing)
         else:
-            return self._generator.locations(operation, self._mailings[parent][ID])
+            rows = self._generator.others(operation, ID)
         # A range of these is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
         return rows if is_many else [*rows]
@@ -202,21 +186,24 @@ class Tables:
 
     def _summary(self, operation: str, mailing: Mailing) -> Row:
         """Return a row of a message or conversation, whose counts agree with its other rows."""
-        ID, columns, name = mailing.ID, OPERATIONS[operation].columns, self._maker.name(mailing.ID)
-        counts = {
-            column: str(self._count(of, mailing))
-            for column, of in _COUNTS[mailing.kind].items()
-            if column in columns
+        ID, columns, fields = mailing.ID, OPERATIONS[operation].columns, mailing.fields
+        known = {
+            "ListID": str(mailing.ListID),
+            "MsgID": str(ID),
+            "ConversationID": str(ID),
+            "SendDate": mailing.date,
+            "PublishedDate": mailing.date,
+            **dict.fromkeys(("Subject", "ConversationName"), self._maker.name(ID)),
+            **self._generator.campaign_of(mailing.ListID, ID),
         }
-        fields = mailing.fields
+        for column, rows in _COUNTED.items():
+            of = NAME_OF.get(f"{mailing.kind}_{rows}")
+            if of and column in columns:
+                known[column] = str(self._count(of, mailing))
         if operation not in (MESSAGES, CONVERSATIONS):
             fields = {column: fields[column] for column in fields if column in columns}
-        return self._maker.row(
-            operation, self._start, mix(self._maker.seed, SALTS[operation], ID), "", fields,
-            ListID=str(mailing.ListID), MsgID=str(ID), ConversationID=str(ID),
-            SendDate=mailing.date, PublishedDate=mailing.date, Subject=name, ConversationName=name,
-            **self._generator.campaign_of(mailing.ListID, ID), **counts,
-        )  # fmt: skip
+        bits = mix(self._maker.seed, SALTS[operation], ID)
+        return self._maker.row(operation, self._start, bits, known, fields=fields)
 
     def _count(self, operation: str, mailing: Mailing) -> int:
         """Count the rows of a message or conversation, which need not be made for it."""
@@ -236,5 +223,5 @@ class Tables:
                 known = {"ClickCount": str(clicks[url])} if mailing.kind == "message" else {}
                 known |= {"MsgID": str(MsgID), "LinkID": str(bits), "LinkURL": url}
                 bits = mix(self._maker.seed, bits)
-                rows.append(self._maker.row(operation, self._start, bits, fields=known))
+                rows.append(self._maker.row(operation, self._start, bits, known))
         return rows
