@@ -129,31 +129,25 @@ class ListrakService(Connections):
 
     def _answer_call(self, request: Request) -> Reply:
         try:
-            call = read_call(request.body, self._known)
+            operation, arguments, username, password = read_call(request.body, self._known)
         except BadRequest as error:
             return fault(str(error), code="Client")
         action = request.headers.get("soapaction", "")
-        if action.strip('"') != NAMESPACE + call.operation:
+        if action.strip('"') != NAMESPACE + operation:
             text = f"Server did not recognize the value of HTTP Header SOAPAction: {action}."
             return fault(text, code="Client")
         with self._counting:
-            self.calls[call.operation] += 1
+            self.calls[operation] += 1
             number, attempt = self.calls.total(), 1
             if self._record:
-                key = (call.operation, *map("=".join, sorted(call.arguments.items())))
+                key = (operation, *map("=".join, sorted(arguments.items())))
                 self._attempts[key] += 1
                 attempt = self._attempts[key]
+            headers, path = request.headers, request.path
             ask = Ask(
-                call.operation,
-                call.arguments,
-                call.username,
-                call.password,
-                request.headers,
-                request.path,
-                number,
-                attempt,
+                operation, arguments, username, password, headers, path, number, attempt,
                 self.honest,
-            )
+            )  # fmt: skip
             if self._record:
                 self.asked.append(ask)
         return self._decide(ask)

@@ -80,18 +80,11 @@ class BadRequest(Exception):
     """A request that is not a call of the contract; the text becomes the fault's."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """What an envelope says."""
+def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str], str, str]:
+    """Return the operation, arguments, user name and password of an envelope.
 
-    operation: str
-    arguments: dict[str, str]
-    username: str
-    password: str
-
-
-def read_call(body: bytes, known: Collection[str]) -> Call:
-    """Read an envelope. Raises BadRequest if there is none of the known operations in it."""
+    Raises BadRequest if it calls none of the known operations.
+    """
     try:
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
@@ -114,7 +107,7 @@ def read_call(body: bytes, known: Collection[str]) -> Call:
     }
     user = f".//{_PREFIX}WSUser/{_PREFIX}"
     username, password = (root.findtext(f"{user}{key}", "") for key in ("UserName", "Password"))
-    return Call(name, arguments, username, password)
+    return name, arguments, username, password
 
 
 def escape(text: str) -> str:
