@@ -65,11 +65,8 @@ class Zone:
 
     def write_offset(self, moment: int) -> str:
         """Return the offset at an instant as xs:dateTime carries it."""
-        if self.name == "UTC":
-            return "Z"
-        minutes = (self.wall(moment) - moment) // (60 * SECOND)
-        sign = "-" if minutes < 0 else "+"
-        return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+        aware = datetime.fromtimestamp(moment // SECOND, ZoneInfo(self.name))
+        return aware.isoformat()[19:].replace("+00:00", "Z")
 
     def read_iso(self, text: str) -> int | None:
         """Return the wall time of an xs:dateTime, with any offset applied; None if invalid."""

@@ -128,7 +128,6 @@ class RowMaker:
         given = {f"{prefix}EmailAddress": email, **known, **fields}
         row: dict[str, Any] = {}
         for place, (name, of_type) in enumerate(kind.columns.items()):
-            own = bits * (2 * place + 1) >> 17
             if name in given:
                 row[name] = given[name]
             elif name == kind.date:
@@ -136,14 +135,14 @@ class RowMaker:
             elif name == f"{prefix}ContactID":
                 row[name] = _contact_id(email, of_type)
             elif of_type == "int" and name in kind.key:
-                row[name] = str(own % 2**31)
+                row[name] = str((bits >> place) % 2**31)
             else:
-                row[name] = self._made_up(name, of_type, own, moment)
+                # Of a product, so that two columns have nothing in common.
+                row[name] = self._made_up(name, of_type, bits * (2 * place + 1) >> 17, moment)
         row |= {name: value for name, value in fields.items() if name not in row}
         return {name: value for name, value in row.items() if value is not ...}
 
     def _made_up(self, name: str, of_type: str, bits: int, moment: int) -> Field:
-        values = _VALUES.get(name) or _VALUES.get(of_type, _ODD_TEXTS)
         if of_type == "int":
             return str(bits % 1000)
         if of_type == "decimal":
@@ -155,6 +154,7 @@ class RowMaker:
             return self.write(moment + (away if name == "EndDate" else -away), of_type == "string")
         if name.endswith("EmailAddress"):
             return f"{name[:-12].lower()}+{bits % 10_000}@example.net"
+        values = _VALUES.get(name) or _VALUES.get(of_type, _ODD_TEXTS)
         return values[bits % len(values)]
 
 
