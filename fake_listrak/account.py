@@ -54,10 +54,6 @@ class Account(Tables):
         """Return all rows of ReportListMessageActivity for a list, in the order served."""
         return self.rows(MESSAGES, ListID)
 
-    def events(self, operation: str, MsgID: int) -> list[Row]:
-        """Return all rows of one of the six message operations, in the order served."""
-        return self.rows(operation, MsgID)
-
     def contacts(self, ListID: int) -> list[Row]:
         """Return all rows of ReportRangeSubscribedContacts for a list, in the order served."""
         return self.rows(_CONTACTS, ListID)
