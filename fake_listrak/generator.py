@@ -147,7 +147,6 @@ class Generator:
         self.list_ids = _shuffled(shape.lists, _FIRST_LIST, 17)
         self.messages = {each.ID: each for each in self._make_messages()}
         self.conversations = {each.ID: each for each in self._make_conversations()}
-        self._message_list = [*self.messages.values()]
 
     def _make_messages(self) -> Iterator[Mailing]:
         """Yield the messages of all lists, list by list, not by date."""
@@ -251,6 +250,7 @@ class Generator:
         }.get(table, 5)
         times = Timeline(rows, self._start, self._end, mix(self._seed, SALTS[operation], ID))
         first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
+        messages = [*self.messages.values()] if table == "complaints" else []
 
         def make(rank: int) -> Row:
             bits = mix(times.salt, rank)
@@ -262,7 +262,7 @@ class Generator:
                 known |= self._campaign(ID, rank)
                 known |= {"MessageCount": "0"} if rank == rows - 1 else {}
             elif table == "complaints":
-                message = self._message_list[bits % len(self._message_list)]
+                message = messages[bits % len(messages)]
                 person = message.first_person + (bits >> 32) % max(1, message.sends)
                 known = {"ListID": str(message.ListID), "MessageID": str(message.ID)}
                 known |= self.campaign_of(message.ListID, message.ID)

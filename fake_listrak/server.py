@@ -94,7 +94,7 @@ class ListrakService(Connections):
         self._wsdl = read_wsdl(wsdl)
         self._known = frozenset(PUBLISHED_OPERATIONS if wsdl == "nine" else OPERATIONS)
         self._counting = threading.Lock()
-        self._cached = lru_cache(1024)(self._reply)
+        self._cached = lru_cache(512)(self._reply)
 
     def __enter__(self) -> ListrakService:
         self._listen()
