@@ -246,6 +246,7 @@ class _Shop:
                 "Vmta": {"VmtaID": "12", "Description": "Shared pool"},
                 "BounceUnsubscribeCount": "3",
                 "DomainAliasLink": "links.shop.example.com",
+                "DomainAliasEmail": "mail.shop.example.com",
                 "GoogleTrackingDomains": ["shop.example.com"],
             }
         )
