@@ -400,17 +400,3 @@ def test_a_run_over_midnight_ends_its_range_where_it_began(tap: Tap) -> None:
     assert max(each["time_extracted"] for each in first.of_type("RECORD")) > "2026-03-20T00:10"
     assert set(bookmarks(first).values()) == {text(begin)}
     assert ends(asked) == {wire(begin)}
-
-
-# Zones.
-
-
-def test_ranges_are_requested_in_the_wall_clock_of_the_zone(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, timezone="America/New_York")
-    config = {"timezone": "America/New_York"}
-    first = tap.run(clock=at(NOW), config=config)
-    assert bookmarks(first) == ALL_AT_NOW
-    tap.service.account.add_contact(first_list(tap), "chidi@example.com", days(1))
-    run, asked = asked_in(tap, clock=at(days(2)), state=first.state, config=config)
-    assert (starts(asked), ends(asked)) == ({"2026-03-19T08:00:00"}, {"2026-03-22T08:00:00"})
-    assert [each["AdditionDate"] for each in run.records("subscribed_contacts")] == [text(days(1))]
