@@ -10,7 +10,8 @@
 # its state.json is replaced by every state that the target prints, so however a run ends, the next
 # one resumes from there. TAP and TARGET name the two programs; without them they are in
 # environments beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good
-# order: the tap ends within two seconds, and what it wrote is still stored.
+# order: the tap ends within two seconds, or within 20 if the target is busy, and what it wrote is
+# still stored.
 #
 # Exit codes are the tap's. 2 also says that this script could not begin; 4, that only the target
 # failed, or that a state could not be kept; 75, that another sync with the same KEPT is running.
