@@ -65,6 +65,12 @@ for needed in flock setsid; do
         exit 2
     }
 done
+for program in "$tap" "$target"; do
+    command -v "$program" > /dev/null || {
+        say "cannot run $program"
+        exit 2
+    }
+done
 umask 077
 mkdir -p "$kept" || exit 2
 # Tap and target hold the lock too: should this script be killed, it is theirs until they end.
