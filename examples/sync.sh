@@ -4,8 +4,8 @@
 #   sync.sh CONFIGS KEPT
 #
 # docs/running.md of tap-listrak describes the two folders, the variables TAP and TARGET, and the exit codes. Logs
-# go to stderr. On SIGTERM, SIGINT and SIGHUP the tap ends within two seconds, and the target stores
-# what it wrote. Needs flock and setsid, from util-linux or busybox.
+# go to stderr. On SIGTERM, SIGINT and SIGHUP the tap ends within two seconds (20 if the target is
+# busy), and the target stores what it wrote. Needs flock and setsid, from util-linux or busybox.
 
 here=$(dirname "$0")
 tap=${TAP:-$here/tap/bin/tap-listrak}
@@ -51,6 +51,12 @@ export PGTZ=UTC
 for needed in flock setsid; do
     command -v "$needed" > /dev/null || {
         say "$needed is not installed; it is in the package util-linux"
+        exit 2
+    }
+done
+for program in "$tap" "$target"; do
+    command -v "$program" > /dev/null || {
+        say "cannot run $program"
         exit 2
     }
 done
