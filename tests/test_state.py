@@ -287,7 +287,7 @@ OWED = {**RANGE, "list_id": 1, "parent_id": 2, "start": RANGE["start_date"]}
 
 
 # Wrong values, by their path in an entry.
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "OpenDate": ["", "2026-13-01", 17],
     "covers": [3, {"start_date": 1}, [3], [RANGE] * 2],
     "set_aside": [[{"list_id": 1}]],
