@@ -59,6 +59,7 @@ class AccountRow:
     arrived: the number of the first run that could see it.
     shown_since: the first run since which it was visible without interruption.
     excused: it may be missing for good: it was hidden from a run that would have given it.
+    changed_in: the run before which a contact last came back, or changed the address.
     """
 
     stream: str
@@ -71,12 +72,13 @@ class AccountRow:
     order: float
     shown_since: int
     excused: bool = False
+    changed_in: int | None = None
 
 
 class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
-    revoked: lists that the user cannot see now. absent: messages that are missing now.
+    revoked, absent: lists that the user cannot see now, and messages that are missing, since when.
     tests: test messages. undated: messages that are shown without a SendDate, in every window.
     left: contacts who unsubscribed. counts: what the counts of messages are.
     """
@@ -88,8 +90,8 @@ class MadeUpAccount(Account):
         self.messages_by_id: dict[int, AccountRow] = {}
         self.tests: set[int] = set()
         self.undated: set[int] = set()
-        self.revoked: set[int] = set()
-        self.absent: set[int] = set()
+        self.revoked: dict[int, datetime] = {}
+        self.absent: dict[int, datetime] = {}
         self.left: set[AccountRow] = set()
         self.counts = "right"
         self.run = 0
@@ -150,11 +152,17 @@ class MadeUpAccount(Account):
         self._served[self._place(row)].remove(row)
         self.changed()
 
-    def come_back(self, row: AccountRow, run: int) -> None:
+    def come_back(self, row: AccountRow) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
-        row.shown_since, row.excused = run, True
+        row.shown_since = row.changed_in = self.run
         self._serve(row)
+        self.changed()
+
+    def change_address(self, row: AccountRow) -> None:
+        """Give a contact another address, with the same AdditionDate."""
+        row.wire["EmailAddress"] = f"run{self.run}.{row.wire['EmailAddress']}"
+        row.changed_in = self.run
         self.changed()
 
     def rows_of_list(self, list_id: int) -> Iterable[AccountRow]:
@@ -212,6 +220,7 @@ class MadeUpAccount(Account):
         found = list(rows)
         return {
             "right": len(found),
+            "unique": (len(found) + 1) // 2,  # every second is of someone who is counted already
             "late": sum(row.arrived < self.run for row in found),
             "fixed": 1,
             "jumping": self.version,

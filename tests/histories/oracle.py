@@ -37,14 +37,17 @@ class Oracle:
     """Checks each run, and holds what the target has stored.
 
     dead_calls: calls of a dead stream by night, where nothing changes that they depend on.
+    same_turns_since: the run since which every state that is kept is of the same turns of contacts.
     """
 
     account: MadeUpAccount
     dead_calls: list[int] | None = None
     tables: Tables = field(default_factory=Tables)
+    same_turns_since: RunFacts | None = None
     _latest_end: datetime | None = None
     _not_always_recent: set[AccountRow] = field(default_factory=set)
     _missed: Counter[AccountRow] = field(default_factory=Counter)
+    _changed_at: dict[AccountRow, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.mirror = MirrorRules(self.account)
@@ -57,6 +60,10 @@ class Oracle:
             for row in self.account.rows_of_message(msg_id):
                 if row.stream != "messages" and row.key not in self.tables.rows[row.stream]:
                     row.excused = True
+        for row in self.account.rows_of["subscribed_contacts"]:
+            if row.changed_in == run.number:
+                self.tables.rows[row.stream].pop(row.key, None)
+                self._changed_at[row] = run.end
         for stream in EVENT_STREAMS if run.recent_days is not None else ():
             for row in self.account.rows_of[stream]:
                 if not self._is_recent(row, run):
@@ -71,6 +78,9 @@ class Oracle:
         check_missing(run, ended, self._check_rows(run, ended, tables))
         check_dead_streams(run, ended, self.dead_calls)
         is_new_range = self._is_new_range(run)
+        if "subscribed_contacts" in run.selected and not self._has_same_turns(run):
+            is_kept = ended.is_kept_whole and ended.code == 0 and is_new_range
+            self.same_turns_since = run if is_kept else None
         self.mirror.check(run, ended, tables, deleted, is_new_range=is_new_range)
         self._latest_end = max(run.end, self._latest_end or run.end)
 
@@ -109,12 +119,26 @@ class Oracle:
                 return True
         if not (self._is_new_range(run) and start <= row.wall < end):
             return False
+        if row in self._changed_at:
+            return self._has_been_due(row, run)
         if row.stream not in EVENT_STREAMS or run.recent_days is None:
             return True
         if row not in self._not_always_recent:
             return True
         turn = timedelta(days=run.older_every_days)
         return row.wall < end - turn - SHORTEST_LOOKBACK - ZONES_APART
+
+    def _has_same_turns(self, run: RunFacts) -> bool:
+        before = self.same_turns_since
+        return before is not None and before.turns == run.turns
+
+    def _has_been_due(self, row: AccountRow, run: RunFacts) -> bool:
+        """Return whether the window of a contact who changed has been due since then."""
+        if self.same_turns_since is None or run.recent_days is None:
+            return False
+        since = max(self._changed_at[row], self.same_turns_since.end)
+        turn = timedelta(days=run.older_every_days + 1)
+        return self._has_same_turns(run) and since + turn + ZONES_APART < run.end
 
     def _excused(self, row: AccountRow, run: RunFacts) -> bool:
         return any(each.excuses(row, self.account, run.message_window) for each in run.faults)
