@@ -11,14 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import (
-    NOT_RETRIED,
-    RETRIED,
-    Fault,
-    Outage,
-    draw_blip,
-    draw_lasting,
-)
+from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, Outage, draw_blip, draw_lasting
 from tests.histories.oracle import LATE
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
