@@ -78,7 +78,7 @@ class AccountRow:
 class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
-    revoked, absent: lists that the user cannot see now, and messages that are missing, since when.
+    revoked: lists that the user cannot see now. absent: messages that are missing now.
     tests: test messages. undated: messages that are shown without a SendDate, in every window.
     left: contacts who unsubscribed. counts: what the counts of messages are.
     """
@@ -90,8 +90,8 @@ class MadeUpAccount(Account):
         self.messages_by_id: dict[int, AccountRow] = {}
         self.tests: set[int] = set()
         self.undated: set[int] = set()
-        self.revoked: dict[int, datetime] = {}
-        self.absent: dict[int, datetime] = {}
+        self.revoked: set[int] = set()
+        self.absent: set[int] = set()
         self.left: set[AccountRow] = set()
         self.counts = "right"
         self.run = 0
@@ -152,17 +152,17 @@ class MadeUpAccount(Account):
         self._served[self._place(row)].remove(row)
         self.changed()
 
-    def come_back(self, row: AccountRow) -> None:
+    def come_back(self, row: AccountRow, run: int) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
-        row.shown_since = row.changed_in = self.run
+        row.shown_since = row.changed_in = run
         self._serve(row)
         self.changed()
 
-    def change_address(self, row: AccountRow) -> None:
+    def change_address(self, row: AccountRow, run: int) -> None:
         """Give a contact another address, with the same AdditionDate."""
-        row.wire["EmailAddress"] = f"run{self.run}.{row.wire['EmailAddress']}"
-        row.changed_in = self.run
+        row.wire["EmailAddress"] = f"run{run}.{row.wire['EmailAddress']}"
+        row.changed_in = run
         self.changed()
 
     def rows_of_list(self, list_id: int) -> Iterable[AccountRow]:

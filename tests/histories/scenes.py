@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, Outage, draw_blip, draw_lasting
+from tests.histories.faults import (
+    NOT_RETRIED,
+    RETRIED,
+    Fault,
+    Outage,
+    draw_blip,
+    draw_lasting,
+)
 from tests.histories.oracle import LATE
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
@@ -21,6 +28,7 @@ ZONES: Final = ("UTC", "America/New_York", "Asia/Tokyo")
 ZONES_APART: Final = timedelta(hours=16)
 SEND_HOURS: Final = timedelta(hours=20)
 DEFAULT_OLDER_EVERY_DAYS: Final = 7
+PAGED: Final = ("subscribed_contacts", *MESSAGE_STREAMS)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ class World:
             "interval_days": rng.choice((10, 30, 365)),
         }
         self._numbers = itertools.count(1)
+        self._hidden_since: dict[int, datetime] = {}
         for _ in range(rng.randint(*self.scene.lists)):
             self._add_list()
         if self.scene.has_bad_row:
@@ -214,35 +223,43 @@ class World:
         contacts = account.rows_of["subscribed_contacts"]
         for row in rng.sample(contacts, min(len(contacts), 2)):
             if row in account.left:
-                account.come_back(row)
+                account.come_back(row, self.run)
             elif rng.random() < 0.3:
                 account.leave(row)
             elif rng.random() < 0.3:
-                account.change_address(row)
+                account.change_address(row, self.run)
 
     def _change_what_is_seen(self) -> None:
         rng, account = self.rng, self.account
-        for kind, hidden, known, chance in (
-            ("list", account.revoked, account.lists_by_id, 0.08),
-            ("message", account.absent, account.messages_by_id, 0.04),
-        ):
-            rows_of = account.rows_of_list if kind == "list" else account.rows_of_message
-            for number in sorted(known):
-                is_last = kind == "list" and len(account.visible_lists()) == 1
-                if number in hidden:
-                    # The tap may soon drop what it has set aside of it.
-                    is_long = self.clock - hidden[number] > timedelta(days=15)
-                    if rng.random() < 0.5 or is_long:
-                        del hidden[number]
-                        for row in rows_of(number):
-                            row.shown_since = self.run
-                        self.tell(f"  {kind} {number} is shown again")
-                elif rng.random() < chance and not is_last:
-                    hidden[number] = self.clock
-                    self.tell(f"  {kind} {number} is hidden")
+        for list_id in sorted(account.lists_by_id):
+            if list_id in account.revoked:
+                if rng.random() < 0.5 or self._is_long_hidden(list_id):
+                    account.revoked.discard(list_id)
+                    for row in account.rows_of_list(list_id):
+                        row.shown_since = self.run
+                    self.tell(f"  list {list_id} is granted again")
+            elif rng.random() < 0.08 and len(account.visible_lists()) > 1:
+                account.revoked.add(list_id)
+                self._hidden_since[list_id] = self.clock
+                self.tell(f"  list {list_id} is revoked")
+        for msg_id in sorted(account.messages_by_id):
+            if msg_id in account.absent:
+                if rng.random() < 0.5 or self._is_long_hidden(msg_id):
+                    account.absent.discard(msg_id)
+                    for row in account.rows_of_message(msg_id):
+                        row.shown_since = self.run
+                    self.tell(f"  message {msg_id} is there again")
+            elif rng.random() < 0.04:
+                account.absent.add(msg_id)
+                self._hidden_since[msg_id] = self.clock
+                self.tell(f"  message {msg_id} is absent")
         if rng.random() < 0.2:
             account.page_size = rng.randint(1, 4)
         account.changed()
+
+    def _is_long_hidden(self, number: int) -> bool:
+        """Return whether the tap may soon drop what it has set aside of a list or message."""
+        return self.clock - self._hidden_since[number] > timedelta(days=15)
 
     def _change_options(self) -> None:
         rng = self.rng
