@@ -55,9 +55,9 @@ class RunFacts:
         return moment.astimezone(self.zone).replace(tzinfo=None)
 
     @property
-    def turns(self) -> tuple[int | None, tzinfo]:
-        """What the turns of contacts depend on."""
-        return None if self.recent_days is None else self.older_every_days, self.zone
+    def turns(self) -> tuple[int | None, str]:
+        """The options that the turns of contacts depend on."""
+        return None if self.recent_days is None else self.older_every_days, str(self.zone)
 
     def bad_parts(self, stream: str) -> int:
         """Return how many parts of a stream are bad; many where none is named."""

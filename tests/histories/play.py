@@ -147,7 +147,7 @@ class History:
             given = self._published_state()
         elif world.rng.random() < 0.03:
             move_bookmarks_back(given)
-            self._oracle.same_turns_since = None
+            self._oracle.turns_since = None
         elif self._filters and world.rng.random() < 0.1:
             exchange_filters(given, self._filters, world.rng)
         if any(set_aside_count(given, stream) for stream in REPLICATION_KEYS):

@@ -30,6 +30,13 @@ def set_aside_count(state: StateValue | None, stream: str) -> int:
     return len(_entries(state).get(stream, {}).get("set_aside") or ())
 
 
+def turns_of(state: StateValue | None) -> tuple[int | None, str] | None:
+    """Return the options that the turns of contacts depended on; None if nothing is covered."""
+    for covers in _entries(state).get("subscribed_contacts", {}).get("covers") or ():
+        return covers.get("older_every_days"), covers.get("timezone", "UTC")
+    return None
+
+
 def filters_of(states: Iterable[StateValue]) -> Iterator[Filter]:
     """Yield the filters of counts in some states."""
     for state in states:
