@@ -152,17 +152,17 @@ class MadeUpAccount(Account):
         self._served[self._place(row)].remove(row)
         self.changed()
 
+    def change_address(self, row: AccountRow, run: int) -> None:
+        """Give a contact another address, with the same AdditionDate."""
+        row.wire["EmailAddress"] = f"run{run}.{row.wire['EmailAddress']}"
+        row.changed_in = run
+        self.changed()
+
     def come_back(self, row: AccountRow, run: int) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
         row.shown_since = row.changed_in = run
         self._serve(row)
-        self.changed()
-
-    def change_address(self, row: AccountRow, run: int) -> None:
-        """Give a contact another address, with the same AdditionDate."""
-        row.wire["EmailAddress"] = f"run{run}.{row.wire['EmailAddress']}"
-        row.changed_in = run
         self.changed()
 
     def rows_of_list(self, list_id: int) -> Iterable[AccountRow]:
