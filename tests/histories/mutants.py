@@ -206,8 +206,6 @@ MUTANTS: Final = (
            _due_from_the_last_run, "turns"),
     Mutant("a known count waits for good", ROTATION, "start_of_message", _trusting_counts,
            "turns"),
-    Mutant("old contacts are never due", ROTATION, "due_windows",
-           lambda _: lambda self, start, new_since: [(max(start, new_since), self.end)], "turns"),
     Mutant("pages of a mirror are not verified", (walk,), "_is_read_twice", _returning(False),
            "mirror"),
     Mutant("a mirror with a hole is activated", STATE, "is_complete",
