@@ -133,10 +133,24 @@ def test_a_stream_with_addresses_links_or_details_is_marked(stream: Any) -> None
 
 letters = some.sampled_from(string.ascii_letters + string.digits + "éßø")
 atoms = some.text(string.ascii_letters + string.digits + "._+-'!$=^~é")
-local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(['"a b"', '"a@b,c"'])
-domains = some.sampled_from(["example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"])
+local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(
+    ['"a b"', '"a@b,c"', r'"a\"b"']
+)
+domains = some.sampled_from(
+    [
+        *("example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"),
+        *("bu\u0308cher.example", "नमस्ते.भारत", "[192.168.0.1]", "[IPv6:2001:db8::1]"),
+    ]
+)
 addresses = some.builds("{}@{}".format, local_parts, domains)
-writers = some.lists(some.sampled_from([str.upper, quote]), max_size=4)
+
+
+def escaped(text: str) -> str:
+    """Percent-encode every character, also those that need no encoding."""
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+writers = some.lists(some.sampled_from([str.upper, quote, escaped]), max_size=4)
 # `{}` is where the address comes.
 TEXTS = [
     *("{}", " {}\n", "<{}>", "mailto:{}?subject=hi", "https://example.org/u/{}/off"),
