@@ -107,7 +107,8 @@ def test_addresses_in_a_message_of_listrak_are_masked_in_the_log(
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     monkeypatch.setenv("TAP_LISTRAK_LOG_FORMAT", log_format)
     text = f"No row of <{LINKED}>, {LINKED.upper()}, {quote(LINKED)}, {quote(quote(LINKED))}."
-    with serving(small(), tmp_path) as tap:
+    with serving(small(), tmp_path, username="example") as tap:
+        tap.service.username = "example"
         tap.service.rules.append(lambda ask: answer(ask, text) if ask.operation == OPEN else None)
         run = tap.run(clock=now)
     assert run.code == 1
