@@ -26,7 +26,7 @@ _LITERAL = rf"(?:\[|{_ESCAPED}5B)(?:{_LETTER}|[.:]|{_ESCAPED}(?:2E|3A))+(?:\]|{_
 _DOMAIN = rf"(?:(?:{_LETTER})+(?:(?:\.|{_ESCAPED}2E)(?:{_LETTER})+)*|{_LITERAL})"
 # The name of a query's parameter, which is not part of the address after it.
 _PARAMETER = rf"(?:(?<=[?&#;])|(?<=%(?:3F|26|23))|(?<=%25(?:3F|26|23)))[\w.~-]+(?:=|{_ESCAPED}3D)"
-# Each match that is no address consumes all that cannot begin one, so that the time is linear.
+# A match without an address consumes all that cannot begin one, so matching takes linear time.
 _ADDRESS = re.compile(
     rf"(?P<parameter>{_PARAMETER})?"
     rf"(?:(?!['`*{{|]){_LOCAL}+|{_QUOTE}(?:[^\"\\]|\\.){{1,99}}?{_QUOTE}(?={_AT}))"
@@ -36,14 +36,14 @@ _ADDRESS = re.compile(
 _MAX_ENCODINGS = 5
 _HAS_AT = re.compile(_AT)
 _ENCODED_AGAIN = re.compile("%(?:25)+")
-# What the state's check of a key is computed of.
+# The text that key_check hashes.
 _CHECKED = "tap-listrak email_hash_key"
 
 
 def hash_address(key: str) -> Callable[[str], str]:
     """Return a function that hashes one address: the hex HMAC-SHA256 under `key`, in UTF-8.
 
-    The address is trimmed and in lower case. White space is no address, and stays.
+    It trims the address and converts it to lower case first. It returns white space unchanged.
     """
     # Copying it takes two thirds of the time of hmac.digest.
     keyed = hmac.new(key.encode(), digestmod="sha256")
@@ -60,7 +60,7 @@ def hash_address(key: str) -> Callable[[str], str]:
 
 
 def hash_addresses(key: str) -> Callable[[str], str]:
-    """Return a function that hashes each address within a text, also percent-encoded ones."""
+    """Return a function that hashes each address in a text, including percent-encoded ones."""
     hashed = hash_address(key)
     return lambda text: _replace(text, lambda address: hashed(_decode(address)))
 
@@ -71,7 +71,7 @@ def mask_addresses(text: str) -> str:
 
 
 def key_check(key: str) -> str:
-    """Return 8 hex digits that are the same for the same key, and do not reveal it."""
+    """Return 8 hex digits that identify a key without revealing it."""
     return hash_address(key)(_CHECKED)[:8]
 
 
