@@ -208,6 +208,18 @@ def test_where_a_tool_is_missing_the_run_says_which_and_nothing_is_begun(
     assert not sync.service.asked
 
 
+@pytest.mark.parametrize("program", ["TAP", "TARGET"])
+def test_where_tap_or_target_cannot_be_run_the_run_says_which_and_nothing_is_begun(
+    sync: Sync, program: str
+) -> None:
+    sync.environment[program] = str(sync.folder / "no-such-program")
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"cannot run {sync.folder}/no-such-program" in log
+    assert not sync.service.asked
+
+
 def test_where_nothing_can_be_locked_the_run_says_so_and_nothing_is_begun(sync: Sync) -> None:
     sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
     process = sync.start()
