@@ -122,7 +122,7 @@ def test_where_only_the_target_fails_the_run_fails_and_the_state_stays_as_it_was
 
 
 def test_of_a_target_that_is_cut_off_the_last_whole_state_is_kept(sync: Sync) -> None:
-    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\n{"la\'\nkill -9 $$\n')
+    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\nDone.\\n{"la\'\nkill -9 $$\n')
     assert sync.run() == 4
     assert sync.state == {"last": 2}
 
