@@ -180,7 +180,7 @@ def test_times_of_new_york_are_read_as_its_people_mean_them(sent: str, due: str 
     ],
 )
 def test_a_date_of_no_known_form_or_day_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         datetime_converter(pytz.utc)(text)
 
 

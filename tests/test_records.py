@@ -54,23 +54,20 @@ def test_an_integer_is_read_whatever_surrounds_it(value: int, before: str, after
     assert integer(f"{before}{value}{after}") == value
 
 
-@given(st.integers(2**63, 10**40) | st.integers(-(10**40), -(2**63) - 1))
-def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
-    with pytest.raises(ValueError, match="integer"):
-        integer(str(value))
-
-
-@given(st.text(max_size=25))
+@given(st.text(max_size=25) | st.integers(-(10**40), 10**40).map(str))
+@example(str(2**63))
+@example(str(-(2**63) - 1))
 @example("1_000")
 @example("١٢")
 @example("1.0")
 @example("9" * 5000)
-def test_a_text_is_an_integer_of_ascii_digits_or_refused(text: str) -> None:
+def test_a_text_is_an_integer_of_ascii_digits_and_64_bits_or_refused(text: str) -> None:
     try:
         value = integer(text)
     except ValueError:
         return
     assert text.strip().lstrip("+-").lstrip("0") == str(abs(value)).lstrip("0")
+    assert -(2**63) <= value < 2**63
 
 
 numbers = st.from_regex(
@@ -85,11 +82,6 @@ numbers = st.from_regex(
 def test_a_number_keeps_its_value_exactly(text: str, around: str) -> None:
     value = read_json(number(f"{around}{text}{around}"))
     assert Decimal(value) == Decimal(text)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_double_is_read_back_as_the_same_double(value: float) -> None:
-    assert float(read_json(number(repr(value)))) == value
 
 
 @pytest.mark.parametrize("text", ["NaN", "INF", "-INF", "+INF", "Infinity", "-Infinity", " NaN\n"])
@@ -272,24 +264,15 @@ def any_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
 
 
 @st.composite
-def pages(draw: st.DrawFn, *, even: bool = False) -> Page:
-    """Some rows of a stream, of which any columns are selected."""
+def pages(draw: st.DrawFn) -> Page:
+    """Some rows of a stream, of which any columns are selected; in half of them all even."""
     stream = draw(st.sampled_from(sorted(ALL_COLUMNS)))
     chosen = draw(st.sets(st.sampled_from(sorted(ALL_COLUMNS[stream])))) | set(ALL_KEYS[stream])
-    rows = even_rows(stream) if even else any_rows(stream) | even_rows(stream)
+    rows = even_rows(stream)
+    if draw(st.booleans()):
+        rows |= any_rows(stream)
     columns = [column for column in ALL_COLUMNS[stream] if column in chosen]
     return Page(stream, columns, draw(st.lists(rows, max_size=4)))
-
-
-def carefully(page: Page) -> list[dict[str, Any]]:
-    """What the rows become when each is read alone and has to be looked at closely."""
-    stranger = Cell("Stranger", "<Stranger>x</Stranger>")
-    records = []
-    for row in page.rows:
-        found, issues = Page(page.stream, page.columns, [[stranger, *row]]).read()
-        assert "Stranger" in issues.unknown_fields
-        records += found
-    return records
 
 
 @of_any_stream
@@ -305,14 +288,6 @@ def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: 
         for cell in row
         if cell.column not in ALL_COLUMNS[page.stream]
     }
-
-
-@of_any_stream
-@given(pages(even=True))
-def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: Page) -> None:
-    records, issues = page.read()
-    assert records == page.due == carefully(page)
-    assert issues == RowIssues()
 
 
 @given(st.lists(even_rows("message_bounces"), min_size=1, max_size=4), st.data())
