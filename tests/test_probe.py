@@ -39,8 +39,8 @@ def probe(tap: Tap, flag: str = "--test", **files: Any) -> Run:
     return run
 
 
-def at(date: str) -> Answer:
-    """Answer as by a clock that shows this."""
+def with_date(date: str) -> Answer:
+    """Answer with this Date, or with none if it is empty."""
     return lambda ask: replace(ask.honest(), headers={"Date": date})
 
 
@@ -224,7 +224,7 @@ def test_the_newest_date_beside_the_services_clock_tells_which_zones_fit(
     account = small(lists=1, timezone="America/New_York")
     account.add_message(list_ids(account)[0], 42, NOW - timedelta(minutes=2))
     tap = make_tap(account, {"start_date": "2026-04-01"})
-    tap.service.rules.append(at("Wed, 01 Jul 2026 12:00:00 GMT"))
+    tap.service.rules.append(with_date("Wed, 01 Jul 2026 12:00:00 GMT"))
     run = probe(tap)
     assert (
         "INFO The newest date without an offset is 2026-07-01T07:58:00, in messages; the service's "
@@ -241,7 +241,7 @@ def test_the_newest_date_beside_the_services_clock_tells_which_zones_fit(
 
 @pytest.mark.parametrize("date", ["", "soon", "Wed, 99 Jul 2026 12:00:00 GMT"])
 def test_without_a_clock_no_zone_is_told(tap: Tap, date: str) -> None:
-    tap.service.rules.append(at(date))
+    tap.service.rules.append(with_date(date))
     run = probe(tap)
     assert run.code == 0
     assert "INFO Cannot check the time zone" in run.err

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from tap_listrak.config import Config, parse_config
+from tap_listrak.config import parse_config
 from tap_listrak.listrak.faults import InvalidValueError
 from tap_listrak.listrak.pages import PageReader
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
@@ -24,11 +24,10 @@ from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.transport import HttpReply
 from tap_listrak.listrak.values import boolean, integer, number
 from tap_listrak.singer_output import SingerOutput
-from tap_listrak.streams import BY_NAME, Stream, Table, resolve_tables
+from tap_listrak.streams import BY_NAME, resolve_tables
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import NEVER, NO_DATE
 from tests.support.replies import rows_of
-from tests.support.tap import Tap
 
 CONFIG = parse_config(
     {"username": "robot", "password": "hunter2", "start_date": "2025-01-01"},
@@ -426,21 +425,3 @@ def test_a_schema_with_a_column_that_cannot_be_read_is_refused(
     columns = [*table.columns, "Odd"] if selected else table.columns
     with pytest.raises(TypeError, match=r"message_opens\.Odd"):
         RecordReader(changed, columns, CONFIG.timezone)
-
-
-def test_a_schema_that_cannot_be_read_ends_a_run_before_anything_is_asked(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def with_odd_column(config: Config) -> dict[Stream, Table]:
-        tables = resolve_tables(config)
-        tables[BY_NAME["lists"]].schema["properties"]["Odd"] = UNREADABLE[0]
-        return tables
-
-    monkeypatch.setattr("tap_listrak.cli.resolve_tables", with_odd_column)
-    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    run = tap.run()
-    assert run.code != 0
-    assert run.out == ""
-    assert len(run.lines("CRITICAL")) == 1
-    assert "TypeError: lists.Odd has an unsupported type" in run.err
-    assert tap.service.connections == 0
