@@ -216,11 +216,11 @@ def test_a_python_that_does_not_fit_is_refused_in_one_line_before_anything_is_in
     assert all(call.startswith("-c ") for call in calls.read_text("utf-8").splitlines())
 
 
-# meltano.yml tells Meltano what the tap itself says.
+# meltano.yml describes the tap as it describes itself.
 
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
 (EXTRACTOR,) = PROJECT["plugins"]["extractors"]
-# Not said, since it has the tap's version in it.
+# Omitted, because it contains the tap's version.
 MOVING_DEFAULTS = {"user_agent"}
 
 

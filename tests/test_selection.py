@@ -60,7 +60,7 @@ def columns_of(run: Run) -> dict[str, set[str]]:
 
 
 def without_time(run: Run) -> list[dict[str, Any]]:
-    """The SCHEMAs and RECORDs, but for the moment that they were asked for."""
+    """Return the SCHEMAs and RECORDs, without the times of their replies."""
     return [
         {key: value for key, value in message.items() if key != "time_extracted"}
         for message in run.messages

@@ -1,4 +1,4 @@
-"""Counters, progress and the closing table of a run."""
+"""Log counters, progress and the closing table of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
     def __init__(
         self, calls: CallMetrics, selected: Iterable[Stream], start_date: datetime, now: float
     ) -> None:
-        """`start_date` serves to estimate the progress."""
+        """`start_date` is for estimating the progress."""
         self._calls = calls
         self._start_date = start_date
         self._records: dict[Stream, int] = dict.fromkeys(selected, 0)

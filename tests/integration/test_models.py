@@ -96,7 +96,7 @@ def counts_held(account: Account) -> dict[int, Row]:
         for message in account.messages(int(str(each["ListID"]))):
             MsgID = int(str(message["MsgID"]))
             counts = {
-                column: len({row["EmailAddress"] for row in account.events(operation, MsgID)})
+                column: len({row["EmailAddress"] for row in account.rows(operation, MsgID)})
                 for operation, column in COUNTED.items()
             }
             totals = {
@@ -130,7 +130,7 @@ def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]
     for each in account.lists():
         for message in account.messages(int(str(each["ListID"]))):
             MsgID = int(str(message["MsgID"]))
-            for row in account.events(OPEN, MsgID):
+            for row in account.rows(OPEN, MsgID):
                 opens[MsgID, str(row["EmailAddress"])].append(str(row["OpenDate"]))
     return opens
 
