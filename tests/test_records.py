@@ -35,8 +35,6 @@ CONFIG = parse_config(
 )
 TABLES = resolve_tables(CONFIG)
 PARENT = 4711
-# Enough for each of the streams to be drawn several times.
-of_any_stream = settings(max_examples=150)
 SPACES = st.text(" \t\n\r", max_size=2)
 
 
@@ -274,7 +272,7 @@ def pages(draw: st.DrawFn) -> Page:
     return Page(stream, columns, draw(st.lists(rows, max_size=4)))
 
 
-@of_any_stream
+@settings(max_examples=120)  # each of the streams is drawn several times
 @given(pages())
 def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: Page) -> None:
     records, issues = page.read()
@@ -354,13 +352,12 @@ anything = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0\x85\u2
 values = st.none() | anything | st.lists(anything, max_size=2) | st.dictionaries(anything, anything)
 
 
-@of_any_stream
 @given(st.data())
 def test_each_record_is_one_line_of_stdout_whatever_it_holds(data: st.DataObject) -> None:
     stream = data.draw(st.sampled_from(sorted(ALL_COLUMNS)))
     columns = list(ALL_COLUMNS[stream])
     make = msgspec.defstruct("Record", columns)
-    rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=3))
+    rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=2))
     records = [make(*row) for row in rows]
     stdout = io.BytesIO()
     lines = encode_lines(records)
