@@ -3,9 +3,10 @@
 #
 #   sync.sh CONFIGS KEPT
 #
-# docs/running.md of tap-listrak describes the two folders, the variables TAP and TARGET, and the exit codes. Logs
-# go to stderr. On SIGTERM, SIGINT and SIGHUP the tap ends within two seconds, and the target stores
-# what it wrote. Needs flock and setsid, from util-linux or busybox.
+# docs/running.md of tap-listrak describes the two folders, the variables TAP and TARGET, and the
+# exit codes. Logs go to stderr. On SIGTERM, SIGINT and SIGHUP the tap ends within two seconds (20 if
+# the target is busy), and the target stores what it wrote. Needs flock and setsid, from util-linux
+# or busybox.
 
 here=$(dirname "$0")
 tap=${TAP:-$here/tap/bin/tap-listrak}
@@ -20,6 +21,13 @@ say() {
 keep_states() {
     failed=0
     while IFS= read -r state; do
+        case $state in
+            '{'*'}') ;;
+            *) # not shown, since it may hold addresses
+                say "ignored a line on the target's stdout that is not a state"
+                continue
+                ;;
+        esac
         printf '%s\n' "$state" > "$kept/state.new" && sync "$kept/state.new" &&
             mv "$kept/state.new" "$kept/state.json" || failed=1
     done
@@ -51,6 +59,12 @@ export PGTZ=UTC
 for needed in flock setsid; do
     command -v "$needed" > /dev/null || {
         say "$needed is not installed; it is in the package util-linux"
+        exit 2
+    }
+done
+for program in "$tap" "$target"; do
+    command -v "$program" > /dev/null || {
+        say "cannot run $program"
         exit 2
     }
 done

@@ -83,10 +83,11 @@ def check_patterns(patterns: Sequence[str], tables: Tables) -> None:
         ]
         if not any(fnmatchcase(name.split(".", 1)[1], column_pattern) for name in names):
             wanted = f"{stream_pattern}.{column_pattern}" if streams else stream_pattern
-            near = difflib.get_close_matches(wanted, names or list(BY_NAME), 1, cutoff=0)
+            by_lower = {name.lower(): name for name in names or BY_NAME}
+            near = difflib.get_close_matches(wanted.lower(), by_lower, 1, cutoff=0)
             raise UsageError(
                 f"Invalid `select` in the config: {pattern} matches no stream or column. The "
-                f"nearest name is {near[0]}."
+                f"nearest name is {by_lower[near[0]]}."
             )
 
 

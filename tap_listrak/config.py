@@ -280,11 +280,12 @@ def parse_config(
     """Read merged configs. Raises UsageError that names the key and its source.
 
     Any value may be a string, because Stitch passes only strings. Ignore unknown keys with a
-    WARNING. An optional key that is null or "" takes its default.
+    WARNING, except a misspelt `email_hash_key`. An optional key that is null or "" takes its
+    default.
     """
     sources = sources or {}
     for key in sorted(raw.keys() - OPTIONS.keys()):
-        _warn_of_unknown_key(key, raw, sources.get(key, "the config"))
+        _report_unknown_key(key, raw, sources.get(key, "the config"))
     values: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         given = raw.get(key)
@@ -326,8 +327,11 @@ def _with_backfill(config: Config, now: datetime) -> Config:
     return msgspec.structs.replace(config, start_date=min(config.start_date, start))
 
 
-def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
-    """Warn of an unknown key and name the nearest one, unless it may be a misplaced secret."""
+def _report_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
+    """Warn of an unknown key. Name it, unless it may be a misplaced secret, and the nearest key.
+
+    Raises UsageError if `email_hash_key` may be meant: addresses must not be emitted unhashed.
+    """
     name = key.removeprefix(PREFIX).lower()
     texts = [value.lower() for value in raw.values() if isinstance(value, str) and value]
     may_be_secret = (
@@ -338,4 +342,6 @@ def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
     shown = "an unknown key" if may_be_secret else f"the unknown key `{key}`"
     near = difflib.get_close_matches(name, OPTIONS, 1, cutoff=0.7)
     hint = f" The nearest key is `{near[0]}`." if near else ""
+    if near == ["email_hash_key"]:
+        raise UsageError(f"Invalid config: {source} has {shown}.{hint}")
     LOGGER.warning("Ignored %s in %s.%s", shown, source, hint)

@@ -159,7 +159,7 @@ def texts() -> Iterator[Path]:
     for folder in ("benchmarks", "docs", "examples", "fake_listrak", "tap_listrak", "tests"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".md", ".yml", ".json", ".txt", ".sh"} and not (
-                {"out", "__pycache__"} & set(path.parts)
+                {"out", "target", "__pycache__"} & set(path.parts)
             ):
                 yield path
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".yml", ".py"})

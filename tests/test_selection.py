@@ -392,6 +392,8 @@ def test_a_catalog_goes_over_select(tap: Tap, catalog: Catalog) -> None:
     ("pattern", "near"),
     [
         ("mesages", "messages"),
+        ("MESSAGES", "messages"),
+        ("lists.LISTNAME", "lists.ListName"),
         ("!mesage_clicks.*", "message_clicks"),
         ("list.ListName", "lists"),
         ("lists.Listname", "lists.ListName"),

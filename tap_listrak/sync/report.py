@@ -135,6 +135,7 @@ class Report:
             for stream in STREAMS
             if self._calls.calls[stream] or stream in self._records
         }
-        rows, minutes = sum(self._records.values()), (now - self._started) / 60
-        LOGGER.info("%s rows in %.1f min.", f"{rows:,}", minutes)
+        rows, seconds = sum(self._records.values()), now - self._started
+        duration = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+        LOGGER.info("%s rows in %s.", f"{rows:,}", duration)
         LOGGER.info("Totals", extra={"totals": totals})

@@ -122,7 +122,7 @@ def test_where_only_the_target_fails_the_run_fails_and_the_state_stays_as_it_was
 
 
 def test_of_a_target_that_is_cut_off_the_last_whole_state_is_kept(sync: Sync) -> None:
-    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\n{"la\'\nkill -9 $$\n')
+    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\nDone.\\n{"la\'\nkill -9 $$\n')
     assert sync.run() == 4
     assert sync.state == {"last": 2}
 
@@ -205,6 +205,18 @@ def test_where_a_tool_is_missing_the_run_says_which_and_nothing_is_begun(
     assert process.returncode == 2
     assert f"{missing} is not installed" in log
     assert "another sync" not in log
+    assert not sync.service.asked
+
+
+@pytest.mark.parametrize("program", ["TAP", "TARGET"])
+def test_where_tap_or_target_cannot_be_run_the_run_says_which_and_nothing_is_begun(
+    sync: Sync, program: str
+) -> None:
+    sync.environment[program] = str(sync.folder / "no-such-program")
+    process = sync.start()
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"cannot run {sync.folder}/no-such-program" in log
     assert not sync.service.asked
 
 
