@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
 
-from fake_listrak import OPERATIONS, Ask, Reply, fault, html
+from fake_listrak import OPERATIONS, Ask, fault, html
 from fake_listrak.contract import CONVERSATION_OPERATIONS, MESSAGE_OPERATIONS, PASSALONGS
 from tap_listrak.streams import BY_NAME, STREAMS
 from tests.support.accounts import list_ids, message_ids
@@ -24,7 +23,6 @@ from tests.support.runs import (
     MESSAGES,
     NOW,
     OPEN,
-    SENT,
     START,
     asked_in,
     at,
@@ -33,6 +31,7 @@ from tests.support.runs import (
     rows,
     text,
     tiny_tap,
+    warnings,
     wire,
 )
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
@@ -164,20 +163,11 @@ def test_a_backfill_from_after_start_date_brings_events_of_messages_sent_before(
     assert sends == message_ids(account, since=wire(FROM)) - message_ids(account, since=wire(TO))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"recent_days": 1, "older_every_days": 90},
-        {"activity_window_days": 1},
-        {"lookback_days": 30},
-    ],
-    ids=str,
-)
-def test_turns_and_the_age_of_messages_do_not_narrow_a_backfill(
-    options: dict[str, Any], tap: Tap
-) -> None:
+def test_turns_and_the_age_of_messages_do_not_narrow_a_backfill(tap: Tap) -> None:
     plain, asked = asked_in(tap, clock=at(NOW), config=RANGE)
-    run, asked_too = asked_in(tap, clock=at(NOW), config={**RANGE, **options})
+    turns = {"recent_days": 1, "older_every_days": 90}
+    narrow = {**RANGE, **turns, "activity_window_days": 1, "lookback_days": 30}
+    run, asked_too = asked_in(tap, clock=at(NOW), config=narrow)
     assert rows(run) == rows(plain)
     assert pages(asked_too) == pages(asked)
 
@@ -189,8 +179,7 @@ def test_list_ids_hold_for_a_backfill(tap: Tap) -> None:
     assert (run.code, lists) == (0, {first})
 
 
-@pytest.mark.parametrize("bounds", ["inclusive", "exclusive", "start"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "bounds"), [(0, "inclusive"), (1, "exclusive"), (2, "start")])
 def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
     seed: int, bounds: Literal["inclusive", "exclusive", "start"], make_tap: MakeTap
 ) -> None:
@@ -200,7 +189,7 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
     tap.config["timezone"] = zone
     moments = [date for each in dated(tap).values() for date, _ in each if date and date < NOW]
     # Some where a row is, where it would be lost between two ranges or come of neither.
-    cuts = chance.sample(moments, 3) + [days(-chance.randrange(1, 47 * 24) / 24) for _ in range(2)]
+    cuts = [*chance.sample(moments, 2), days(-chance.randrange(1, 47 * 24) / 24)]
     cuts = sorted(
         {START.replace(tzinfo=NOW.tzinfo), NOW, *(c.replace(microsecond=0) for c in cuts)}
     )
@@ -218,38 +207,21 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
 # The state.
 
 
-@pytest.mark.parametrize(
-    "wrapped",
-    [lambda state: state, lambda state: {"type": "STATE", "value": state},
-     lambda state: {"singer_state": state}],
-    ids=["value", "message", "meltano"],
-)  # fmt: skip
-def test_every_state_of_a_backfill_is_the_given_one(
-    wrapped: Callable[[object], object], tap: Tap, state_after_every_page: None
+def test_every_state_of_a_backfill_is_the_given_one_and_nothing_of_it_is_requested(
+    tap: Tap, state_after_every_page: None
 ) -> None:
-    run = backfill(tap, state=wrapped(GIVEN))
+    plain, asked = asked_in(tap, clock=at(NOW), config=RANGE)
+    message = {"type": "STATE", "value": GIVEN}
+    run, asked_too = asked_in(tap, clock=at(NOW), config=RANGE, state=message)
     assert run.code == 0
     assert len(run.states) > 20
     assert_unchanged(run, GIVEN)
-    assert rows(run) == rows(backfill(tap))
-
-
-@pytest.mark.parametrize("state", [None, {}, EMPTY], ids=str)
-def test_every_state_of_a_backfill_without_one_is_empty(
-    state: object, tap: Tap, state_after_every_page: None
-) -> None:
-    assert_unchanged(backfill(tap, state=state), EMPTY)
-
-
-def test_a_backfill_requests_nothing_of_what_the_state_holds_as_unfinished_or_set_aside(
-    tap: Tap,
-) -> None:
-    first, _ = list_ids(tap.service.account)
-    state = {"bookmarks": {"message_opens": GIVEN["bookmarks"]["message_opens"]}}  # type: ignore[index]
-    _, plain = asked_in(tap, clock=at(NOW), config=RANGE)
-    _, asked = asked_in(tap, clock=at(NOW), config=RANGE, state=state)
-    assert pages(asked) == pages(plain)
-    assert part_of(asked[0]) != str(first)
+    assert_unchanged(plain, EMPTY)
+    assert rows(run) == rows(plain)
+    # Nor of what is set aside or unfinished in it.
+    assert [(ask.operation, ask.arguments) for ask in asked_too] == [
+        (ask.operation, ask.arguments) for ask in asked
+    ]
 
 
 def test_a_sync_after_a_backfill_goes_on_from_the_state_as_if_there_had_been_none(
@@ -266,16 +238,14 @@ def test_a_sync_after_a_backfill_goes_on_from_the_state_as_if_there_had_been_non
 
 def test_a_state_that_cannot_be_read_is_refused(tap: Tap) -> None:
     run = backfill(tap, state={"bookmarks": {"message_opens": {"OpenDate": "yesterday"}}})
-    assert (run.code, run.out) == (2, "")
-    assert "bookmarks.message_opens.OpenDate" in run.lines("CRITICAL")[0]
+    assert "bookmarks.message_opens.OpenDate" in tap.refusal(run)
 
 
-@pytest.mark.parametrize("state", [None, GIVEN], ids=["without", "with"])
 def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_beginning(
-    state: Any, tap: Tap
+    tap: Tap,
 ) -> None:
-    whole = backfill(tap, state=state)
-    for calls in (5, 30, 100):
+    whole = backfill(tap)
+    for calls, state in ((5, None), (30, GIVEN), (100, {})):
 
         def end(ask: Ask, last: int = len(tap.service.asked) + calls) -> None:
             if len(tap.service.asked) >= last:
@@ -285,17 +255,46 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_begin
         run = backfill(tap, state=state)
         tap.service.rules.remove(end)
         assert run.code == 143
+        (line,) = run.lines("CRITICAL")
+        assert "run the same range again" in line
+        assert "Resume" not in line
         assert run.states
         assert all(each == (state or EMPTY) for each in run.states)
         assert rows(backfill(tap, state=run.state)) == rows(whole)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"keep_every_event": True},
+        {"typed_event_dates": True},
+        {"email_hash_key": "the key of the hashes"},
+        {"timezone": "America/New_York"},
+    ],
+    ids=str,
+)
+def test_a_backfill_whose_rows_do_not_fit_the_tables_warns_as_a_sync_does(
+    changed: dict[str, Any], tap: Tap
+) -> None:
+    (option,) = changed
+    state = tap.run(clock=at(NOW)).state
+    sync = tap.run(clock=at(NOW), state=state, config=changed)
+    run = backfill(tap, changed, state=state)
+    assert_unchanged(run, state)
+    (line,) = warnings(run, f"{option} ")
+    assert [line] == warnings(sync, f"{option} ")
+    assert not warnings(backfill(tap, state=state), "")
+
+
+def test_a_backfill_does_not_warn_of_what_only_a_sync_would_request(tap: Tap) -> None:
+    mirror = {"mirror": "lists, messages", "include_test_messages": False}
+    state = tap.run(clock=at(NOW), config=mirror).state
+    run = backfill(tap, {"start_date": text(days(-300))}, state=state)
+    assert_unchanged(run, state)
+    assert not warnings(run, "")
+
+
 # Failures.
-
-
-def refuse(tap: Tap, is_refused: Callable[[Ask], bool]) -> None:
-    """Answer these calls with an HTML page of status 404."""
-    tap.service.rules.append(lambda ask: html(404) if is_refused(ask) else None)
 
 
 def assert_incomplete(run: Run, *named: str) -> None:
@@ -313,12 +312,12 @@ def assert_incomplete(run: Run, *named: str) -> None:
     assert_unchanged(run, GIVEN)
 
 
-@pytest.mark.parametrize("operation", [OPEN, SENT, CONTACTS, "GetCampaignCollection"])
+@pytest.mark.parametrize("operation", [OPEN, CONTACTS, "GetCampaignCollection"])
 def test_a_part_that_fails_is_named_and_the_rest_comes(operation: str, tap: Tap) -> None:
     whole = backfill(tap, state=GIVEN)
     parts = [part_of(ask) for ask in tap.service.asked if ask.operation == operation]
     name = OPERATIONS[operation].table
-    refuse(tap, lambda ask: ask.operation == operation and part_of(ask) == parts[-1])
+    tap.answer(operation, lambda ask: html(404) if part_of(ask) == parts[-1] else None)
     run = backfill(tap, state=GIVEN)
     assert_incomplete(run, f"Backfill without {name} of ")
     assert "1 parts failed" in run.lines("CRITICAL")[0]
@@ -329,7 +328,7 @@ def test_a_part_that_fails_is_named_and_the_rest_comes(operation: str, tap: Tap)
 
 def test_all_parts_that_fail_are_named_however_many_fail_in_a_row(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, messages=6)
-    refuse(tap, lambda ask: ask.operation == CLICK)
+    tap.answer(CLICK, html(404))
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)
     ids = message_ids(tap.service.account)
     assert_incomplete(run, *(f"message_clicks of message {each} " for each in ids))
@@ -339,7 +338,7 @@ def test_all_parts_that_fail_are_named_however_many_fail_in_a_row(make_tap: Make
 def test_messages_that_cannot_be_had_are_named_for_each_of_their_streams(tap: Tap) -> None:
     tap.catalog = catalog_of("messages", "message_opens", "message_sends")
     first, second = list_ids(tap.service.account)
-    refuse(tap, lambda ask: ask.operation == MESSAGES and part_of(ask) == str(first))
+    tap.answer(MESSAGES, lambda ask: html(404) if part_of(ask) == str(first) else None)
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)
     names = ("messages", "message_opens", "message_sends")
     assert_incomplete(run, *(f"Backfill without {name} of list {first}" for name in names))
@@ -348,7 +347,7 @@ def test_messages_that_cannot_be_had_are_named_for_each_of_their_streams(tap: Ta
 
 def test_an_operation_that_is_dead_stops_its_stream_and_the_others_go_on(tap: Tap) -> None:
     whole = rows(backfill(tap))
-    tap.service.rules.append(lambda ask: fault(UNREADABLE) if ask.operation == CLICK else None)
+    tap.answer(CLICK, fault(UNREADABLE))
     run = backfill(tap, state=GIVEN)
     assert_incomplete(run, "Stopped message_clicks: ")
     assert "Stopped message_clicks: " in run.lines("CRITICAL")[0]
@@ -356,10 +355,7 @@ def test_an_operation_that_is_dead_stops_its_stream_and_the_others_go_on(tap: Ta
 
 
 def test_a_stream_that_is_refused_ends_a_backfill_with_the_code_of_a_refusal(tap: Tap) -> None:
-    def refused(ask: Ask) -> Reply | None:
-        return html(403) if ask.operation == CLICK else None
-
-    tap.service.rules.append(refused)
+    tap.answer(CLICK, html(403))
     run = backfill(tap, state=GIVEN)
     assert run.code == 3
     assert_unchanged(run, GIVEN)
@@ -380,8 +376,5 @@ def test_a_stream_that_is_refused_ends_a_backfill_with_the_code_of_a_refusal(tap
 def test_dates_that_make_no_range_and_a_mirror_are_refused(
     config: dict[str, str], names: tuple[str, ...], tap: Tap
 ) -> None:
-    run = tap.run(clock=at(NOW), config=config)
-    assert (run.code, run.out) == (2, "")
-    (line,) = run.lines("CRITICAL")
+    line = tap.refusal(tap.run(clock=at(NOW), config=config))
     assert all(f"`{name}`" in line for name in names)
-    assert tap.service.connections == 0

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from tap_listrak.config import Config, parse_config
+from tap_listrak.config import parse_config
 from tap_listrak.listrak.faults import InvalidValueError
 from tap_listrak.listrak.pages import PageReader
 from tap_listrak.listrak.records import RecordReader, RowIssues, encode_lines
@@ -24,11 +24,10 @@ from tap_listrak.listrak.response import LISTRAK
 from tap_listrak.listrak.transport import HttpReply
 from tap_listrak.listrak.values import boolean, integer, number
 from tap_listrak.singer_output import SingerOutput
-from tap_listrak.streams import BY_NAME, Stream, Table, resolve_tables
+from tap_listrak.streams import BY_NAME, resolve_tables
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import NEVER, NO_DATE
 from tests.support.replies import rows_of
-from tests.support.tap import Tap
 
 CONFIG = parse_config(
     {"username": "robot", "password": "hunter2", "start_date": "2025-01-01"},
@@ -36,8 +35,6 @@ CONFIG = parse_config(
 )
 TABLES = resolve_tables(CONFIG)
 PARENT = 4711
-# Enough for each of the streams to be drawn several times.
-of_any_stream = settings(max_examples=150)
 SPACES = st.text(" \t\n\r", max_size=2)
 
 
@@ -54,23 +51,20 @@ def test_an_integer_is_read_whatever_surrounds_it(value: int, before: str, after
     assert integer(f"{before}{value}{after}") == value
 
 
-@given(st.integers(2**63, 10**40) | st.integers(-(10**40), -(2**63) - 1))
-def test_an_integer_beyond_64_bits_is_refused(value: int) -> None:
-    with pytest.raises(ValueError, match="integer"):
-        integer(str(value))
-
-
-@given(st.text(max_size=25))
+@given(st.text(max_size=25) | st.integers(-(10**40), 10**40).map(str))
+@example(str(2**63))
+@example(str(-(2**63) - 1))
 @example("1_000")
 @example("١٢")
 @example("1.0")
 @example("9" * 5000)
-def test_a_text_is_an_integer_of_ascii_digits_or_refused(text: str) -> None:
+def test_a_text_is_an_integer_of_ascii_digits_and_64_bits_or_refused(text: str) -> None:
     try:
         value = integer(text)
     except ValueError:
         return
     assert text.strip().lstrip("+-").lstrip("0") == str(abs(value)).lstrip("0")
+    assert -(2**63) <= value < 2**63
 
 
 numbers = st.from_regex(
@@ -85,11 +79,6 @@ numbers = st.from_regex(
 def test_a_number_keeps_its_value_exactly(text: str, around: str) -> None:
     value = read_json(number(f"{around}{text}{around}"))
     assert Decimal(value) == Decimal(text)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_double_is_read_back_as_the_same_double(value: float) -> None:
-    assert float(read_json(number(repr(value)))) == value
 
 
 @pytest.mark.parametrize("text", ["NaN", "INF", "-INF", "+INF", "Infinity", "-Infinity", " NaN\n"])
@@ -272,27 +261,18 @@ def any_rows(draw: st.DrawFn, stream: str) -> list[Cell]:
 
 
 @st.composite
-def pages(draw: st.DrawFn, *, even: bool = False) -> Page:
-    """Some rows of a stream, of which any columns are selected."""
+def pages(draw: st.DrawFn) -> Page:
+    """Some rows of a stream, of which any columns are selected; in half of them all even."""
     stream = draw(st.sampled_from(sorted(ALL_COLUMNS)))
     chosen = draw(st.sets(st.sampled_from(sorted(ALL_COLUMNS[stream])))) | set(ALL_KEYS[stream])
-    rows = even_rows(stream) if even else any_rows(stream) | even_rows(stream)
+    rows = even_rows(stream)
+    if draw(st.booleans()):
+        rows |= any_rows(stream)
     columns = [column for column in ALL_COLUMNS[stream] if column in chosen]
     return Page(stream, columns, draw(st.lists(rows, max_size=4)))
 
 
-def carefully(page: Page) -> list[dict[str, Any]]:
-    """What the rows become when each is read alone and has to be looked at closely."""
-    stranger = Cell("Stranger", "<Stranger>x</Stranger>")
-    records = []
-    for row in page.rows:
-        found, issues = Page(page.stream, page.columns, [[stranger, *row]]).read()
-        assert "Stranger" in issues.unknown_fields
-        records += found
-    return records
-
-
-@of_any_stream
+@settings(max_examples=120)  # each of the streams is drawn several times
 @given(pages())
 def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: Page) -> None:
     records, issues = page.read()
@@ -305,14 +285,6 @@ def test_rows_become_records_of_the_selected_columns_with_the_values_sent(page: 
         for cell in row
         if cell.column not in ALL_COLUMNS[page.stream]
     }
-
-
-@of_any_stream
-@given(pages(even=True))
-def test_rows_that_hold_every_column_are_read_quickly_and_carefully_alike(page: Page) -> None:
-    records, issues = page.read()
-    assert records == page.due == carefully(page)
-    assert issues == RowIssues()
 
 
 @given(st.lists(even_rows("message_bounces"), min_size=1, max_size=4), st.data())
@@ -380,13 +352,12 @@ anything = st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r\0\x85\u2
 values = st.none() | anything | st.lists(anything, max_size=2) | st.dictionaries(anything, anything)
 
 
-@of_any_stream
 @given(st.data())
 def test_each_record_is_one_line_of_stdout_whatever_it_holds(data: st.DataObject) -> None:
     stream = data.draw(st.sampled_from(sorted(ALL_COLUMNS)))
     columns = list(ALL_COLUMNS[stream])
     make = msgspec.defstruct("Record", columns)
-    rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=3))
+    rows = data.draw(st.lists(st.tuples(*[values] * len(columns)), max_size=2))
     records = [make(*row) for row in rows]
     stdout = io.BytesIO()
     lines = encode_lines(records)
@@ -451,21 +422,3 @@ def test_a_schema_with_a_column_that_cannot_be_read_is_refused(
     columns = [*table.columns, "Odd"] if selected else table.columns
     with pytest.raises(TypeError, match=r"message_opens\.Odd"):
         RecordReader(changed, columns, CONFIG.timezone)
-
-
-def test_a_schema_that_cannot_be_read_ends_a_run_before_anything_is_asked(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def with_odd_column(config: Config) -> dict[Stream, Table]:
-        tables = resolve_tables(config)
-        tables[BY_NAME["lists"]].schema["properties"]["Odd"] = UNREADABLE[0]
-        return tables
-
-    monkeypatch.setattr("tap_listrak.cli.resolve_tables", with_odd_column)
-    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    run = tap.run()
-    assert run.code != 0
-    assert run.out == ""
-    assert len(run.lines("CRITICAL")) == 1
-    assert "TypeError: lists.Odd has an unsupported type" in run.err
-    assert tap.service.connections == 0

@@ -14,6 +14,8 @@ from tests.support.accounts import later, list_ids, message_ids, now, small
 from tests.support.nights import calls, fail, msg_ids, night, tap_for
 from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
 
+OPENS = BY_NAME["message_opens"].operation
+
 
 def test_progress_names_the_list_and_the_message_and_the_time_left(
     tap: Tap, monkeypatch: pytest.MonkeyPatch
@@ -106,8 +108,7 @@ def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) ->
     assert "were not due" not in first.err
     tap.service.asked.clear()
     second = tap.run(clock=later, state=first.state)
-    operation = "ReportRangeMessageContactOpen"
-    asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == operation}
+    asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == OPENS}
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
     assert f"INFO {waiting} older messages were not due in this run" in second.err
@@ -119,15 +120,9 @@ def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) ->
 def test_a_run_to_which_no_reply_comes_says_so(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.5)
     monkeypatch.setattr(report, "SECONDS_OF_SILENCE", 0.3)
-    slow = "ReportRangeMessageContactOpen"
-    tap.service.rules.append(
-        lambda ask: (
-            Reply(ask.honest().body, delay=1.5)
-            if ask.operation == slow and ask.attempt == 1 and len(tap.service.asked) < 30
-            else None
-        )
-    )
-    run = tap.run()
+    delays = iter([1.5])
+    tap.answer(OPENS, lambda ask: Reply(ask.honest().body, delay=next(delays, 0.0)))
+    run = tap.run(config={"concurrency": 1})
     assert run.code == 0
     silent = [line for line in run.lines("INFO") if "no reply for" in line]
     # A machine that has much else to do may be silent before, too.

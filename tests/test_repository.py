@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import re
 import subprocess
@@ -182,32 +181,12 @@ def test_the_files_are_as_editors_are_told_to_write_them() -> None:
     assert wrong == []
 
 
-# The tests: a module can be read, changed and removed by itself.
-
-TESTS = Path(__file__).parent
-MODULES = sorted(TESTS.rglob("test_*.py"))
-
-
-def imported(module: Path) -> Iterator[str]:
-    """Every name that a module imports, with the module that it comes from."""
-    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module or ''}.{name.name}" for name in node.names)
-
-
 def test_no_test_module_imports_another() -> None:
     """Shared code is in tests/support, and fixtures are in conftest.py."""
-    others = {path.stem for path in MODULES}
-    assert TESTS / "integration/test_targets.py" in MODULES
-    found = {
-        path.relative_to(TESTS).as_posix(): name
-        for path in MODULES
-        for name in imported(path)
-        if others & set(name.split("."))
-    }
-    assert found == {}
+    modules = sorted(Path(__file__).parent.rglob("test_*.py"))
+    assert Path(__file__).parent / "integration/test_targets.py" in modules
+    importing = re.compile(r"^ *(from|import) .*\btest_\w+", re.MULTILINE)
+    assert not [path.name for path in modules if importing.search(path.read_text("utf-8"))]
 
 
 # The demo, before anything is installed.
@@ -241,7 +220,6 @@ def test_a_python_that_does_not_fit_is_refused_in_one_line_before_anything_is_in
 
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
 (EXTRACTOR,) = PROJECT["plugins"]["extractors"]
-SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in EXTRACTOR["settings"]}
 # Omitted, because it contains the tap's version.
 MOVING_DEFAULTS = {"user_agent"}
 
@@ -255,49 +233,28 @@ def kind(option: Option) -> str:
     return str(types if isinstance(types, str) else types[0])
 
 
-def test_the_settings_are_the_options_in_their_order() -> None:
-    assert [each["name"] for each in EXTRACTOR["settings"]] == list(OPTIONS)
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_a_setting_says_what_its_option_says(name: str) -> None:
-    option = OPTIONS[name]
-    expected: dict[str, Any] = {
+def setting(name: str, option: Option) -> dict[str, Any]:
+    """An option as Meltano's setting."""
+    found: dict[str, Any] = {
         "name": name,
         "label": label(name),
         "kind": kind(option),
         "description": option.description,
     }
-    if option.schema.get("secret"):
-        expected["sensitive"] = True
+    if option.is_secret:
+        found["sensitive"] = True
     has_default = not option.is_required and option.default not in (None, frozenset())
     if has_default and name not in MOVING_DEFAULTS:
-        expected["value"] = "UTC" if name == "timezone" else option.default
-    assert SETTINGS[name] == expected
+        found["value"] = "UTC" if name == "timezone" else option.default
+    return found
 
 
-def test_the_settings_to_be_given_are_the_required_options() -> None:
+def test_meltano_yml_has_the_options_as_settings_and_the_published_tables_and_no_config() -> None:
+    assert EXTRACTOR["settings"] == [setting(*each) for each in OPTIONS.items()]
     required = [name for name, option in OPTIONS.items() if option.is_required]
     assert EXTRACTOR["settings_group_validation"] == [required]
-
-
-def test_user_name_password_and_hash_key_are_secrets() -> None:
-    assert {name for name, each in SETTINGS.items() if each.get("sensitive")} == {
-        "username",
-        "password",
-        "email_hash_key",
-    }
-
-
-def test_the_capabilities_are_those_that_the_tap_tells() -> None:
     assert EXTRACTOR["capabilities"] == CAPABILITIES
-
-
-def test_the_published_tables_are_selected() -> None:
     assert EXTRACTOR["select"] == [f"{stream.name}.*" for stream in PUBLISHED]
-
-
-def test_the_project_holds_no_config_of_the_tap() -> None:
     assert "config" not in EXTRACTOR
 
 

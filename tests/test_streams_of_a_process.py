@@ -27,7 +27,7 @@ def start(tap: Tap, *flags: str, unbuffered: str = "", **given: Any) -> subproce
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
     """A tap whose output is far more than a pipe holds."""
-    shape = {"lists": 1, "messages": 3, "contacts": 0, "sends": 3000, "page_size": 2000}
+    shape = {"lists": 1, "messages": 3, "contacts": 0, "sends": 1000, "page_size": 700}
     return make_tap(**shape).selecting_all()
 
 

@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import pytest
 
-from fake_listrak import Account, ListrakService
+from fake_listrak import Account, Ask, ListrakService, Reply
 from tap_listrak.cli import main
 from tap_listrak.config import Config
 from tap_listrak.listrak.soap import Contract
@@ -165,10 +165,29 @@ class Tap:
         self.catalog = catalog_of(*BY_NAME)
         return self
 
+    def answer(self, operation: str, reply: Reply | Callable[[Ask], Reply | None]) -> None:
+        """From now on, answer the calls of an operation (or for the "WSDL") with this."""
+        self.service.rules.append(
+            lambda ask: (
+                None
+                if ask.operation != operation
+                else reply
+                if isinstance(reply, Reply)
+                else reply(ask)
+            )
+        )
+
     def discover(self) -> dict[str, Any]:
         """The catalog that discovery prints."""
         catalog: dict[str, Any] = json.loads(self.run("--discover").out)
         return catalog
+
+    def refusal(self, run: Run) -> str:
+        """The one line of a run that was refused before any request."""
+        assert (run.code, run.out, self.service.connections) == (2, "", 0)
+        (line,) = run.err.splitlines()
+        assert line.startswith("CRITICAL ")
+        return line
 
 
 _CONTRACTS: dict[tuple[object, ...], Contract] = {}
