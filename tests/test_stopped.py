@@ -67,8 +67,8 @@ def test_a_dead_operation_costs_its_stream_alone(
     assert set(bookmarks(rest).values()) == {instant(1)}
 
 
-# A hundred and one that fail and seven requested meanwhile; and twenty retries in all.
-@pytest.mark.parametrize(("reply", "most"), [(REFUSED, 108), (NOT_FOUND, 128)])
+# A hundred and one that fail and about seven requested meanwhile; and twenty retries in all.
+@pytest.mark.parametrize(("reply", "most"), [(REFUSED, 115), (NOT_FOUND, 140)])
 def test_a_dead_operation_costs_no_more_in_its_tenth_night(
     make_tap: MakeTap, reply: Reply, most: int
 ) -> None:
