@@ -86,6 +86,7 @@ CASES: dict[str, Case] = {
         "contract", contract=lambda ask: changed(ask, r"\?>", "?><!DOCTYPE a>")
     ),
     "WSDL refused": Case("rejected", contract=lambda ask: html(403)),
+    "HTML for the WSDL": Case("not soap", contract=lambda ask: html(200)),
     "WSDL not found": Case("not found", contract=lambda ask: html(404)),
     "WSDL moved": Case("redirect", contract=lambda ask: redirect("http://127.0.0.1:9/?wsdl")),
     "WSDL cut": Case("cut short", contract=cut_body),

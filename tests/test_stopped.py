@@ -68,12 +68,15 @@ def test_a_dead_operation_costs_its_stream_alone(
 
 
 # A hundred and one that fail and about seven requested meanwhile; and twenty retries in all.
-@pytest.mark.parametrize(("reply", "most"), [(REFUSED, 115), (NOT_FOUND, 140)])
+@pytest.mark.parametrize(
+    ("reply", "concurrency", "most"),
+    [(replace(REFUSED, delay=0.02), 32, 115), (NOT_FOUND, 1, 130)],
+)
 def test_a_dead_operation_costs_no_more_in_its_tenth_night(
-    make_tap: MakeTap, reply: Reply, most: int
+    make_tap: MakeTap, reply: Reply, concurrency: int, most: int
 ) -> None:
-    tap = tap_for(make_tap, "message_opens", account=account_of(300), concurrency=32)
-    fail(tap, "message_opens", replace(reply, delay=0.02))
+    tap = tap_for(make_tap, "message_opens", account=account_of(300), concurrency=concurrency)
+    fail(tap, "message_opens", reply)
     run = None
     for number in (1, 2, 10):
         run = night(tap, number, run)
