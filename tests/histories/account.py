@@ -13,19 +13,13 @@ from fake_listrak.clock import Range, instant, write_iso, write_us
 
 OPERATION_OF: Final = {OPERATIONS[name].table: name for name in PUBLISHED_OPERATIONS}
 """By stream, the operation that gives its rows."""
-STREAM_OF: Final = {operation: stream for stream, operation in OPERATION_OF.items()}
 STREAMS: Final = tuple(OPERATION_OF)
 MESSAGE_STREAMS: Final = tuple(each for each in STREAMS if each.startswith("message_"))
 """The streams that are keyed by message."""
 EVENT_STREAMS: Final = tuple(each for each in MESSAGE_STREAMS if each != "message_sends")
 REPLICATION_KEYS: Final = {
-    "message_sends": "SendDate",
-    "message_opens": "OpenDate",
-    "message_clicks": "ClickDate",
-    "message_reads": "ReadDate",
-    "message_bounces": "BounceDate",
-    "message_unsubs": "RemovalDate",
-    "subscribed_contacts": "AdditionDate",
+    each: OPERATIONS[OPERATION_OF[each]].date or "SendDate"
+    for each in (*MESSAGE_STREAMS, "subscribed_contacts")
 }
 
 Key = tuple[str, ...]
@@ -131,39 +125,34 @@ class MadeUpAccount(Account):
             assert msg_id is not None
             self.messages_by_id[msg_id] = row
         else:
-            self._serve(row)
+            self._rows_beside(row).append(row)
+            self._rows_beside(row).sort(key=lambda each: each.order)
         self.changed()
         return row
 
-    def _serve(self, row: AccountRow) -> None:
-        served = self._served.setdefault(self._place(row), [])
-        served.append(row)
-        served.sort(key=lambda each: each.order)
-
-    @staticmethod
-    def _place(row: AccountRow) -> tuple[str, int]:
-        return OPERATION_OF[row.stream], row.list_id if row.msg_id is None else row.msg_id
+    def _rows_beside(self, row: AccountRow) -> list[AccountRow]:
+        """Return the rows that are served with this one: of its message or list, in order."""
+        ID = row.list_id if row.msg_id is None else row.msg_id
+        return self._served.setdefault((OPERATION_OF[row.stream], ID), [])
 
     def leave(self, row: AccountRow) -> None:
         """Let a contact unsubscribe: the rows after it move up."""
         self.left.add(row)
-        self._served[self._place(row)].remove(row)
         self.changed()
 
     def come_back(self, row: AccountRow, run: int) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
         row.shown_since, row.excused = run, True
-        self._serve(row)
         self.changed()
 
-    def rows_of_list(self, list_id: int) -> Iterable[AccountRow]:
-        """All rows of a list, itself included."""
-        return (row for rows in self.rows_of.values() for row in rows if row.list_id == list_id)
+    def all_rows(self) -> Iterable[AccountRow]:
+        """Return the rows of every stream."""
+        return itertools.chain.from_iterable(self.rows_of.values())
 
     def rows_of_message(self, msg_id: int) -> Iterable[AccountRow]:
-        """All rows of a message, itself included."""
-        return (row for rows in self.rows_of.values() for row in rows if row.msg_id == msg_id)
+        """Return all rows of a message, itself included."""
+        return (row for row in self.all_rows() if row.msg_id == msg_id)
 
     def shows(self, row: AccountRow) -> bool:
         """Return whether Listrak shows a row now."""
@@ -219,6 +208,8 @@ class MadeUpAccount(Account):
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """See Account."""
-        rows = self._served.get((operation, ID), ())
-        found = [row for row in rows if chosen is None or chosen.holds(instant(row.wall))]
+        found = [
+            row for row in self._served.get((operation, ID), ())
+            if row not in self.left and (chosen is None or chosen.holds(instant(row.wall)))
+        ]  # fmt: skip
         return [row.wire for row in found[(page - 1) * self.page_size : page * self.page_size]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 KEPT = ROOT / ".environments"
 NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output")
 
@@ -30,6 +32,7 @@ def environment(name: str) -> Path:
     return _with(name, given, "--no-deps", *(word for file in given for word in ("-r", str(file))))
 
 
+@functools.cache
 def tap_environment() -> Path:
     """Return the bin folder of an environment with the tap as a user gets it: from its wheel."""
     (wheel,) = distributions().glob("*.whl")
@@ -38,7 +41,7 @@ def tap_environment() -> Path:
 
 def distributions() -> Path:
     """Build the source distribution and, from that, the wheel; return their folder."""
-    build = [environment("installers") / "uv", "build", "-q", "--python", sys.executable]
+    build = [str(environment("installers") / "uv"), "build", "-q", "--python", sys.executable]
     out, made = KEPT / "dist", KEPT / "dist/made-of"
     with tempfile.TemporaryDirectory() as folder, _locked("dist"):
         # A copy, so that setuptools' own folders do not land in the checkout.
@@ -48,7 +51,7 @@ def distributions() -> Path:
         wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         if not made.exists() or made.read_text("utf-8") != wanted:
             shutil.rmtree(out, ignore_errors=True)
-            subprocess.run([*build, "--out-dir", out, source], check=True)
+            subprocess.run([*build, "--out-dir", str(out), str(source)], check=True)
             made.write_text(wanted, "utf-8")
     return out
 
@@ -60,7 +63,7 @@ def _with(name: str, files: Sequence[Path], *arguments: str) -> Path:
     wanted = hashlib.sha256(content + sys.executable.encode()).hexdigest()
     with _locked(name):
         if not made.exists() or made.read_text("utf-8") != wanted:
-            venv = [sys.executable, "-m", "venv", "--clear", "--without-pip", folder]
+            venv = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)]
             subprocess.run(venv, check=True)
             into = ["--python", str(folder / "bin/python")]
             install = [str(KEPT / "installers/bin/uv"), "pip", "install", *into]

@@ -83,12 +83,14 @@ _ROW_BY_ROW = [
 LATE_READER = "late@example.com"
 
 
+def account_of_2025(**shape: Any) -> Account:
+    """Return an account whose rows are dated in 2025."""
+    return Account(start=datetime(2025, 1, 1), end=datetime(2025, 12, 31), **shape)
+
+
 def hard_account() -> Account:
     """Several lists, several pages of each kind, and texts and numbers that are easily harmed."""
-    start, end = datetime(2025, 1, 1), datetime(2025, 12, 31)
-    account = Account(
-        lists=3, messages=5, contacts=25, sends=25, page_size=10, start=start, end=end, imports=0
-    )
+    account = account_of_2025(lists=3, messages=5, contacts=25, sends=25, page_size=10, imports=0)
     account.add_list(_OLD_LIST, ListName=TEXTS[0], GoogleTrackingDomains=list(TEXTS[:-2]))
     moment = datetime(2025, 6, 1, 12, 30, 15, 120_000)
     for number, text in enumerate(TEXTS):
