@@ -105,11 +105,6 @@ def counts_built(models: Models) -> dict[int, Row]:
     }
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
-
-
 def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]:
     """By message and address, the opens that are in the tables."""
     opens: dict[tuple[int, str], list[str]] = defaultdict(list)
@@ -121,11 +116,11 @@ def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]
     return opens
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_models_hold_what_the_account_does_and_follow_as_it_grows(
-    case: Case, postgres: Postgres, tmp_path: Path
+    case: Case, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path / f"models_{list(CASES.values()).index(case)}"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("models")
     kind = DuckDBOfFiles if case.database == "duckdb" else MeltanoPostgres
     target = kind(folder, postgres)
     models = Models(target, case.timezone)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
-from itertools import count
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -18,7 +15,6 @@ from tests.integration.postgres import Postgres
 from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres
 
 MARTS = sorted(path.stem for path in (EXAMPLES / "dbt/models/marts").glob("*.sql"))
-NUMBERS = count()
 READ_AT = {
     "6/30/2025 1:00:05 PM": datetime(2025, 6, 30, 13, 0, 5),
     "12/1/2025 12:00:00 AM": datetime(2025, 12, 1),
@@ -44,10 +40,9 @@ IMPOSSIBLE_DATES = (
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
-def models(request: pytest.FixtureRequest, tmp_path: Path) -> Models:
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Models:
     """The models on an empty database."""
-    folder = tmp_path / f"by_hand_{next(NUMBERS)}_{os.getpid()}"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("by_hand")
     if request.param == "duckdb":
         return Models(DuckDBOfFiles(folder, Postgres(0)))
     return Models(MeltanoPostgres(folder, request.getfixturevalue("postgres")))
