@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,9 +88,13 @@ def job(table: Table, service: Service) -> dict[str, Any]:
             for row in messages
         ]
     else:
-        # In the tap's windows, or the service would make other pages of the rows.
+        # In the tap's windows, which overlap by a second: other windows have other pages.
         asks = [
-            {"ListID": ListID, "StartDate": start.isoformat(), "EndDate": end.isoformat()}
+            {
+                "ListID": ListID,
+                "StartDate": (start - timedelta(seconds=1)).isoformat(),
+                "EndDate": end.isoformat(),
+            }
             for ListID in sorted(lists)
             for start, end in windows(
                 datetime.fromisoformat(START), datetime.fromisoformat(END), PAGED_WINDOW_DAYS
