@@ -125,25 +125,30 @@ class MadeUpAccount(Account):
             assert msg_id is not None
             self.messages_by_id[msg_id] = row
         else:
-            self._rows_beside(row).append(row)
-            self._rows_beside(row).sort(key=lambda each: each.order)
+            self._serve(row)
         self.changed()
         return row
 
-    def _rows_beside(self, row: AccountRow) -> list[AccountRow]:
-        """Return the rows that are served with this one: of its message or list, in order."""
-        ID = row.list_id if row.msg_id is None else row.msg_id
-        return self._served.setdefault((OPERATION_OF[row.stream], ID), [])
+    def _serve(self, row: AccountRow) -> None:
+        served = self._served.setdefault(self._place(row), [])
+        served.append(row)
+        served.sort(key=lambda each: each.order)
+
+    @staticmethod
+    def _place(row: AccountRow) -> tuple[str, int]:
+        return OPERATION_OF[row.stream], row.list_id if row.msg_id is None else row.msg_id
 
     def leave(self, row: AccountRow) -> None:
         """Let a contact unsubscribe: the rows after it move up."""
         self.left.add(row)
+        self._served[self._place(row)].remove(row)
         self.changed()
 
     def come_back(self, row: AccountRow, run: int) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
         row.shown_since, row.excused = run, True
+        self._serve(row)
         self.changed()
 
     def all_rows(self) -> Iterable[AccountRow]:
@@ -208,8 +213,6 @@ class MadeUpAccount(Account):
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """See Account."""
-        found = [
-            row for row in self._served.get((operation, ID), ())
-            if row not in self.left and (chosen is None or chosen.holds(instant(row.wall)))
-        ]  # fmt: skip
+        rows = self._served.get((operation, ID), ())
+        found = [row for row in rows if chosen is None or chosen.holds(instant(row.wall))]
         return [row.wire for row in found[(page - 1) * self.page_size : page * self.page_size]]
