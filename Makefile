@@ -4,12 +4,12 @@ PYTHON ?= python3
 HISTORIES_SECONDS ?= 3600
 HISTORIES_SEED ?= 1
 
-# The tests start the tap hundreds of times: it is compiled once, whatever the caller says of that.
+# The tests start the tap hundreds of times, so let Python cache its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
 CODE := benchmarks examples fake_listrak tap_listrak tests
 PIP_INSTALL := bin/pip install -qq --disable-pip-version-check
-# What packages are built with is locked as well; older and newer pips read it from these.
+# Versions of build tools are locked as well; older and newer pips read these variables.
 LOCKED_BUILD := PIP_CONSTRAINT=requirements-dev.txt PIP_BUILD_CONSTRAINT=requirements-dev.txt
 LOCK_PINS := .venv-lock/bin/uv pip compile -q --upgrade --universal --no-annotate \
 	--custom-compile-command 'make lock'
@@ -17,7 +17,7 @@ REQUIREMENTS := tests/integration/requirements
 # Airflow's is a lock already.
 LOCKED := $(filter-out airflow.txt,$(notdir $(wildcard $(REQUIREMENTS)/*.txt)))
 
-# An environment is made again when what it installs, or the Python it is made with, changes.
+# An environment is rebuilt if what it installs, or its Python, changes.
 MADE := made-with-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 DEV := .venv/$(MADE)
 LEAST := .venv-least/$(MADE)
@@ -25,14 +25,14 @@ LOCK := .venv-lock/$(MADE)
 DEMO_TAP := examples/demo/out/tap/$(MADE)
 DEMO_TARGET := examples/demo/out/target/$(MADE)
 DEMO_MODELS := examples/demo/out/models/$(MADE)
-# In one line, before anything is installed. It has to run on any Python.
+# Fails in one line, before anything is installed. Must run on any Python.
 FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 14) or sys.exit( \
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
-# What plays many runs covers hardly a line that the others leave out, and takes twice as long under coverage.
+# Tests of many runs cover hardly a line that others do not, and take twice as long under coverage.
 WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
 	histories hostile_replies kills mirror ranges resume set_aside stopped tls turns windows))
-# Many a test waits for another process, so that one more than CI has cores are done sooner.
+# Many tests wait for another process, so one worker more than CI's cores is faster.
 IN_PARALLEL := -n 3
 
 .PHONY: help demo test long histories mutants least compat models browser commands airflow snowflake bench lock clean
@@ -41,7 +41,7 @@ IN_PARALLEL := -n 3
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine, and show a report of it
+demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine, and write a report
 	@examples/demo/out/models/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
@@ -58,7 +58,7 @@ test: $(DEV) ## Check style and types, run the tests
 long: $(DEV) ## Run the long tests: the full fault matrix, fifty kills, a resume from each STATE (about an hour)
 	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m long
 
-least: $(LEAST) ## Run the tests with the least versions that setup.py allows
+least: $(LEAST) ## Run the tests with the lowest versions that setup.py allows
 	.venv-least/bin/pytest -n 2 -m "not long"
 
 histories: $(DEV) ## Play random histories of runs, kills and faults, for an hour
@@ -81,21 +81,21 @@ browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
 commands: $(DEV) ## Run the commands of README and docs in their order (five minutes; needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_commands.py
 
-airflow: $(DEV) ## Share an account out over Airflow's tasks (needs PostgreSQL's server)
+airflow: $(DEV) ## Sync an account in Airflow's tasks (needs PostgreSQL's server)
 	.venv/bin/pytest tests/integration/test_airflow.py
 
 snowflake: $(DEV) ## Load tables by target-snowflake's SQL on an emulator (installs 400 MB; Python 3.11 or newer)
 	.venv/bin/pytest tests/integration/test_snowflake.py
 
-bench: $(DEV) ## Measure speed and memory beside a bare loop and zeep (about eight minutes)
+bench: $(DEV) ## Compare speed and memory with a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks
 
-lock: $(LOCK) ## Renew the versions that CI installs: the newest that are allowed
+lock: $(LOCK) ## Update the versions that CI installs to the newest allowed
 	$(LOCK_PINS) --python-version 3.10 --extra dev setup.py -o requirements-dev.txt
 	set -e; cd $(REQUIREMENTS); for name in $(LOCKED); do \
 		$(CURDIR)/$(LOCK_PINS) --python-version 3.11 $$name -o locked/$$name; done
 
-clean: ## Remove the environments and everything else that was made
+clean: ## Remove the environments and all other generated files
 	rm -rf .venv .venv-least .venv-lock .environments examples/demo/out build dist *.egg-info .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -38,7 +38,7 @@ setup(
         "singer-python~=6.8",
         "zeep~=4.3",
         "requests>=2.32.2,<3",  # 2.32.0 and 2.32.1 were withdrawn
-        "backoff>=2.2.1,<3",  # as singer-python asks
+        "backoff>=2.2.1,<3",  # the range of singer-python
         "pytz>=2024.1",
         # zeep's and requests' own foundations, used here directly as well:
         "lxml>=5.3,<7",  # the first with wheels for every Python above

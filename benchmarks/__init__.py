@@ -1,4 +1,4 @@
-"""What a run costs, measured side by side: `python -m benchmarks`.
+"""Measure what a run costs, side by side: `python -m benchmarks`.
 
 Everything but `nightly` runs against `python -m fake_listrak`, a process of its own. Figures of two
 machines cannot be compared, nor those of a busy and an idle one, so that ratios between things that

@@ -12,12 +12,12 @@ from benchmarks import latency, memory, nightly, rows, startup
 from benchmarks.table import markdown
 
 SECTIONS = {"rows": rows, "latency": latency, "memory": memory, "startup": startup}
-# These take as long as all others: only where they are named.
+# These take as long as all others, so run them only if they are named.
 ON_REQUEST = {"nightly": nightly}
 
 
 def main() -> int:
-    """Print the table; 1 where a target is missed."""
+    """Print the table. Return 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="What a run costs beside a bare loop and zeep, by concurrency, and in memory. "

@@ -1,4 +1,4 @@
-"""The least that getting rows from Listrak to stdout can cost: what the tap is compared with.
+"""Move rows from Listrak to stdout at the least possible cost, to compare with the tap.
 
 Run as a process, with a job (see rows.Job) as its one argument: one keep-alive session, lxml,
 orjson, one write a page. It prints the RECORD lines that the tap prints, and checks nothing: no

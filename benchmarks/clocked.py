@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fake_listrak import Account, Row
 from fake_listrak.clock import Range
-from fake_listrak.generator import CLICK, OPEN, READ, REMOVAL, Message
+from fake_listrak.generator import CLICK, OPEN, READ, REMOVAL, Mailing
 
 COUNTS = {"OpenCount": OPEN, "ClickCount": CLICK, "ReadCount": READ, "RemoveCount": REMOVAL}
 
@@ -22,17 +22,17 @@ class ClockedAccount(Account):
             {
                 "ListID": str(ListID),
                 "MsgID": str(each.ID),
-                "SendDate": each.send_date,
+                "SendDate": each.date,
                 **{name: str(self.count(of, each)) for name, of in COUNTS.items()},
             }
-            for each in self._messages_of(ListID, chosen, with_tests)
-            if each.moment < self.now
+            for each in self._mailings_of("message", ListID, chosen, with_tests)
+            if each.wall is not None and each.wall < self.now
         ]
 
-    def count(self, operation: str, message: Message) -> int:
+    def count(self, operation: str, message: Mailing) -> int:
         """Return how many events a message has had."""
         until_now = Range(0, self.now, with_start=True, with_end=False)
-        return len(self._generator.of_message(operation, message).within(until_now))
+        return len(self._generator.events(operation, message).within(until_now))
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """See Account."""

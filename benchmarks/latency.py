@@ -1,4 +1,4 @@
-"""Wall time and calls by concurrency, on two accounts, at several latencies of the service.
+"""Measure wall time and calls by concurrency, on two accounts, at several latencies.
 
 Many short messages are what an account holds most of; a few of hundreds of pages are what paging
 must not make slow. The least calls are what the account's rows take in any order: each page with
@@ -32,7 +32,7 @@ class Held:
     page_size: int
 
     def shape(self) -> dict[str, Any]:
-        """What makes the account."""
+        """Return the arguments of the account."""
         return {
             "lists": self.lists,
             "messages": self.messages,
@@ -44,7 +44,7 @@ class Held:
 
     @property
     def least_calls(self) -> int:
-        """The calls without which its rows cannot be had."""
+        """Return the minimum number of calls for its rows."""
         pages = math.ceil(self.rows / self.page_size) + 1
         return 1 + self.lists + self.lists * self.messages * pages
 
@@ -67,12 +67,12 @@ def accounts(share: float) -> tuple[Held, Held]:
     )
 
 
-# From this latency on runs of so few requests at once do little but wait.
+# From this latency on, runs with few concurrent requests mostly wait.
 WAITING, IDLE = 0.02, 2
 
 
 def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
-    """Measure, and give the table's lines."""
+    """Measure, and return the table's lines."""
     many = (1, 8) if quick else (1, 2, 4, 8, 16)
     for latency in (0.02,) if quick else (0.0, 0.02, 0.1):
         runs = _all(accounts(share), latency, many, folder)
@@ -83,7 +83,7 @@ def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
 def _all(
     of: Sequence[Held], latency: float, many: Sequence[int], folder: Path
 ) -> dict[tuple[Held, int], Timed]:
-    """Time every run; those that mostly wait side by side, each with a service of its own."""
+    """Time every run. Runs that mostly wait go side by side, each with its own service."""
     todo = [(held, n) for n in many for held in of]
     idle = [(held, n) for held, n in todo if latency >= WAITING and n <= IDLE]
     with ThreadPoolExecutor(max(1, len(idle))) as together:
@@ -97,7 +97,7 @@ def _timed(latency: float, held: Held, concurrency: int, folder: Path) -> Timed:
     with Service(latency, **held.shape()) as service, printed.open("wb") as out:
         tap = Tap(service, folder, [OPENS.name])
         if not latency:
-            # Where nothing else takes time, the service's cache is filled before.
+            # If nothing else takes time, fill the service's cache first.
             with Path("/dev/null").open("wb") as nowhere:
                 measure(tap.command(), nowhere.fileno())
         before = service.calls

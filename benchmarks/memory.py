@@ -1,4 +1,4 @@
-"""Peak memory by rows: the child's own peak, as the kernel counts it.
+"""Measure peak memory by rows: the child's own peak, as the kernel counts it.
 
 It must not follow the rows: neither their number nor how long one message's pages go on. The
 messages of a list come a window at a time, and a window is held whole, so that a list of very many
@@ -26,13 +26,13 @@ from benchmarks.table import Line
 from tap_listrak.streams import BY_NAME
 
 OPENS, CONTACTS = BY_NAME["message_opens"], BY_NAME["subscribed_contacts"]
-# Of a first sync of very many messages: as many RECORDs as it takes to fetch windows ahead.
+# For a first sync of many messages: enough RECORDs to prefetch windows.
 SOME_RECORDS = 2_000
 TEN_YEARS = datetime(2016, 1, 1)
 
 
 def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
-    """Measure, and give the table's lines."""
+    """Measure, and return the table's lines."""
     size = 250 if quick else 1000
     rows = scaled(10 * size, share)
     few, many = (_peak(Table(OPENS, n, rows, size), 4, folder) for n in (5, 100))
@@ -78,7 +78,7 @@ def _many_messages(messages: int, folder: Path) -> Iterator[Line]:
         with Service(start=TEN_YEARS, **shape) as service:
             config = {"start_date": f"{TEN_YEARS:%Y-%m-%d}", "interval_days": days}
             opens = Tap(service, folder, [OPENS.name], config, is_first=True).command()
-            # The service keeps the replies to the first windows, which take it long to make.
+            # Let the service cache the replies for the first windows, which are slow to build.
             measure_until(opens, 1)
             first, some = (measure_until(opens, records) for records in (1, count))
             with Path("/dev/null").open("wb") as nowhere:

@@ -130,7 +130,7 @@ def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
             "end": FIRST_NIGHT + (nights + 3) * DAY,
         }
         account = ClockedAccount(**shape)
-        with ListrakService(account, USERNAME, PASSWORD, record=False, cache_bytes=0) as service:
+        with ListrakService(account, USERNAME, PASSWORD, record=False) as service:
             taken = _nights(case, service, account, folder)
         yield from _told(case, messages, taken, account)
 

@@ -1,4 +1,4 @@
-"""Processes and what they cost: the service, the tap, and whatever is compared with it.
+"""Run processes and measure their cost: the service, the tap, and what is compared with it.
 
 CPU and peak memory are those of the child as the kernel counts them (`os.wait4`): the whole
 process from exec to exit, interpreter and imports included. Linux lets a child's peak begin at its
@@ -35,7 +35,7 @@ _TIME_EXTRACTED = re.compile(rb',"time_extracted":"[^"]*"}$')
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: CPU and wall seconds, and its peak memory in MiB."""
+    """The cost of one process: CPU and wall seconds, and its peak memory in MiB."""
 
     cpu: float
     wall: float
@@ -43,7 +43,7 @@ class Cost:
 
 
 def measure(command: Sequence[str], stdout: int) -> Cost:
-    """Run a command to its end. Raises RuntimeError with its log where it fails.
+    """Run a command to its end. Raises RuntimeError with its log if it fails.
 
     `stdout` is a file descriptor, or subprocess.PIPE for a pipe that is read as fast as it fills.
     """
@@ -132,7 +132,7 @@ class Service:
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each operation was called so far."""
+        """Return how often each operation has been called."""
         address = self.url.partition("/v31/")[0] + "/asked"
         with urllib.request.urlopen(address) as answer:  # noqa: S310 - the service's own address
             return Counter(json.load(answer))
@@ -173,7 +173,7 @@ class Tap:
         if self.is_first:
             del files["state"]
         command = [sys.executable, "-m", "tap_listrak", *flags]
-        # Several runs may be under way at once, each with files of its own.
+        # Several runs may go on at once, each with its own files.
         own = Path(tempfile.mkdtemp(dir=self.folder))
         for name, value in files.items():
             path = own / f"{name}.json"
@@ -204,7 +204,7 @@ def selecting(streams: Sequence[str]) -> dict[str, Any]:
 
 
 def best(times: int, *measured: Callable[[], Cost]) -> list[Cost]:
-    """Measure each in turn, A B C A B C; give for each its least CPU, wall time and peak."""
+    """Measure each in turn, A B C A B C; return the least CPU, wall time and peak of each."""
     rounds = [[each() for each in measured] for _ in range(times)]
     return [
         Cost(min(c.cpu for c in of), min(c.wall for c in of), min(c.peak for c in of))

@@ -1,4 +1,4 @@
-"""Start-up: discovery on a small account, and what importing the tap takes of it."""
+"""Measure start-up: discovery on a small account, and the share of importing the tap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.table import Line
 
 
 def lines(folder: Path, *, quick: bool, share: float) -> Iterator[Line]:
-    """Measure, and give the table's lines: wall seconds, best of several."""
+    """Measure, and return the table's lines: wall seconds, best of several."""
     bare = [sys.executable, "-c", "pass"]
     imported = [sys.executable, "-c", "import tap_listrak.cli"]
     with Service() as service, Path("/dev/null").open("wb") as nowhere:

@@ -1,4 +1,4 @@
-"""The lines of the one table that a benchmark run prints."""
+"""Format the table that a benchmark run prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement: a ratio (or, with `unit`, a figure), its target, and what it is made of.
+    """One measurement: a ratio (or, with `unit`, a figure), its target, and its components.
 
     `most` and `least` are the targets; without either the line only informs.
     """
@@ -22,7 +22,7 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None if there is none."""
         if self.most is not None:
             return self.value <= self.most
         return None if self.least is None else self.value >= self.least
@@ -41,7 +41,7 @@ HEAD = ("ratio", "target", "met", "measured", "figures")
 
 
 def markdown(lines: Iterable[Line]) -> str:
-    """Set the lines as one Markdown table, aligned for reading as plain text."""
+    """Return the lines as a Markdown table, aligned for reading as plain text."""
     rows = [HEAD, *(line.cells() for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     rule = tuple("-" * width for width in widths)

@@ -1,4 +1,4 @@
-"""What zeep takes to read rows by itself: what the tap is compared with.
+"""Read rows with zeep alone, to compare with the tap.
 
 Run as a process, with a job (see rows.Job) as its one argument. zeep calls the operation and makes
 its Python objects of the reply; nothing is done with them, and nothing is printed.

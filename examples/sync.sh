@@ -1,21 +1,12 @@
 #!/bin/sh
-# One sync, from where the last one stopped: tap-listrak | a target.
+# Run tap-listrak | target once, from where the last run stopped.
 #
 #   sync.sh CONFIGS KEPT
 #
-# CONFIGS is a folder with config.json (the tap's), target.json (the target's, for which there is
-# sample_target.json) and catalog.json; without a catalog, the nine published streams are synced.
-# What config.json lacks is taken from the environment, so that TAP_LISTRAK_USERNAME and
-# TAP_LISTRAK_PASSWORD need not be in a file. KEPT is a folder of this sync's own, made if need be:
-# its state.json is replaced by every state that the target prints, so however a run ends, the next
-# one resumes from there. TAP and TARGET name the two programs; without them they are in
-# environments beside this script. Logs go to stderr. SIGTERM, SIGINT and SIGHUP end a run in good
-# order: the tap ends within two seconds, and what it wrote is still stored.
-#
-# Exit codes are the tap's. 2 also says that this script could not begin; 4, that only the target
-# failed, or that a state could not be kept; 75, that another sync with the same KEPT is running.
-#
-# Needs flock and setsid, of util-linux or of busybox.
+# docs/running.md of tap-listrak describes the two folders, the variables TAP and TARGET, and the
+# exit codes. Logs go to stderr. On SIGTERM, SIGINT and SIGHUP the tap ends within two seconds (20 if
+# the target is busy), and the target stores what it wrote. Needs flock and setsid, from util-linux
+# or busybox.
 
 here=$(dirname "$0")
 tap=${TAP:-$here/tap/bin/tap-listrak}
@@ -26,26 +17,33 @@ say() {
     echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) sync.sh, $kept: $*" >&2
 }
 
-# Each state takes the place of the one before as a whole, or not at all.
+# Replace the state file by each new state, atomically.
 keep_states() {
     failed=0
     while IFS= read -r state; do
+        case $state in
+            '{'*'}') ;;
+            *) # not shown, since it may hold addresses
+                say "ignored a line on the target's stdout that is not a state"
+                continue
+                ;;
+        esac
         printf '%s\n' "$state" > "$kept/state.new" && sync "$kept/state.new" &&
             mv "$kept/state.new" "$kept/state.json" || failed=1
     done
     return "$failed"
 }
 
-# What the tap gave is stored to its end, whatever signal comes: in a session of its own, the target
-# is spared those that go to a whole group.
+# Store what the tap wrote, whatever signal comes: in its own session, the target does not get those
+# that go to the whole process group.
 store() {
-    unset TAP_LISTRAK_USERNAME TAP_LISTRAK_PASSWORD # the tap's alone
+    unset TAP_LISTRAK_USERNAME TAP_LISTRAK_PASSWORD # only for the tap
     exec <&4 4<&- 5>&-
     trap '' TERM INT HUP
     { setsid "$target" --config "$configs/target.json" && : > "$kept/stored"; } | keep_states
 }
 
-# Signals interrupt a wait.
+# Wait for a process, also after signals, which interrupt `wait`.
 exit_code_of() {
     wait "$1"
     code=$?
@@ -56,7 +54,7 @@ exit_code_of() {
     return "$code"
 }
 
-# Without it, target-postgres would store times in the database's zone.
+# Otherwise target-postgres stores times in the database's zone.
 export PGTZ=UTC
 for needed in flock setsid; do
     command -v "$needed" > /dev/null || {
@@ -64,11 +62,17 @@ for needed in flock setsid; do
         exit 2
     }
 done
+for program in "$tap" "$target"; do
+    command -v "$program" > /dev/null || {
+        say "cannot run $program"
+        exit 2
+    }
+done
 umask 077
 mkdir -p "$kept" || exit 2
-# Tap and target hold the lock too: should this script be killed, it is theirs until they end.
+# Tap and target hold the lock too, so it lasts until they end, even if this script is killed.
 exec 9> "$kept/lock"
-# A lock that is held is exit code 1 without a word, of either flock; what else fails, it says.
+# If the lock is held, flock exits with 1 and prints nothing; it prints all other errors.
 trouble=$(flock -n 9 2>&1) || {
     code=$?
     [ "$code:$trouble" != 1: ] || {
@@ -83,7 +87,7 @@ set -- --config ENV --config "$configs/config.json"
 [ ! -e "$configs/catalog.json" ] || set -- "$@" --catalog "$configs/catalog.json"
 [ ! -e "$kept/state.json" ] || set -- "$@" --state "$kept/state.json"
 
-# A pipe without a name, from 5 to 4. In `tap | target` there would be no knowing the tap's id.
+# An unnamed pipe, from 5 to 4. `tap | target` would not give the tap's process ID.
 rm -f "$kept/stored" "$kept/pipe"
 # shellcheck disable=SC2094
 mkfifo "$kept/pipe" && exec 3<> "$kept/pipe" 4< "$kept/pipe" 5> "$kept/pipe" 3>&- || exit 2
@@ -92,7 +96,7 @@ rm "$kept/pipe"
 stopped='' tap_id=''
 trap 'stopped=yes; ${tap_id:+kill "$tap_id"} 2> /dev/null' TERM INT HUP
 {
-    trap '' HUP # which the tap, unlike the other two, does not know
+    trap '' HUP # the tap does not handle it, unlike TERM and INT
     exec "$tap" "$@" >&5 4<&- 5>&-
 } &
 tap_id=$!

@@ -2,13 +2,12 @@
 
 An `Account` is rows as on the wire, in lists by operation and parent (a list, message,
 conversation, or the account). A generator fills them from a seed when they are first requested;
-`add_…`, `hide_…` and `fill` change them. The rows of messages, deliveries, links and campaigns are
-derived, so that their counts agree. `ListrakService` serves an account after the v31 contract,
+`add_…`, `hide_…` and `fill` change them. `ListrakService` serves an account by the v31 contract,
 `listrak_v31_full.wsdl`, or its nine published operations alone; `Rule`s make it fail.
 
-Each module imports only modules above it: contract (operations, as data), clock (times on the
-wire), rows (one made-up row), generator (an account from a seed), tables (lists of rows), derived
-(rows that follow from others), account, wire (SOAP), server.
+Each module imports only modules above it: contract (operations, from the WSDL), clock (times on
+the wire), rows (one made-up row), generator (an account from a seed), tables (what a call returns),
+account (changes of the tables), wire (SOAP), connections (HTTP), server.
 """
 
 from fake_listrak.account import Account

@@ -6,6 +6,7 @@ Integers, because rows are compared and written by the hundred thousand.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -21,46 +22,31 @@ _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _QUARTER: Final = 900 * SECOND
 _ISO: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:(Z)|([+-])(\d\d):(\d\d))?", re.ASCII
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?", re.ASCII
 )
-_US: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d) ([AP]M)", re.ASCII)
 # How far a time is cut: to seconds, tenths, hundredths, milliseconds.
 _UNITS: Final = (SECOND, SECOND // 10, SECOND // 100, SECOND // 1000)
-# Tables, since most of a page of rows is the writing of its dates.
-_TWO: Final = tuple(f"{number:02}" for number in range(60))
-_FRACTIONS: Final = ("", *(f".{number:03}".rstrip("0") for number in range(1, 1000)))
 
 
 def instant(moment: datetime) -> int:
-    """The instant of `moment`; a datetime without a zone is UTC."""
+    """Return the instant of `moment`; a datetime without a zone is UTC."""
     if moment.tzinfo is not None:
         moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
     return (moment - _EPOCH) // _MICROSECOND
 
 
-@lru_cache(4096)
-def _date(day: int) -> str:
-    return (_EPOCH + timedelta(day)).date().isoformat()
-
-
 def write_iso(wall: int, offset: str = "") -> str:
-    """`wall` as .NET writes a dateTime: a fraction of up to 3 digits without trailing zeros."""
-    day, rest = divmod(wall, DAY)
-    seconds, micros = divmod(rest, SECOND)
-    minutes = seconds // 60
-    return (
-        f"{_date(day)}T{_TWO[minutes // 60]}:{_TWO[minutes % 60]}:{_TWO[seconds % 60]}"
-        f"{_FRACTIONS[micros // 1000]}{offset}"
-    )
+    """Return `wall` as .NET writes a dateTime: its fraction has no trailing zeros."""
+    text = (_EPOCH + timedelta(0, 0, wall)).isoformat()
+    return (text.rstrip("0") if "." in text else text) + offset
 
 
 def write_us(wall: int) -> str:
-    """`wall` as `M/D/YYYY h:mm:ss AM`."""
-    time = _EPOCH + timedelta(0, wall // SECOND)
-    half = "AM" if time.hour < 12 else "PM"
+    """Return `wall` as `M/D/YYYY h:mm:ss AM`."""
+    time = _EPOCH + timedelta(0, 0, wall)
     return (
-        f"{time.month}/{time.day}/{time.year} "
-        f"{time.hour % 12 or 12}:{time.minute:02}:{time.second:02} {half}"
+        f"{time.month}/{time.day}/{time.year} {time.hour % 12 or 12}:{time:%M:%S} "
+        f"{'AM' if time.hour < 12 else 'PM'}"
     )
 
 
@@ -79,41 +65,29 @@ class Zone:
 
     def write_offset(self, moment: int) -> str:
         """Return the offset at an instant as xs:dateTime carries it."""
-        if self.name == "UTC":
-            return "Z"
-        minutes = (self.wall(moment) - moment) // (60 * SECOND)
-        sign = "-" if minutes < 0 else "+"
-        return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+        aware = datetime.fromtimestamp(moment // SECOND, ZoneInfo(self.name))
+        return aware.isoformat()[19:].replace("+00:00", "Z")
 
     def read_iso(self, text: str) -> int | None:
-        """The wall time of an xs:dateTime, converted if it has an offset; None if it is not one."""
+        """Return the wall time of an xs:dateTime, with any offset applied; None if invalid."""
         match = _ISO.fullmatch(text.strip())
         if match is None:
             return None
-        *numbers, fraction, utc, sign, hours, minutes = match.groups()
+        whole, fraction, offset = match.groups("")
         try:
-            wall = instant(datetime(*map(int, numbers)))  # type: ignore[arg-type]
-        except ValueError:
+            moment = instant(datetime.fromisoformat(whole + offset.replace("Z", "+00:00")))
+        except (ValueError, OverflowError):
             return None
-        wall += int((fraction or "0")[:6].ljust(6, "0"))
-        if utc:
-            return self.wall(wall)
-        if sign:
-            ahead = (int(hours) * 60 + int(minutes)) * 60 * SECOND
-            return self.wall(wall - ahead if sign == "+" else wall + ahead)
-        return wall
+        moment += int(fraction[:6].ljust(6, "0"))
+        return self.wall(moment) if offset else moment
 
     def read(self, text: str) -> int | None:
-        """The wall time of any wire form; None for anything else."""
-        match = _US.fullmatch(text.strip())
-        if match is None:
-            return self.read_iso(text)
-        month, day, year, hour, minute, second = map(int, match.groups()[:6])
-        try:
-            noon = 12 if match[7] == "PM" else 0
-            return instant(datetime(year, month, day, hour % 12 + noon, minute, second))
-        except ValueError:
-            return None
+        """Return the wall time of any form on the wire; None for anything else."""
+        wall = self.read_iso(text)
+        if wall is None:
+            with suppress(ValueError):
+                return instant(datetime.strptime(text.strip(), "%m/%d/%Y %I:%M:%S %p"))
+        return wall
 
 
 @lru_cache(65536)
@@ -135,7 +109,7 @@ class Range:
     with_end: bool
 
     def holds(self, wall: int | None) -> bool:
-        """Whether a row of that time is selected; a row without a readable time always is."""
+        """Return whether a row of that time is selected; one without a readable time always is."""
         if wall is None:
             return True
         after = self.start <= wall if self.with_start else self.start < wall
@@ -155,10 +129,9 @@ class Timeline:
     salt: int
     early: bool = False
     """Most of them soon after `first`, as people open mail; else evenly."""
-    whole_seconds: bool = False
 
     def at(self, rank: int) -> int:
-        """The instant of one row. Every ninth falls together with the one before it."""
+        """Return the instant of one row. Every ninth falls together with the one before it."""
         if rank % 9 == 8:
             rank -= 1
         jitter = (rank * 2_654_435_761 + self.salt & 0xFFFFFFFF) / 2**32
@@ -166,7 +139,5 @@ class Timeline:
         if self.early:
             share *= share
         moment = self.first + int(share * (self.last - self.first))
-        if self.whole_seconds:
-            return moment - moment % SECOND
         # The digits of the fraction depend only on the second, which keeps the order.
         return moment - moment % _UNITS[moment // SECOND * 40_503 >> 4 & 3]

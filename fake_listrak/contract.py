@@ -1,4 +1,4 @@
-"""The operations of the v31 contract that are served, as data."""
+"""The operations of the v31 contract that are served, read from its WSDL."""
 
 from __future__ import annotations
 
@@ -32,282 +32,137 @@ class Operation:
 
     name: str
     table: str
-    row: str
-    """Name of the row element."""
-    asked_by: AskedBy
-    """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
-    arguments: Mapping[str, str]
-    """Type (int, ints, dateTime, boolean) by name; all but ints are required."""
     key: tuple[str, ...]
     """The key of its rows, with the parent's ID if the row lacks it."""
-    date: str | None = None
+    date: str | None
     """The row's date, by which StartDate and EndDate select."""
-    date_is_text: bool = False
-    """The date is an xs:string without a fixed format."""
-    takes_exception: bool = False
+    row: str
+    """Name of the row element."""
+    columns: Mapping[str, str]
+    """Type by name of the row's elements: int, string, dateTime, boolean, double, decimal."""
+    arguments: Mapping[str, str]
+    """Type by name: int, ArrayOfInt, dateTime, boolean. All but ArrayOfInt are required."""
+    takes_exception: bool
     """Takes WSException by reference, and so returns one."""
 
+    @property
+    def asked_by(self) -> AskedBy:
+        """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
+        found = (parent for parent, ID in ID_OF.items() if ID in self.arguments)
+        return next(found, "list" if "MsgIDs" in self.arguments else "account")
 
-_RANGE: Final = {"StartDate": "dateTime", "EndDate": "dateTime"}
-_EVENTS: Final = {"MsgID": "int", **_RANGE, "Page": "int"}
-_LIST_EVENTS: Final = {"ListID": "int", **_RANGE, "Page": "int"}
-_LIST_MESSAGES: Final = {"ListID": "int", **_RANGE, "IncludeTestMessages": "boolean"}
-_LIST_CONVERSATIONS: Final = {"ListID": "int", "IncludeTerminated": "boolean"}
-_CONVERSATION_EVENTS: Final = {"ConversationID": "int", "Page": "int", **_RANGE}
-
-
-def _message_event(kind: str, table: str, row: str, date: str, is_text: bool = True) -> Operation:
-    return Operation(
-        f"ReportRangeMessageContact{kind}",
-        table,
-        row,
-        "message",
-        _EVENTS,
-        ("MsgID", "EmailAddress"),
-        date=date,
-        date_is_text=is_text,
-    )
+    @property
+    def date_is_text(self) -> bool:
+        """Whether the date is an xs:string without a fixed format."""
+        return self.columns.get(self.date or "") == "string"
 
 
-def _conversation_event(kind: str, table: str, row: str, date: str) -> Operation:
-    return Operation(
-        f"ReportConversationContact{kind}",
-        table,
-        row,
-        "conversation",
-        _CONVERSATION_EVENTS,
-        ("ConversationID", "MsgID", "EmailAddress", date),
-        date=date,
-        takes_exception=True,
-    )
-
-
+# Operation, table, key, and date.
 _PUBLISHED: Final = (
-    Operation("GetContactListCollection", "lists", "WSContactList", "account", {}, ("ListID",)),
-    Operation(
-        "ReportListMessageActivity",
-        "messages",
-        "WSMessageActivity",
-        "list",
-        _LIST_MESSAGES,
-        ("MsgID",),
-        date="SendDate",
-        takes_exception=True,
-    ),
-    Operation(
-        "ReportMessageContactSent",
-        "message_sends",
-        "WSMessageRecipient",
-        "message",
-        {"MsgID": "int", "Page": "int"},
-        ("MsgID", "EmailAddress"),
-        takes_exception=True,
-    ),
-    _message_event("Open", "message_opens", "WSContactOpen", "OpenDate"),
-    _message_event("Read", "message_reads", "WSContactRead", "ReadDate"),
-    _message_event("Click", "message_clicks", "WSContactClick", "ClickDate"),
-    _message_event("Bounces", "message_bounces", "WSContactBounce", "BounceDate"),
-    _message_event("Removal", "message_unsubs", "WSContactRemovalInfo", "RemovalDate", False),
-    Operation(
-        "ReportRangeSubscribedContacts",
-        "subscribed_contacts",
-        "WSContactSubscriptionInfo",
-        "list",
-        _LIST_EVENTS,
-        ("ContactID", "ListID"),
-        date="AdditionDate",
-    ),
+    ("GetContactListCollection", "lists", "ListID", None),
+    ("ReportListMessageActivity", "messages", "MsgID", "SendDate"),
+    ("ReportMessageContactSent", "message_sends", "MsgID EmailAddress", None),
+    ("ReportRangeMessageContactOpen", "message_opens", "MsgID EmailAddress", "OpenDate"),
+    ("ReportRangeMessageContactRead", "message_reads", "MsgID EmailAddress", "ReadDate"),
+    ("ReportRangeMessageContactClick", "message_clicks", "MsgID EmailAddress", "ClickDate"),
+    ("ReportRangeMessageContactBounces", "message_bounces", "MsgID EmailAddress", "BounceDate"),
+    ("ReportRangeMessageContactRemoval", "message_unsubs", "MsgID EmailAddress", "RemovalDate"),
+    ("ReportRangeSubscribedContacts", "subscribed_contacts", "ContactID ListID", "AdditionDate"),
 )
-
+PASSALONGS: Final = "ReportRangeMessageContactPassalong"
 _FURTHER: Final = (
-    Operation(
-        "ReportRangeListContactRemoval",
-        "list_unsubs",
-        "WSContactRemovalInfo",
-        "list",
-        _LIST_EVENTS,
-        ("ContactID", "ListID", "RemovalDate"),
-        date="RemovalDate",
-    ),
-    Operation(
-        "ReportRangeListContactHygiene",
-        "list_hygiene",
-        "WSContactHygieneInfo",
-        "list",
-        _LIST_EVENTS,
-        ("ContactID", "ListID", "HygieneDate"),
-        date="HygieneDate",
-        date_is_text=True,
-    ),
-    Operation(
-        "ReportListImportHistory",
-        "imports",
-        "WSImportHistory",
-        "list",
-        {"ListID": "int", "Page": "int", **_RANGE},
-        ("ImportFileID",),
-        date="StartDate",
-        takes_exception=True,
-    ),
-    Operation(
-        "GetCampaignCollection",
-        "campaigns",
-        "WSCampaign",
-        "list",
-        {"ListID": "int"},
-        ("CampaignID",),
-    ),
-    Operation(
-        "GetTransactionalMessageCollection",
-        "transactional_messages",
-        "WSTransactionalMessage",
-        "list",
-        {"ListID": "int"},
-        ("ListID", "TransactionalMsgID"),
-    ),
-    Operation(
-        "GetSavedMessageCollection",
-        "saved_messages",
-        "WSSavedMessage",
-        "list",
-        {"ListID": "int"},
-        ("ListID", "SavedMsgID"),
-    ),
-    Operation(
-        "ReportListMessageDelivery",
-        "message_deliveries",
-        "WSMessageDelivery",
-        "list",
-        _LIST_MESSAGES,
-        ("MsgID",),
-        date="SendDate",
-        takes_exception=True,
-    ),
-    Operation(
-        "GetMessageAnalyticsInformation",
-        "message_analytics",
-        "WSMessageAnalyticsInformation",
-        "list",
-        {"MsgIDs": "ints"},
-        ("MsgID",),
-    ),
-    Operation(
-        "ReportMessageLinkClick",
-        "message_links",
-        "WSMessageLink",
-        "message",
-        {"MsgID": "int", "Page": "int"},
-        ("MsgID", "LinkID"),
-        takes_exception=True,
-    ),
+    ("ReportRangeListContactRemoval", "list_unsubs", "ContactID ListID RemovalDate", "RemovalDate"),
+    ("ReportRangeListContactHygiene", "list_hygiene", "ContactID ListID HygieneDate",
+     "HygieneDate"),
+    ("ReportListImportHistory", "imports", "ImportFileID", "StartDate"),
+    ("GetCampaignCollection", "campaigns", "CampaignID", None),
+    ("GetTransactionalMessageCollection", "transactional_messages", "ListID TransactionalMsgID",
+     None),
+    ("GetSavedMessageCollection", "saved_messages", "ListID SavedMsgID", None),
+    ("ReportListMessageDelivery", "message_deliveries", "MsgID", "SendDate"),
+    ("GetMessageAnalyticsInformation", "message_analytics", "MsgID", None),
+    ("ReportMessageLinkClick", "message_links", "MsgID LinkID", None),
+    ("ReportMessageLocationOpen", "message_location_opens", "MsgID CountryID RegionID", None),
+    ("ReportMessageLocationRead", "message_location_reads", "MsgID CountryID RegionID", None),
+    ("ReportMessageLocationClick", "message_location_clicks", "MsgID CountryID RegionID", None),
+    (PASSALONGS, "message_passalongs", "MsgID FromEmailAddress ToEmailAddress PassAlongDate",
+     "PassAlongDate"),
+    ("ReportListConversationActivity", "conversations", "ConversationID", None),
+    ("ReportListConversationDelivery", "conversation_deliveries", "ConversationID", None),
+    ("ReportConversationLinkClick", "conversation_links", "ConversationID MsgID LinkID", None),
     *(
-        Operation(
-            f"ReportMessageLocation{kind}",
-            f"message_location_{kind.lower()}s",
-            f"WSMessageLocation{kind}",
-            "message",
-            {"MsgID": "int", "Page": "int"},
-            ("MsgID", "CountryID", "RegionID"),
-            takes_exception=True,
+        (f"ReportConversationContact{kind}", f"conversation_{table}",
+         f"ConversationID MsgID EmailAddress {date}", date)
+        for kind, table, date in (
+            ("Delivery", "sends", "SendDate"),
+            ("Open", "opens", "OpenDate"),
+            ("Read", "reads", "ReadDate"),
+            ("Bounce", "bounces", "BounceDate"),
+            ("Removal", "unsubs", "RemoveDate"),
         )
-        for kind in ("Open", "Read", "Click")
     ),
-    Operation(
-        "ReportRangeMessageContactPassalong",
-        "message_passalongs",
-        "WSContactPassalong",
-        "message",
-        _EVENTS,
-        ("MsgID", "FromEmailAddress", "ToEmailAddress", "PassAlongDate"),
-        date="PassAlongDate",
-        date_is_text=True,
-    ),
-    Operation(
-        "ReportListConversationActivity",
-        "conversations",
-        "WSConversationActivity",
-        "list",
-        _LIST_CONVERSATIONS,
-        ("ConversationID",),
-        takes_exception=True,
-    ),
-    Operation(
-        "ReportListConversationDelivery",
-        "conversation_deliveries",
-        "WSConversationDelivery",
-        "list",
-        _LIST_CONVERSATIONS,
-        ("ConversationID",),
-        takes_exception=True,
-    ),
-    Operation(
-        "ReportConversationLinkClick",
-        "conversation_links",
-        "WSConversationLinkClick",
-        "conversation",
-        {"ConversationID": "int", "Page": "int"},
-        ("ConversationID", "MsgID", "LinkID"),
-        takes_exception=True,
-    ),
-    _conversation_event(
-        "Delivery", "conversation_sends", "WSConversationContactDelivery", "SendDate"
-    ),
-    _conversation_event("Open", "conversation_opens", "WSConversationContactOpen", "OpenDate"),
-    _conversation_event("Read", "conversation_reads", "WSConversationContactRead", "ReadDate"),
-    _conversation_event(
-        "Bounce", "conversation_bounces", "WSConversationContactBounce", "BounceDate"
-    ),
-    _conversation_event(
-        "Removal", "conversation_unsubs", "WSConversationContactRemoval", "RemoveDate"
-    ),
-    Operation(
-        "ReportAdminContactFeedbackLoop",
-        "complaints",
-        "WSFeedbackLoopListing",
-        "account",
-        {**_RANGE, "Page": "int"},
-        ("ListID", "MessageID", "EmailAddress", "AbuseDate"),
-        date="AbuseDate",
-        takes_exception=True,
-    ),
-)
+    ("ReportAdminContactFeedbackLoop", "complaints", "ListID MessageID EmailAddress AbuseDate",
+     "AbuseDate"),
+)  # fmt: skip
 
-OPERATIONS: Final[Mapping[str, Operation]] = {
-    operation.name: operation for operation in (*_PUBLISHED, *_FURTHER)
-}
-PUBLISHED_OPERATIONS: Final = tuple(operation.name for operation in _PUBLISHED)
+_WSDL: Final = "{http://schemas.xmlsoap.org/wsdl/}"
+_XS: Final = "{http://www.w3.org/2001/XMLSchema}"
+_CONTRACT: Final = Path(__file__).with_name("listrak_v31_full.wsdl").read_bytes()
+
+
+def _operations() -> dict[str, Operation]:
+    """Read the operations from the WSDL."""
+    fields = {
+        str(each.get("name")): {
+            str(field.get("name")): str(field.get("type")).partition(":")[2]
+            for field in each.iterfind(f".//{_XS}sequence/{_XS}element")
+        }
+        for each in etree.fromstring(_CONTRACT).iterfind(f".//{_XS}schema/*")
+    }
+    operations = {}
+    for name, table, key, date in (*_PUBLISHED, *_FURTHER):
+        arguments = dict(fields[name])
+        takes_exception = arguments.pop("WSException", None) is not None
+        (row,) = fields[fields[f"{name}Response"][f"{name}Result"]]
+        operations[name] = Operation(
+            name, table, tuple(key.split()), date, row, fields[row], arguments, takes_exception
+        )
+    return operations
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = _operations()
+NAME_OF: Final = {operation.table: operation.name for operation in OPERATIONS.values()}
+"""The operation that returns a table's rows."""
+PUBLISHED_OPERATIONS: Final = tuple(name for name, *_ in _PUBLISHED)
 """The operations of the nine published tables."""
-FURTHER_OPERATIONS: Final = tuple(operation.name for operation in _FURTHER)
+FURTHER_OPERATIONS: Final = tuple(name for name, *_ in _FURTHER)
 """Those of the further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
-    operation.name for operation in _PUBLISHED if operation.asked_by == "message"
+    name for name in PUBLISHED_OPERATIONS if OPERATIONS[name].asked_by == "message"
 )
 """The six operations of the published tables that are called per message."""
 CONVERSATION_OPERATIONS: Final = tuple(
-    operation.name
-    for operation in _FURTHER
-    if operation.asked_by == "conversation" and operation.date is not None
+    name
+    for name in FURTHER_OPERATIONS
+    if OPERATIONS[name].asked_by == "conversation" and OPERATIONS[name].date
 )
 """The five operations that return a conversation's events."""
-PASSALONGS: Final = "ReportRangeMessageContactPassalong"
-_FULL: Final = Path(__file__).with_name("listrak_v31_full.wsdl")
 
 
 def read_wsdl(which: Literal["full", "nine"]) -> bytes:
     """Return the contract of all 89 operations, or of those of the nine published tables."""
-    contract = _FULL.read_bytes()
-    return contract if which == "full" else _only(contract, PUBLISHED_OPERATIONS)
+    return _CONTRACT if which == "full" else _only(PUBLISHED_OPERATIONS)
 
 
-def _only(contract: bytes, operations: Collection[str]) -> bytes:
-    """Take the other operations out of a WSDL, and the elements and types that nothing names."""
-    root = etree.fromstring(contract)
-    wsdl, schema = "{http://schemas.xmlsoap.org/wsdl/}", "{http://www.w3.org/2001/XMLSchema}"
-    for operation in [*root.iter(f"{wsdl}operation")]:
+def _only(operations: Collection[str]) -> bytes:
+    """Take the other operations out of the WSDL, and the elements and types that nothing names."""
+    root = etree.fromstring(_CONTRACT)
+    for operation in [*root.iter(f"{_WSDL}operation")]:
         if operation.get("name") not in operations:
             _remove(operation)
-    named = [*root.iter(f"{wsdl}message"), *root.iterfind(f".//{schema}schema/*")]
-    while named:
+    named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
+    unused = named
+    while unused:
         used = {
             str(value).partition(":")[2]
             for element in root.iter()
@@ -315,8 +170,6 @@ def _only(contract: bytes, operations: Collection[str]) -> bytes:
             if name != "name"
         }
         unused = [element for element in named if element.get("name") not in used]
-        if not unused:
-            break
         for element in unused:
             _remove(element)
             named.remove(element)

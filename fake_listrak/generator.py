@@ -1,16 +1,16 @@
 """Fill an account from a seed: its lists, messages, conversations, and their rows.
 
-Rows are generated when they are first requested. Few become a plain list; many (a benchmark's) stay
-`Generated`, a sequence that makes each row when it is indexed.
+Each row is made from its rank in its table, so that a table of a million rows needs no memory.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, overload
+from math import gcd
+from typing import Final, Literal, overload
 
 from fake_listrak.clock import DAY, NEVER, SECOND, Range, Timeline, instant
 from fake_listrak.contract import (
@@ -20,74 +20,55 @@ from fake_listrak.contract import (
     PASSALONGS,
     Row,
 )
-from fake_listrak.rows import SALTS, Field, RowMaker, coprime, mix
+from fake_listrak.rows import SALTS, Field, RowMaker, mix
 
 SENT, OPEN, READ, CLICK, BOUNCE, REMOVAL = MESSAGE_OPERATIONS
 SERIES_SENT: Final = CONVERSATION_OPERATIONS[0]
-CONTACTS: Final = "ReportRangeSubscribedContacts"
-UNSUBS: Final = "ReportRangeListContactRemoval"
-MESSAGES_OF_CONVERSATION: Final = 3
-MANY: Final = 5000
-"""More generated rows than these stay a sequence."""
 
 _FIRST_LIST, _FIRST_MESSAGE, _FIRST_CONVERSATION = 345_001, 7_000_001, 90_001
 _FORMER: Final = 10**9
 """The first person who is in no list."""
 # Rows of each kind for one recipient, about.
-_FRACTIONS: Final = {
-    OPEN: 0.45,
-    READ: 0.25,
-    CLICK: 0.12,
-    BOUNCE: 0.06,
-    REMOVAL: 0.03,
-    PASSALONGS: 0.1,
-    **dict(zip(CONVERSATION_OPERATIONS[1:], (0.45, 0.3, 0.1, 0.08), strict=True)),
+_SHARES: Final = {
+    "sends": 1.0,
+    "opens": 0.45,
+    "reads": 0.25,
+    "clicks": 0.12,
+    "bounces": 0.06,
+    "unsubs": 0.03,
+    "passalongs": 0.1,
 }
-# Contacts can have more than one of these.
-REPEATED: Final = frozenset((OPEN, READ, CLICK, *CONVERSATION_OPERATIONS[1:3]))
-_COUNTED: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
+EVENTS: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
+"""The operations whose rows are each about a recipient of a message or conversation."""
+# Recipients can have more than one of these.
+_REPEATED: Final = frozenset((OPEN, READ, CLICK, *CONVERSATION_OPERATIONS[:3]))
 # Order in which rows of neighbouring dates are served, so that no one can rely on any.
 _SHUFFLE: Final = (3, 0, 6, 1, 7, 4, 2, 5)
 
 
 @dataclass
-class Message:
-    """A message of a list. `sends` and `first_person` are of its generated rows."""
+class Mailing:
+    """A message or conversation of a list."""
 
+    kind: Literal["message", "conversation"]
     ID: int
     ListID: int
-    send_date: str
-    fields: dict[str, Field] = field(default_factory=dict)
-    moment: int = 0
-    wall: int | None = None
-    """Its send date as a wall; None if that cannot be read."""
-    sends: int = 0
-    first_person: int = 0
-    is_generated: bool = False
-    is_test: bool = False
-    has_analytics: bool = True
-
-
-@dataclass
-class Conversation:
-    """A conversation of a list. `first`, `last` and `sends` are of its generated rows."""
-
-    ID: int
-    ListID: int
-    published: str
-    terminated: bool
+    date: str
+    """Its SendDate or PublishedDate on the wire."""
+    wall: int | None
+    """The same; None if that cannot be read."""
     messages: tuple[int, ...]
+    """The MsgIDs of its rows: its own, or those of the conversation."""
+    is_extra: bool
+    """A test message or terminated conversation, which a call may exclude."""
     fields: dict[str, Field] = field(default_factory=dict)
+    is_generated: bool = False
+    has_analytics: bool = True
+    sends: int = 0
+    """Of its generated rows, as are the following."""
     first: int = 0
     last: int = 0
-    sends: int = 0
     first_person: int = 0
-
-    @property
-    def contacts(self) -> int:
-        """The contacts of its generated rows: one entry in five is a repetition."""
-        entries = -(-self.sends // MESSAGES_OF_CONVERSATION)
-        return entries - entries // 5
 
 
 @dataclass(frozen=True)
@@ -153,199 +134,162 @@ class Generated(Sequence[Row]):
 
 
 class Generator:
-    """The rows of a generated account."""
+    """The lists, messages, conversations and rows of a generated account."""
 
     def __init__(self, shape: Shape, maker: RowMaker) -> None:
-        for operation in shape.counts:
-            if operation not in _COUNTED:
-                raise ValueError(f"counts: {operation!r} is none of {', '.join(_COUNTED)}")
+        unknown = shape.counts.keys() - {*EVENTS}
+        if unknown:
+            raise ValueError(f"counts: {unknown} are none of {', '.join(EVENTS)}")
         self.shape = shape
         self._maker = maker
         self._seed = maker.seed
         self._start, self._end = instant(shape.start), instant(shape.end)
         self.list_ids = _shuffled(shape.lists, _FIRST_LIST, 17)
+        self.messages = {each.ID: each for each in self._make_messages()}
+        self.conversations = {each.ID: each for each in self._make_conversations()}
 
-    def _first_person(self, ListID: int) -> int:
-        """Return the first contact of a list. Neighbouring lists share a quarter of theirs."""
-        return self.list_ids.index(ListID) * (self.shape.contacts * 3 // 4)
-
-    def messages(self) -> Iterator[Message]:
-        """Give the messages of all lists, list by list, not by date."""
+    def _make_messages(self) -> Iterator[Mailing]:
+        """Yield the messages of all lists, list by list, not by date."""
         shape = self.shape
         last = self._end - min(3600 * SECOND, (self._end - self._start) // 10)
         every = _shuffled(shape.lists * shape.messages, _FIRST_MESSAGE, shape.message_step)
         for place, ListID in enumerate(self.list_ids):
             sending = Timeline(shape.messages, self._start, last, mix(self._seed, 1, place))
-            person = self._first_person(ListID)
-            ranks = sorted(range(shape.messages), key=lambda rank: mix(self._seed, rank))
-            for rank in ranks:
+            for rank in sorted(range(shape.messages), key=lambda rank: mix(self._seed, rank)):
                 MsgID = every[place * shape.messages + rank]
                 bits = mix(self._seed, MsgID)
-                sends = round(shape.sends * (0.6 + 0.8 * (bits >> 32) / 2**32))
-                sends = shape.counts.get(SENT, sends if bits % 13 else 0)
                 moment = sending.at(rank)
-                yield Message(
-                    MsgID,
-                    ListID,
-                    self._maker.write(moment),
-                    moment=moment,
-                    wall=self._maker.zone.wall(moment),
-                    sends=sends,
-                    first_person=person + bits % max(1, shape.contacts - sends + 1),
-                    is_generated=True,
-                    is_test=rank % 10 == 4,
-                    has_analytics=rank % 8 != 2,
-                )
+                # Most messages are read for three weeks, some for as long as the account goes on.
+                late = self._end if bits % 4 == 0 else min(self._end, moment + 21 * DAY)
+                sends = self._sends(SENT, 0 if bits % 13 == 0 else shape.sends, bits)
+                yield Mailing(
+                    "message", MsgID, ListID, self._maker.write(moment),
+                    self._maker.zone.wall(moment), (MsgID,), rank % 10 == 4,
+                    is_generated=True, has_analytics=rank % 8 != 2, sends=sends,
+                    first=min(moment + 60 * SECOND, late), last=late,
+                    first_person=self._recipient(place, sends, bits),
+                )  # fmt: skip
 
-    def conversations(self) -> Iterator[Conversation]:
-        """Give the conversations of all lists: one in three is terminated, one has no events."""
-        shape, size = self.shape, self.shape.conversations
-        every = _shuffled(shape.lists * size, _FIRST_CONVERSATION, 4)
-        for number, ID in enumerate(every):
+    def _make_conversations(self) -> Iterator[Mailing]:
+        """Yield the conversations of all lists: one in three is terminated, one has no events."""
+        size = self.shape.conversations
+        for number, ID in enumerate(_shuffled(self.shape.lists * size, _FIRST_CONVERSATION, 4)):
             place, rank = divmod(number, size)
             bits = mix(self._seed, ID)
-            span = self._end - self._start
-            publishing = Timeline(size, self._start, self._end - span // 4, mix(bits, 1))
-            first = publishing.at(rank)
-            share = (0.6 + 0.8 * (bits >> 32) / 2**32) * shape.conversation_sends
-            sends = MESSAGES_OF_CONVERSATION * round(share / MESSAGES_OF_CONVERSATION)
-            sends = shape.counts.get(SERIES_SENT, 0 if rank % 3 == 2 else sends)
-            ListID = self.list_ids[place]
-            conversation = Conversation(
-                ID,
-                ListID,
-                NEVER if not sends and rank % 2 == 0 else self._maker.write(first),
-                rank % 3 == 1,
+            last = self._end - (self._end - self._start) // 4
+            first = Timeline(size, self._start, last, mix(bits, 1)).at(rank)
+            sends = self.shape.conversation_sends if rank % 3 < 2 else 0
+            sends = self._sends(SERIES_SENT, sends, bits)
+            yield Mailing(
+                "conversation", ID, self.list_ids[place],
+                NEVER if not sends and rank % 2 == 0 else self._maker.write(first), None,
                 # One more than the MsgIDs of lists, which are three apart.
-                tuple(_FIRST_MESSAGE + 1 + 3 * (number * 3 + n) for n in range(3)),
-                first=first,
-                last=(first + self._end) // 2 if rank % 3 == 1 else self._end,
-                sends=sends,
-            )
-            spare = max(1, shape.contacts - conversation.contacts + 1)
-            conversation.first_person = self._first_person(ListID) + bits % spare
-            yield conversation
+                tuple(_FIRST_MESSAGE + 1 + 3 * (3 * number + n) for n in range(3)), rank % 3 == 1,
+                is_generated=True, sends=sends, first=first, last=self._end,
+                first_person=self._recipient(place, sends // 3, bits),
+            )  # fmt: skip
 
-    def campaign_ids(self, ListID: int) -> list[int]:
-        """Return the campaigns of a list. The last has no messages and no conversations."""
-        first = ListID % 10_000 * self.shape.campaigns
-        return [50_001 + 7 * (first + rank) for rank in range(self.shape.campaigns)]
+    def _sends(self, operation: str, sends: int, bits: int) -> int:
+        """Return how many recipients there are, `sends` being usual."""
+        return self.shape.counts.get(operation, round(sends * (0.6 + 0.8 * (bits >> 32) / 2**32)))
 
-    def campaign_of(self, ListID: int, ID: int) -> int:
-        """Return the campaign of a message or conversation; 0 in an account without any."""
-        used = self.campaign_ids(ListID)[: max(1, self.shape.campaigns - 1)]
-        return used[mix(self._seed, 5, ID) % len(used)] if used else 0
+    def _first_person(self, place: int) -> int:
+        """Return the first contact of a list. Neighbouring lists share a quarter of theirs."""
+        return place * (self.shape.contacts * 3 // 4)
+
+    def _recipient(self, place: int, sends: int, bits: int) -> int:
+        """Return the first of the contacts of a list who receive a mailing."""
+        return self._first_person(place) + bits % max(1, self.shape.contacts - sends + 1)
 
     # Rows
 
-    def of_message(self, operation: str, message: Message) -> Generated:
-        """Return the rows of a message: events, sends or passalongs."""
-        salt = mix(self._seed, SALTS[operation], message.ID)
-        # Most messages are read for three weeks, some for as long as the account goes on.
-        late = self._end if salt % 4 == 0 else min(self._end, message.moment + 21 * DAY)
-        times = self._timeline(
-            operation, self._size(operation, message.sends, salt),
-            min(message.moment + 60 * SECOND, late), late, salt, early=True,
-        )  # fmt: skip
-        kind = _COUNTED.index(operation)
-        step, shift = coprime(max(1, message.sends), 3 + kind), kind * message.sends // 6
+    def events(self, operation: str, mailing: Mailing) -> Generated:
+        """Return the rows of a message or conversation about its recipients."""
+        salt = mix(self._seed, SALTS[operation], mailing.ID)
+        rows = self._size(operation, mailing, salt)
+        times = Timeline(rows, mailing.first, mailing.last, salt, early=True)
+        each = len(mailing.messages)
+        subjects = [self._maker.name(MsgID) for MsgID in mailing.messages]
+        entries = mailing.sends if each == 1 else mailing.sends - mailing.sends // 5
+        kind = EVENTS.index(operation)
+        step, shift = _coprime(max(1, entries), 3 + kind), kind * entries // 6
 
         def make(rank: int) -> Row:
-            person = _once(rank) if operation in REPEATED else rank
-            if operation != SENT and person < message.sends:
-                person = (person * step + shift) % message.sends
-            email = self._maker.email(message.first_person + person)
-            bits = mix(salt, rank)
-            return self._maker.row(operation, message.ID, email, times.at(rank), bits)
+            entry = _once(rank) if operation in _REPEATED else rank
+            if operation not in (SENT, SERIES_SENT) and entry < entries:
+                entry = (entry * step + shift) % entries
+            person, number = divmod(entry, each)
+            known = {"MsgID": str(mailing.messages[number]), "Subject": subjects[number]}
+            email = self._maker.email(mailing.first_person + person)
+            return self._maker.row(operation, times.at(rank), mix(salt, rank), known, email)
 
-        return Generated(make, times.at, 0, times.rows)
+        return Generated(make, times.at, 0, rows)
 
-    def of_conversation(self, operation: str, conversation: Conversation) -> Generated:
-        """Return the events of a conversation, each of a contact and message that it sent."""
-        salt = mix(self._seed, SALTS[operation], conversation.ID)
-        rows = self._size(operation, conversation.sends, salt)
-        times = self._timeline(operation, rows, conversation.first, conversation.last, salt)
-        spread = conversation.contacts * MESSAGES_OF_CONVERSATION
-        kind = CONVERSATION_OPERATIONS.index(operation)
-        step, shift = coprime(max(1, spread), 2 * spread // 7 + kind), kind * spread // 6
-
-        def make(rank: int) -> Row:
-            if operation == SERIES_SENT:
-                person, message = divmod(rank, MESSAGES_OF_CONVERSATION)
-                person = _once(person)  # Someone goes through a second time.
-            else:
-                number = _once(rank) if operation in REPEATED else rank
-                if number < spread:
-                    number = (number * step + shift) % spread
-                person, message = divmod(number, MESSAGES_OF_CONVERSATION)
-            email = self._maker.email(conversation.first_person + person)
-            MsgID = conversation.messages[message]
-            return self._maker.row(operation, MsgID, email, times.at(rank), mix(salt, rank))
-
-        return Generated(make, times.at, 0, times.rows)
-
-    def of_list(self, operation: str, ListID: int) -> Generated:
-        """Return the rows of a list: contacts, unsubscribes, hygiene or imports."""
-        times = self._of_list(operation, ListID)
-        contacts, first = self.shape.contacts, self._first_person(ListID)
-
-        def make(rank: int) -> Row:
-            moment, bits = times.at(rank), mix(times.salt, rank)
-            person = first + (rank if operation == CONTACTS else rank % max(1, contacts))
-            if operation == UNSUBS:
-                person = self._leaver(ListID, rank, moment, bits)
-            row = self._maker.row(operation, ListID, self._maker.email(person), moment, bits)
-            if operation == UNSUBS and rank % 6 == 4:  # who had left, and came back
-                row["AdditionDate"] = self._maker.write((times.at(rank - 3) + moment) // 2)
-            elif "ImportFileID" in row and rank % 5 == 4:
-                row["EndDate"] = NEVER
-            return row
-
-        return Generated(make, times.at, 0, times.rows)
-
-    def complaints(self) -> list[tuple[int, int]]:
-        """Return the instant of each complaint, and what its other values follow from."""
-        rows = self.shape.complaints if self.shape.lists and self.shape.messages else 0
-        times = Timeline(rows, self._start, self._end, mix(self._seed, 12))
-        return [(times.at(rank), mix(times.salt, rank)) for rank in range(rows)]
-
-    def _of_list(self, operation: str, ListID: int) -> Timeline:
-        shape = self.shape
-        rows = {
-            CONTACTS: shape.contacts,
-            UNSUBS: shape.removals,
-            "ReportRangeListContactHygiene": shape.hygiene,
-            "ReportListImportHistory": shape.imports,
-        }[operation]
-        salt = mix(self._seed, SALTS[operation], ListID)
-        return self._timeline(operation, rows, self._start, self._end, salt)
-
-    def _leaver(self, ListID: int, rank: int, moment: int, bits: int) -> int:
-        """Return who leaves: one in six left before, two are subscribed again later."""
-        turn, kind = divmod(rank, 6)
-        if kind in (2, 5):
-            additions = self._of_list(CONTACTS, ListID)
-            later = bisect_right(range(additions.rows), moment, key=additions.at)
-            if later < additions.rows:
-                return self._first_person(ListID) + later + bits % (additions.rows - later)
-        former = _FORMER + self.list_ids.index(ListID) * 1_000_000 + 8 * turn
-        return former + (1 if kind == 4 else kind)
-
-    def _timeline(
-        self, operation: str, rows: int, first: int, last: int, salt: int, *, early: bool = False
-    ) -> Timeline:
-        whole = OPERATIONS[operation].date_is_text and self._maker.event_dates == "us"
-        return Timeline(rows, first, last, salt, early, whole)
-
-    def _size(self, operation: str, sends: int, salt: int) -> int:
-        if operation in self.shape.counts:
-            return self.shape.counts[operation]
-        if operation in (SENT, SERIES_SENT):
-            return sends
-        bits = mix(salt, 3)
-        if bits % 7 == 0 and operation not in CONVERSATION_OPERATIONS:
+    def _size(self, operation: str, mailing: Mailing, salt: int) -> int:
+        if not mailing.is_generated:
             return 0
-        return round(sends * _FRACTIONS[operation] * (0.5 + (bits >> 32) / 2**32))
+        usual = mailing.sends * _SHARES[OPERATIONS[operation].table.partition("_")[2]]
+        if operation not in (SENT, SERIES_SENT):
+            usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
+        return self.shape.counts.get(operation, round(usual))
+
+    def others(self, operation: str, ID: int) -> Sequence[Row]:
+        """Return the rows of a list, of the account, or of a message's locations."""
+        shape, table = self.shape, OPERATIONS[operation].table
+        if not (ID in self.list_ids or ID in self.messages or table == "complaints"):
+            return ()
+        rows = {
+            "subscribed_contacts": shape.contacts,
+            "list_unsubs": shape.removals,
+            "list_hygiene": shape.hygiene,
+            "imports": shape.imports,
+            "campaigns": shape.campaigns,
+            "transactional_messages": shape.transactional,
+            "saved_messages": 2,
+            "complaints": shape.complaints if self.messages else 0,
+        }.get(table, 5)
+        times = Timeline(rows, self._start, self._end, mix(self._seed, SALTS[operation], ID))
+        first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
+        messages = [*self.messages.values()] if table == "complaints" else []
+
+        def make(rank: int) -> Row:
+            bits = mix(times.salt, rank)
+            known: dict[str, Field] = {"ListID": str(ID), "SavedMsgID": str(rank + 1)}
+            person = first + rank
+            if table == "list_unsubs":
+                person = first + self._leaver(rank)
+            elif table == "campaigns":
+                known |= self._campaign(ID, rank)
+                known |= {"MessageCount": "0"} if rank == rows - 1 else {}
+            elif table == "complaints":
+                message = messages[bits % len(messages)]
+                person = message.first_person + (bits >> 32) % max(1, message.sends)
+                known = {"ListID": str(message.ListID), "MessageID": str(message.ID)}
+                known |= self.campaign_of(message.ListID, message.ID)
+            elif table.startswith("message_location"):
+                # Two regions of each country.
+                known = {"CountryID": str(rank // 2), "RegionID": str(rank % 2), "MsgID": str(ID)}
+            email = self._maker.email(person)
+            return self._maker.row(operation, times.at(rank), bits, known, email)
+
+        return Generated(make, times.at, 0, rows)
+
+    def _leaver(self, rank: int) -> int:
+        """Return who leaves: of three, one subscribes again later, and one leaves twice."""
+        contacts, removals = self.shape.contacts, self.shape.removals
+        if rank % 3 == 0:
+            return contacts * min(rank + 2, removals) // removals
+        return _FORMER + rank - rank % 3
+
+    def campaign_of(self, ListID: int, ID: int) -> dict[str, Field]:
+        """Return the campaign of a message or conversation, as rows have it."""
+        used = max(1, self.shape.campaigns - 1)  # The last campaign has none.
+        return self._campaign(ListID, mix(self._seed, 5, ID) % used)
+
+    def _campaign(self, ListID: int, rank: int) -> dict[str, Field]:
+        ID = ListID * 10 + rank
+        name = self._maker.name(ID)
+        return {"CampaignID": str(ID), "CampaignName": name, "Name": name}
 
 
 def _once(rank: int) -> int:
@@ -354,7 +298,14 @@ def _once(rank: int) -> int:
     return number - number // 5
 
 
+def _coprime(size: int, least: int) -> int:
+    """Return the smallest number from `least` on whose multiples visit all remainders of `size`."""
+    while gcd(least, size) != 1:
+        least += 1
+    return least
+
+
 def _shuffled(size: int, first: int, step: int) -> list[int]:
     """Return `size` IDs, multiples of `step` apart, in no order."""
-    stride = coprime(max(1, size), int(size * 0.618))
+    stride = _coprime(max(1, size), max(2, int(size * 0.618)))
     return [first + step * ((place * stride + 1) % size) for place in range(size)]

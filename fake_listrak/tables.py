@@ -1,48 +1,50 @@
-"""The tables of an account: lists of rows by operation and parent."""
+"""The tables of an account, and what of them a call returns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 from fake_listrak.clock import Range, Zone, instant
 from fake_listrak.contract import (
-    CONVERSATION_OPERATIONS,
-    MESSAGE_OPERATIONS,
+    NAME_OF,
     OPERATIONS,
-    PASSALONGS,
     Row,
 )
-from fake_listrak.generator import (
-    CONTACTS,
-    MANY,
-    REPEATED,
-    Conversation,
-    Generated,
-    Generator,
-    Message,
-    Shape,
-)
-from fake_listrak.rows import (
-    SALTS,
-    Field,
-    RowMaker,
-    changed,
-    mix,
-)
+from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
+from fake_listrak.rows import LINKS, SALTS, Field, RowMaker, mix, number_of
 
 ACCOUNT: Final = 0
 """The ID of the account as a parent."""
 
-NAME: Final = {kind.table: kind.name for kind in OPERATIONS.values()}
-_OF_LIST: Final = (CONTACTS, *(NAME[n] for n in ("list_unsubs", "list_hygiene", "imports")))
-DERIVED: Final = ("campaigns", "message_links", "conversation_links")
-"""Tables whose rows follow from others; more can be added."""
+LISTS: Final = NAME_OF["lists"]
+MESSAGES, CONVERSATIONS = NAME_OF["messages"], NAME_OF["conversations"]
+ANALYTICS: Final = NAME_OF["message_analytics"]
+_LINKS: Final = (NAME_OF["message_links"], NAME_OF["conversation_links"])
+SUMMARIES: Final = {
+    name: "message" if kind.key == ("MsgID",) else "conversation"
+    for name, kind in OPERATIONS.items()
+    if kind.key in (("MsgID",), ("ConversationID",))
+}
+"""The operations with one row of each message or conversation, which follows from others."""
+_COUNTED: Final = {
+    "DeliverCount": "sends",
+    "OpenCount": "opens",
+    "ReadCount": "reads",
+    "ClickCount": "clicks",
+    "BounceCount": "bounces",
+    "RemoveCount": "unsubs",
+    "PassAlongCount": "passalongs",
+}
+"""By column, the kind of rows that it counts."""
+_MANY: Final = 5000
+"""More generated rows than these are made as they are served."""
 
 
 class Tables:
-    """What there is in an account, and its rows. See Account."""
+    """What there is in an account, as the service serves it. See Account."""
 
     def __init__(
         self,
@@ -51,7 +53,6 @@ class Tables:
         timezone: str = "UTC",
         offsets: bool = False,
         event_dates: Literal["iso", "us"] = "iso",
-        domains: Literal["text", "string"] = "text",
         bounds: Literal["inclusive", "exclusive", "start"] = "inclusive",
         empty: Literal["absent", "empty", "nil", "mixed"] = "mixed",
         unknown_messages: Literal["refused", "missing"] = "refused",
@@ -59,9 +60,7 @@ class Tables:
     ) -> None:
         self.page_size = page_size
         self.zone = Zone(timezone)
-        self.offsets = offsets
         self.event_dates = event_dates
-        self.domains = domains
         self.bounds = bounds
         self.empty = empty
         self.unknown_messages = unknown_messages
@@ -69,144 +68,160 @@ class Tables:
         """The number of changes; replies cached at another version are stale."""
         of = Shape(**shape)
         self._start = instant(of.start)
-        self._maker = RowMaker(mix(of.seed), self._start, self.zone, offsets, event_dates)
+        self._maker = RowMaker(mix(of.seed), self.zone, offsets, event_dates)
         self._generator = Generator(of, self._maker)
-        self._lists = {
-            ListID: self._maker.list_row(ListID, number)
-            for number, ListID in enumerate(self._generator.list_ids)
+        self._lists: dict[int, dict[str, Field]] = {ID: {} for ID in self._generator.list_ids}
+        """Chosen values of each list."""
+        self._mailings = {
+            "message": {**self._generator.messages},
+            "conversation": {**self._generator.conversations},
         }
-        self._messages = {each.ID: each for each in self._generator.messages()}
-        self._conversations = {each.ID: each for each in self._generator.conversations()}
         self._hidden: set[int] = set()
         self._tables: dict[tuple[str, int], list[Row]] = {}
         """Rows that were added or changed, by operation and parent."""
-        self._filled: set[tuple[str, int]] = set()
-        """Tables whose rows are those of `_tables` alone."""
         self._generated = lru_cache(4096)(self._generate)
 
     def has_list(self, ListID: int) -> bool:
-        """Whether the user can see the list."""
+        """Return whether the user can see the list."""
         return ListID in self._lists and ListID not in self._hidden
 
     def has_message(self, MsgID: int) -> bool:
-        """Whether the user can see the message, and so the list that it was sent to."""
-        message = self._messages.get(MsgID)
-        return message is not None and MsgID not in self._hidden and self.has_list(message.ListID)
+        """Return whether the user can see the message, and so the list that it was sent to."""
+        return self._has("message", MsgID)
 
     def has_conversation(self, ConversationID: int) -> bool:
-        """Whether the user can see the conversation, and so its list."""
-        found = self._conversations.get(ConversationID)
-        is_hidden = ConversationID in self._hidden
-        return found is not None and not is_hidden and self.has_list(found.ListID)
+        """Return whether the user can see the conversation, and so its list."""
+        return self._has("conversation", ConversationID)
 
-    # Rows
+    def _has(self, kind: str, ID: int) -> bool:
+        found = self._mailings[kind].get(ID)
+        return found is not None and ID not in self._hidden and self.has_list(found.ListID)
 
-    def fill(self, operation: str, parent_id: int | None, rows: Iterable[Row]) -> None:
-        """Put these rows, values on the wire, in place of all rows of an operation and parent.
+    # What a call returns
 
-        Also of rows that otherwise follow from others. The parent has to be added first.
+    def lists(self) -> list[Row]:
+        """Return the rows of GetContactListCollection, in the order served."""
+        make, seed = self._maker.row, self._maker.seed
+        return [
+            make(LISTS, self._start, mix(seed, ListID), {"ListID": str(ListID)}, fields=fields)
+            for ListID, fields in self._lists.items()
+            if ListID not in self._hidden
+        ]
+
+    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
+        """Return the messages of a list that were sent in a range of walls; None means all."""
+        return self._summaries(MESSAGES, ListID, chosen, with_tests)
+
+    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
+        """Return a page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
+        rows = self._within(operation, self._table(operation, ID), chosen)
+        return list(rows[(page - 1) * self.page_size : page * self.page_size])
+
+    def whole(self, operation: str, ID: int, chosen: Range | None, every: bool) -> list[Row]:
+        """Return all rows of an operation for a parent.
+
+        every: include test messages, or terminated conversations.
         """
-        ID = ACCOUNT if parent_id is None else parent_id
-        self.version += 1
-        self._filled.add((operation, ID))
-        self._tables[operation, ID] = [*rows]
+        if operation in SUMMARIES and (operation, ID) not in self._tables:
+            if operation == MESSAGES:
+                return self.activity(ID, chosen, every)
+            return self._summaries(operation, ID, chosen, every)
+        return [*self._within(operation, self._table(operation, ID), chosen)]
 
-    def _changeable(self, operation: str, ID: int) -> list[Row]:
-        """Return a table as a list that may be changed."""
-        self.version += 1
-        if (operation, ID) not in self._tables:
-            is_derived = OPERATIONS[operation].table in DERIVED
-            self._tables[operation, ID] = [] if is_derived else [*self._generated(operation, ID)]
-        return self._tables[operation, ID]
+    def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
+        """Return the analytics of the messages that the user can see, unordered."""
+        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has_message(ID)]
+        found = [each for each in found if each.has_analytics]
+        found.sort(key=lambda each: mix(1, each.ID))
+        filled = {
+            row["MsgID"]: row
+            for ListID in {each.ListID for each in found}
+            for row in self._tables.get((ANALYTICS, ListID), ())
+        }
+        return [filled.get(str(each.ID)) or self._summary(ANALYTICS, each) for each in found]
 
-    def _generate(self, operation: str, ID: int) -> Sequence[Row]:
-        table = OPERATIONS[operation].table
-        rows = self._generated_rows(operation, table, ID)
-        # A range of these is found by bisection, which needs times that never fall.
-        is_many = isinstance(rows, Generated) and len(rows) > MANY and self.zone.name == "UTC"
-        return rows if is_many else [*rows]
+    def _within(self, operation: str, rows: Sequence[Row], chosen: Range | None) -> Sequence[Row]:
+        date, read = OPERATIONS[operation].date, self.zone.read
+        if chosen is None or date is None:
+            return rows
+        if isinstance(rows, Generated):
+            return rows.within(chosen)
+        return [row for row in rows if chosen.holds(read(str(row.get(date))))]
 
-    def _generated_rows(self, operation: str, table: str, ID: int) -> Sequence[Row]:
-        row, shape = self._maker.row, self._generator.shape
-        if table == "complaints":
-            return [self._generated_complaint(*each) for each in self._generator.complaints()]
-        if operation in (*MESSAGE_OPERATIONS, PASSALONGS):
-            message = self._messages[ID]
-            return self._generator.of_message(operation, message) if message.is_generated else []
-        if operation in CONVERSATION_OPERATIONS:
-            return self._generator.of_conversation(operation, self._conversations[ID])
-        salt = mix(self._maker.seed, SALTS[operation], ID)
-        if table.startswith("message_location_"):
-            size = 5 + salt % 3 if self._messages[ID].is_generated else 0
-            of = self._maker.location
-            return [changed(of(table, ID, n, mix(salt, n))) for n in range(size)]
-        if ID not in self._generator.list_ids:
-            return []
-        if operation in _OF_LIST:
-            return self._generator.of_list(operation, ID)
-        size = 2 if table == "saved_messages" else shape.transactional
-        column = "SavedMsgID" if table == "saved_messages" else "TransactionalMsgID"
-        first = ID * size if column == "TransactionalMsgID" else 20_001
-        rows = [row(operation, ID, "", self._start, mix(salt, n)) for n in range(size)]
-        return [{**made, column: str(first + n)} for n, made in enumerate(rows)]
-
-    def _count(self, operation: str, ID: int) -> int:
-        """Count the rows of a message or conversation, which need not be made for it."""
-        found = self._tables.get((operation, ID))
-        if found is not None:
-            return len(found)
-        if operation in CONVERSATION_OPERATIONS:
-            return len(self._generator.of_conversation(operation, self._conversations[ID]))
-        message = self._messages[ID]
-        return len(self._generator.of_message(operation, message)) if message.is_generated else 0
-
-    def _emails(self, operation: str, ID: int) -> int:
-        """Count the addresses of a message's events."""
-        found = self._tables.get((operation, ID))
-        if found is not None:
-            return len({str(row["EmailAddress"]) for row in found if row.get("EmailAddress")})
-        count = self._count(operation, ID)
-        return count - count // 5 if operation in REPEATED else count
-
-    def _messages_of(
-        self, ListID: int, chosen: Range | None = None, with_tests: bool = True
-    ) -> Iterable[Message]:
-        for each in [*self._messages.values()]:
-            if (
-                each.ListID != ListID
-                or each.ID in self._hidden
-                or (each.is_test and not with_tests)
-            ):
+    def _mailings_of(
+        self, kind: str, ListID: int, chosen: Range | None = None, every: bool = True
+    ) -> Iterator[Mailing]:
+        """Yield the messages or conversations of a list that the user can see."""
+        for each in [*self._mailings[kind].values()]:
+            if each.ListID != ListID or each.ID in self._hidden or (each.is_extra and not every):
                 continue
             if chosen is None or chosen.holds(each.wall):
                 yield each
 
-    def _conversations_of(self, ListID: int) -> list[Conversation]:
-        every = self._conversations.values()
-        return [each for each in every if each.ListID == ListID and each.ID not in self._hidden]
+    # Tables
 
-    def _generated_complaint(self, moment: int, bits: int) -> Row:
-        """Return a complaint about a message sent before it, of any list."""
-        every = [each for each in self._messages.values() if each.is_generated]
-        sent = [each for each in every if each.moment <= moment] or every
-        message = sent[bits % len(sent)]
-        person = message.first_person + (bits >> 32) % max(1, message.sends)
-        email = self._maker.email(person)
-        row = self._maker.row(NAME["complaints"], ACCOUNT, email, moment, bits)
-        return self._complaint(message.ListID, message.ID, row)
+    def _table(self, operation: str, ID: int) -> Sequence[Row]:
+        found = self._tables.get((operation, ID))
+        if found is not None:
+            return found
+        if operation in _LINKS:
+            return self._links(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
+        return self._generated(operation, ID)
 
-    def _complaint(self, ListID: int, MsgID: int, row: Row) -> Row:
-        """Return a complaint with the columns of its list, message and campaign."""
-        campaign = self._generator.campaign_of(ListID, MsgID)
-        message = self._messages.get(MsgID)
-        subject = self._maker.subject(MsgID)
-        head: dict[str, Field] = {
-            "ListID": str(ListID),
-            "CampaignID": str(campaign),
-            "MessageID": str(MsgID),
-            "AbuseDate": row["AbuseDate"],
-            "ListName": self._lists[ListID].get("ListName", ...),
-            "CampaignName": self._maker.campaign_name(campaign),
-            "MessageSubject": message.fields.get("Subject", subject) if message else "",
+    def _generate(self, operation: str, ID: int) -> Sequence[Row]:
+        if operation in EVENTS:
+            mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
+            rows: Sequence[Row] = self._generator.events(operation, mailing)
+        else:
+            rows = self._generator.others(operation, ID)
+        # A range of these is found by bisection, which needs times that never fall.
+        is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
+        return rows if is_many else [*rows]
+
+    def _summaries(
+        self, operation: str, ListID: int, chosen: Range | None, every: bool
+    ) -> list[Row]:
+        of = self._mailings_of(SUMMARIES[operation], ListID, chosen, every)
+        return [self._summary(operation, each) for each in of]
+
+    def _summary(self, operation: str, mailing: Mailing) -> Row:
+        """Return a row of a message or conversation, whose counts agree with its other rows."""
+        ID, columns, fields = mailing.ID, OPERATIONS[operation].columns, mailing.fields
+        known = {
+            "ListID": str(mailing.ListID),
+            "MsgID": str(ID),
+            "ConversationID": str(ID),
+            "SendDate": mailing.date,
+            "PublishedDate": mailing.date,
+            **dict.fromkeys(("Subject", "ConversationName"), self._maker.name(ID)),
+            **self._generator.campaign_of(mailing.ListID, ID),
         }
-        return changed(head, row)
+        for column, rows in _COUNTED.items():
+            of = NAME_OF.get(f"{mailing.kind}_{rows}")
+            if of and column in columns:
+                known[column] = str(self._count(of, mailing))
+        if operation not in (MESSAGES, CONVERSATIONS):
+            fields = {column: fields[column] for column in fields if column in columns}
+        bits = mix(self._maker.seed, SALTS[operation], ID)
+        return self._maker.row(operation, self._start, bits, known, fields=fields)
+
+    def _count(self, operation: str, mailing: Mailing) -> int:
+        """Count the rows of a message or conversation, which need not be made for it."""
+        found = self._tables.get((operation, mailing.ID))
+        return len(self._generator.events(operation, mailing) if found is None else found)
+
+    def _links(self, operation: str, mailing: Mailing) -> list[Row]:
+        """Return the links of a mailing. Those of a message have the counts of its clicks."""
+        rows = []
+        for MsgID in mailing.messages:
+            clicks: Counter[str] = Counter()
+            if mailing.kind == "message":
+                urls = (row.get("LinkUrl") for row in self._table(CLICK, MsgID))
+                clicks.update(str(url) for url in urls if url)
+            for url in dict.fromkeys([*(LINKS if mailing.sends else ()), *clicks]):
+                bits = number_of(f"{MsgID} {url}")
+                known = {"ClickCount": str(clicks[url])} if mailing.kind == "message" else {}
+                known |= {"MsgID": str(MsgID), "LinkID": str(bits), "LinkURL": url}
+                bits = mix(self._maker.seed, bits)
+                rows.append(self._maker.row(operation, self._start, bits, known))
+        return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Final
 
 from lxml import etree
@@ -11,14 +12,13 @@ from lxml import etree
 from fake_listrak.contract import NAMESPACE, OPERATIONS, Row
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-SOAP12: Final = "http://www.w3.org/2003/05/soap-envelope"
 UNREADABLE: Final = (
     "Server was unable to read request. ---> There is an error in the XML document. ---> "
     "Input string was not in a correct format."
 )
 
-_HEAD: Final = '<?xml version="1.0" encoding="utf-8"?>'
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
+_PREFIX: Final = f"{{{NAMESPACE}}}"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Ask:
     """One call as it came in.
 
     operation: its name; "WSDL" for the contract.
-    arguments: wire text by name, the numbers of an array joined by commas; WSException is left
-        out.
+    arguments: text on the wire by name, the numbers of an array joined by commas; WSException is
+        left out.
     headers: HTTP headers, names in lower case.
     path: the request target with its query.
     number: place among the SOAP calls (or among the WSDL requests), from 1.
@@ -72,33 +72,18 @@ class Ask:
     """`honest` of the service."""
 
     def honest(self) -> Reply:
-        """The reply that this call gets when no rule decides."""
+        """Return the reply that this call gets when no rule decides."""
         return self.answer(self)
-
-    @property
-    def soap12(self) -> bool:
-        """Whether the call came as SOAP 1.2, and so wants its answer."""
-        return self.headers.get("content-type", "").startswith("application/soap+xml")
 
 
 class BadRequest(Exception):
     """A request that is not a call of the contract; the text becomes the fault's."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """What an envelope says."""
+def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str], str, str]:
+    """Return the operation, arguments, user name and password of an envelope.
 
-    operation: str
-    arguments: dict[str, str]
-    username: str
-    password: str
-
-
-def read_call(body: bytes, known: Collection[str] = OPERATIONS) -> Call:
-    """Read an envelope of SOAP 1.1 or 1.2; BadRequest if there is no known call in it.
-
-    known: the operations that there are.
+    Raises BadRequest if it calls none of the known operations.
     """
     try:
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
@@ -107,36 +92,32 @@ def read_call(body: bytes, known: Collection[str] = OPERATIONS) -> Call:
             f"Server was unable to read request. ---> There is an error in the XML document. "
             f"---> {error}"
         ) from error
-    soap = etree.QName(root).namespace
-    if soap not in (SOAP, SOAP12) or etree.QName(root).localname != "Envelope":
+    if root.tag != f"{{{SOAP}}}Envelope":
         raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
-    user = {child.tag: child.text or "" for child in root.iterfind(f".//{{{NAMESPACE}}}WSUser/*")}
-    call = root.find(f"{{{soap}}}Body/*")
-    prefix = f"{{{NAMESPACE}}}"
-    name = "" if call is None else str(call.tag).removeprefix(prefix)
+    call = root.find(f"{{{SOAP}}}Body/*")
+    name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
     if call is None or name not in known:
         raise BadRequest(f"Server did not recognize the operation {name}.")
     arguments = {
-        str(child.tag).removeprefix(prefix): (
-            ",".join(item.text or "" for item in child.iterchildren(f"{prefix}*"))
-            if len(child)
-            else child.text or ""
+        str(child.tag).removeprefix(_PREFIX): (
+            ",".join(item.text or "" for item in child) if len(child) else child.text or ""
         )
-        for child in call.iterchildren(f"{prefix}*")
-        if child.tag != f"{prefix}WSException"
+        for child in call.iterchildren(f"{_PREFIX}*")
+        if child.tag != f"{_PREFIX}WSException"
     }
-    username, password = (user.get(f"{prefix}{key}", "") for key in ("UserName", "Password"))
-    return Call(name, arguments, username, password)
+    user = f".//{_PREFIX}WSUser/{_PREFIX}"
+    username, password = (root.findtext(f"{user}{key}", "") for key in ("UserName", "Password"))
+    return name, arguments, username, password
 
 
 def escape(text: str) -> str:
-    """Text of an element. CR is a reference, or a parser would make it LF."""
+    """Return the text of an element. CR is a reference, or a parser would make it LF."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return text.replace(">", "&gt;").replace("\r", "&#xD;")
 
 
-def write_rows(element: str, rows: Iterable[Row], domains: str = "text") -> str:
-    """The row elements of a Result; `domains` as in Account."""
+def write_rows(element: str, rows: Iterable[Row]) -> str:
+    """Return the row elements of a Result."""
     parts: list[str] = []
     add = parts.append
     for row in rows:
@@ -149,46 +130,26 @@ def write_rows(element: str, rows: Iterable[Row], domains: str = "text") -> str:
             elif isinstance(value, dict):
                 inner = (f"<{key}>{escape(text)}</{key}>" for key, text in value.items())
                 add(f"<{name}>{''.join(inner)}</{name}>")
-            elif domains == "string":
-                inner = (f"<string>{escape(text)}</string>" for text in value)
-                add(f"<{name}>{''.join(inner)}</{name}>")
             else:
                 parts += (f"<{name}>{escape(text)}</{name}>" for text in value)
         add(f"</{element}>")
     return "".join(parts)
 
 
-def write_reply(operation: str, rows: str, empty: str, soap12: bool = False) -> bytes:
-    """A reply of an operation; without rows its Result is "absent", "empty" or "nil"."""
+def write_reply(operation: str, rows: str, empty: str) -> bytes:
+    """Return a reply of an operation; without rows its Result is "absent", "empty" or "nil"."""
     result = f"{operation}Result"
     content = {"absent": "", "empty": f"<{result} />", "nil": f'<{result} xsi:nil="true" />'}[empty]
     if rows:
         content = f"<{result}>{rows}</{result}>"
     if OPERATIONS[operation].takes_exception:
         content += _NIL_EXCEPTION
-    return _envelope(
-        f'<{operation}Response xmlns="{NAMESPACE}">{content}</{operation}Response>', soap12
-    )
+    return _envelope(f'<{operation}Response xmlns="{NAMESPACE}">{content}</{operation}Response>')
 
 
-def write_fault(text: str, code: str, soap12: bool) -> bytes:
-    """A Fault; `code` is Server or Client."""
-    if soap12:
-        code = {"Server": "Receiver", "Client": "Sender"}[code]
-        fault = (
-            f"<soap:Code><soap:Value>soap:{code}</soap:Value></soap:Code><soap:Reason>"
-            f'<soap:Text xml:lang="en">{escape(text)}</soap:Text></soap:Reason><soap:Detail />'
-        )
-    else:
-        fault = (
-            f"<faultcode>soap:{code}</faultcode><faultstring>{escape(text)}</faultstring><detail />"
-        )
-    return _envelope(f"<soap:Fault>{fault}</soap:Fault>", soap12)
-
-
-def _envelope(content: str, soap12: bool) -> bytes:
+def _envelope(content: str) -> bytes:
     return (
-        f'{_HEAD}<soap:Envelope xmlns:soap="{SOAP12 if soap12 else SOAP}" '
+        f'<?xml version="1.0" encoding="utf-8"?><soap:Envelope xmlns:soap="{SOAP}" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         'xmlns:xsd="http://www.w3.org/2001/XMLSchema">'
         f"<soap:Body>{content}</soap:Body></soap:Envelope>"
@@ -199,26 +160,43 @@ def _envelope(content: str, soap12: bool) -> bytes:
 
 
 def raw(body: bytes, status: int = 200, content_type: str = "text/xml; charset=utf-8") -> Reply:
-    """Any bytes as the body."""
+    """Return any bytes as the body."""
     return Reply(body, status, {"Content-Type": content_type})
 
 
-def fault(text: str, status: int = 500, *, code: str = "Server", soap12: bool = False) -> Reply:
-    """A SOAP fault with `text` as its faultstring; `code` is Server or Client."""
-    return Reply(write_fault(text, code, soap12), status, _content_type(soap12))
+def fault(text: str, status: int = 500, *, code: str = "Server") -> Reply:
+    """Return a SOAP fault with `text` as its faultstring; `code` is Server or Client."""
+    content = f"<faultcode>soap:{code}</faultcode><faultstring>{escape(text)}</faultstring>"
+    return Reply(_envelope(f"<soap:Fault>{content}<detail /></soap:Fault>"), status)
 
 
 def html(status: int) -> Reply:
-    """An error page as IIS shows it."""
-    title, text = _PAGES.get(
-        status, ("Runtime Error", "An application error occurred on the server.")
+    """Return an error page as IIS shows it."""
+    title = "File or directory not found." if status == 404 else phrase(status)
+    text = "The resource you are looking for might have been removed, had its name changed, or is "
+    page = (
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
+        '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">\r\n'
+        '<html xmlns="http://www.w3.org/1999/xhtml">\r\n<head>\r\n'
+        '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"/>\r\n'
+        f"<title>{status} - {title}</title>\r\n</head>\r\n<body>\r\n"
+        '<div id="header"><h1>Server Error</h1></div>\r\n<div id="content">\r\n'
+        f"<h2>{status} - {title}</h2>\r\n<h3>{text}temporarily unavailable.</h3>\r\n"
+        "</div>\r\n</body>\r\n</html>\r\n"
     )
-    page = _PAGE.format(title=f"{status} - {title}", text=text)
     return Reply(page.encode(), status, {"Content-Type": "text/html"})
 
 
+def phrase(status: int) -> str:
+    """Return what HTTP calls a status."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
 def redirect(url: str, status: int = 302) -> Reply:
-    """A redirect to another address."""
+    """Return a redirect to another address."""
     page = (
         "<html><head><title>Object moved</title></head><body>\r\n"
         f'<h2>Object moved to <a href="{escape(url)}">here</a>.</h2>\r\n</body></html>\r\n'
@@ -228,7 +206,7 @@ def redirect(url: str, status: int = 302) -> Reply:
 
 
 def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
-    """A reply of status 200 whose WSException is filled.
+    """Return a reply of status 200 whose WSException is filled.
 
     rows: keep the rows of the honest reply, which must not be a fault; else the Result is empty.
     """
@@ -237,56 +215,9 @@ def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
         "<DateTime>2026-01-02T03:04:05.67</DateTime>"
         f"<Description>{escape(description)}</Description></WSException>"
     )
-    if rows:
-        honest = ask.honest()
-        body = honest.body.decode()
-    else:
-        body = write_reply(ask.operation, "", "empty", ask.soap12).decode()
-        honest = Reply(headers=_content_type(ask.soap12))
-    body = body.replace(_NIL_EXCEPTION, "")
+    reply = ask.honest() if rows else Reply(write_reply(ask.operation, "", "empty"))
+    body = reply.body.decode().replace(_NIL_EXCEPTION, "")
     end = f"</{ask.operation}Response>"
     if end not in body:
         raise ValueError(f"{ask.operation} has no rows to keep: the honest reply is a fault")
-    return replace(honest, body=body.replace(end, exception + end).encode())
-
-
-def _content_type(soap12: bool) -> dict[str, str | None]:
-    kind = "application/soap+xml" if soap12 else "text/xml"
-    return {"Content-Type": f"{kind}; charset=utf-8"}
-
-
-_PAGES: Final = {
-    400: ("Bad Request", "The request could not be understood by the server."),
-    401: (
-        "Unauthorized: Access is denied due to invalid credentials.",
-        "You do not have permission to view this directory or page.",
-    ),
-    403: (
-        "Forbidden: Access is denied.",
-        "You do not have permission to view this directory or page.",
-    ),
-    404: (
-        "File or directory not found.",
-        "The resource you are looking for might have been removed, had its name changed, or is "
-        "temporarily unavailable.",
-    ),
-    405: (
-        "HTTP verb used to access this page is not allowed.",
-        "The page you are looking for cannot be displayed.",
-    ),
-    502: (
-        "Web server received an invalid response while acting as a gateway or proxy server.",
-        "There is a problem with the page you are looking for, and it cannot be displayed.",
-    ),
-    503: ("Service Unavailable", "The service is unavailable."),
-}
-_PAGE: Final = (
-    '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
-    '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">\r\n'
-    '<html xmlns="http://www.w3.org/1999/xhtml">\r\n<head>\r\n'
-    '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"/>\r\n'
-    "<title>{title}</title>\r\n</head>\r\n<body>\r\n"
-    '<div id="header"><h1>Server Error</h1></div>\r\n<div id="content">\r\n'
-    '<div class="content-container"><fieldset>\r\n<h2>{title}</h2>\r\n<h3>{text}</h3>\r\n'
-    "</fieldset></div>\r\n</div>\r\n</body>\r\n</html>\r\n"
-)
+    return replace(reply, body=body.replace(end, exception + end).encode())

@@ -1,6 +1,6 @@
-"""The tap's description and settings, for `--about` and `--help`: as text, Markdown or JSON.
+"""Describe the tap and its settings for `--about` and `--help`, as text, Markdown or JSON.
 
-The JSON has the format of the Meltano SDK's taps, which plugin hubs read. A sync uses none of this.
+The JSON has the format of Meltano SDK taps, for plugin hubs. A sync does not use this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PYTHON = "Programming Language :: Python :: 3."
 
 
 def about() -> dict[str, Any]:
-    """Return the name, versions, capabilities and, as a JSON schema, the settings."""
+    """Return the name, the versions, the capabilities, and the settings as a JSON schema."""
     package = metadata.metadata("tap-listrak")
     classifiers = package.get_all("Classifier") or []
     return {
@@ -56,7 +56,7 @@ def _setting(name: str, option: Option) -> dict[str, Any]:
 
 
 def label(name: str) -> str:
-    """Return an option's name as words: `list_ids` as List IDs."""
+    """Return an option's name in words, such as List IDs for `list_ids`."""
     words = name.replace("_", " ").capitalize().split()
     written = {"ids": "IDs", "Wsdl": "WSDL", "url": "URL", "Timezone": "Time zone"}
     return " ".join(written.get(word, word) for word in words)

@@ -20,7 +20,7 @@ _LABEL = rf"(?:[\w-]|{_ESCAPED}(?:2D|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9A]|[8
 _DOMAIN = rf"(?:{_LABEL}(?:(?:\.|{_ESCAPED}2E){_LABEL})*|\[[\w.:]+\])"
 # The name of a query's parameter, which is not part of the address after it.
 _PARAMETER = rf"(?:(?<=[?&#;])|(?<=%(?:3F|26|23))|(?<=%25(?:3F|26|23)))[\w.~-]+(?:=|{_ESCAPED}3D)"
-# Each match that is no address consumes all that cannot begin one, so that the time is linear.
+# A match without an address consumes all that cannot begin one, so matching takes linear time.
 _ADDRESS = re.compile(
     rf"(?P<parameter>{_PARAMETER})?(?:(?!['`*{{|]){_LOCAL}+|{_QUOTE}[^\"]{{1,99}}?{_QUOTE}(?={_AT}))"
     rf"(?P<domains>(?:{_AT}{_DOMAIN})+)?|{_ESCAPED}[0-9A-F]{{2}}",
@@ -28,14 +28,14 @@ _ADDRESS = re.compile(
 )
 _HAS_AT = re.compile(_AT)
 _ENCODED_AGAIN = re.compile("%(?:25)+")
-# What the state's check of a key is computed of.
+# The text that key_check hashes.
 _CHECKED = "tap-listrak email_hash_key"
 
 
 def hash_address(key: str) -> Callable[[str], str]:
     """Return a function that hashes one address: the hex HMAC-SHA256 under `key`, in UTF-8.
 
-    The address is trimmed and in lower case. White space is no address, and stays.
+    It trims the address and converts it to lower case first. It returns white space unchanged.
     """
     # Copying it takes two thirds of the time of hmac.digest.
     keyed = hmac.new(key.encode(), digestmod="sha256")
@@ -52,7 +52,7 @@ def hash_address(key: str) -> Callable[[str], str]:
 
 
 def hash_addresses(key: str) -> Callable[[str], str]:
-    """Return a function that hashes each address within a text, also percent-encoded ones."""
+    """Return a function that hashes each address in a text, including percent-encoded ones."""
     hashed = hash_address(key)
     return lambda text: _replace(text, lambda address: hashed(_decode(address)))
 
@@ -63,7 +63,7 @@ def mask_addresses(text: str) -> str:
 
 
 def key_check(key: str) -> str:
-    """Return 8 hex digits that are the same for the same key, and do not reveal it."""
+    """Return 8 hex digits that identify a key without revealing it."""
     return hash_address(key)(_CHECKED)[:8]
 
 

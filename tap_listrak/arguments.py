@@ -49,19 +49,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _epilog() -> str:
     return f"""\
-usage in steps:
-  tap-listrak --config config.json --discover > catalog.json
+first run:
+  tap-listrak --config config.json --discover > new && mv new catalog.json
   tap-listrak --config config.json --catalog catalog.json | target-... > states
-  tail -n 1 states > state.json
+  test -s states && tail -n 1 states > state.json
+
+later runs:
   tap-listrak --config config.json --catalog catalog.json --state state.json | ...
 
-  In the catalog, "selected": true in the metadata of a stream, at the breadcrumb [],
-  selects it. Without a catalog, `select` in the config does, or else the nine
-  published streams are synced. The target prints the state once rows are stored.
+  To select a stream in the catalog, set "selected": true in its metadata, at the
+  breadcrumb []. Without a catalog, the tap syncs what `select` in the config
+  selects, or else nine streams. The target prints a state once rows are stored.
 
 config:
-  With --config ENV a key is read from the variable TAP_LISTRAK_ and the key in
-  capitals, such as TAP_LISTRAK_PASSWORD. Empty variables are ignored.
+  With --config ENV, variables such as TAP_LISTRAK_PASSWORD set the keys. Empty
+  variables are ignored.
 
 {lay_out(((name, describe(option)) for name, option in OPTIONS.items()), 22)}
 
@@ -79,8 +81,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line. Raises SystemExit after --help, --version or a mistake."""
     parser = _Parser(
         prog="tap-listrak",
-        description="Copies a Listrak account (lists, messages, and what every contact did with\n"
-        "every message) to stdout as Singer messages. Logs go to stderr.",
+        description="Copy a Listrak account (lists, messages, and what each contact did with each\n"
+        "message) to stdout as Singer messages. Logs go to stderr.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -88,8 +90,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--config",
         metavar="FILE",
         action="append",
-        help="the config, in JSON, or ENV for the environment; may be given several times: later "
-        "files override earlier ones, key by key",
+        help="the config, in JSON, or ENV for the environment; if given several times, later ones "
+        "override earlier ones, key by key",
     )
     parser.add_argument(
         "-s", "--state", metavar="FILE", help="the last state of an earlier run, in JSON"

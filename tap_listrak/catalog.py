@@ -1,4 +1,4 @@
-"""Build the catalog, and read the selection of a catalog or of the patterns in `select`."""
+"""Build the catalog, and read the selection from a catalog or from the patterns in `select`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _paths(schema: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def check_patterns(patterns: Sequence[str], tables: Tables) -> None:
-    """Raise UsageError, naming the nearest name, for a pattern that matches nothing."""
+    """Raise UsageError with the nearest name if a pattern matches nothing."""
     for pattern in patterns:
         stream_pattern, column_pattern = _split(pattern.removeprefix("!"))
         streams = [stream for stream in tables if fnmatchcase(stream.name, stream_pattern)]
@@ -83,10 +83,11 @@ def check_patterns(patterns: Sequence[str], tables: Tables) -> None:
         ]
         if not any(fnmatchcase(name.split(".", 1)[1], column_pattern) for name in names):
             wanted = f"{stream_pattern}.{column_pattern}" if streams else stream_pattern
-            near = difflib.get_close_matches(wanted, names or list(BY_NAME), 1, cutoff=0)
+            by_lower = {name.lower(): name for name in names or BY_NAME}
+            near = difflib.get_close_matches(wanted.lower(), by_lower, 1, cutoff=0)
             raise UsageError(
                 f"Invalid `select` in the config: {pattern} matches no stream or column. The "
-                f"nearest name is {near[0]}."
+                f"nearest name is {by_lower[near[0]]}."
             )
 
 
@@ -132,7 +133,8 @@ def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
     """Return a catalog's selection, and the tables without unselected parts of objects.
 
     Raises UsageError for an invalid catalog. Its schemas and keys are ignored. A stream with
-    automatic inclusion is selected: the published tap's catalogs mark lists and messages like that.
+    automatic inclusion is selected, because the published tap's catalogs mark lists and messages
+    like that.
     """
     entries = catalog.get("streams") if isinstance(catalog, Mapping) else None
     if not isinstance(entries, list):
@@ -223,7 +225,7 @@ def _warn_of_alias(name: str, entry: Mapping[str, Any]) -> None:
 
 
 def _metadata(name: str, entry: Mapping[str, Any]) -> dict[Path, Mapping[str, Any]]:
-    """Index an entry's metadata by path. Fall back to `selected` in the schema (old catalogs)."""
+    """Return an entry's metadata by path, or `selected` from its schema (old catalogs)."""
     found: dict[Path, Mapping[str, Any]] = {}
     schema = entry.get("schema") or {}
     if isinstance(schema, Mapping):

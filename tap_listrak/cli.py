@@ -65,7 +65,7 @@ def _run(
         return
     now = clock().replace(microsecond=0)
     values, sources = read_configs(arguments.config, os.environ)
-    # Before the config is checked: a mistake may show a value that is the password as well.
+    # Before checking the config: an error may quote a value that equals the password.
     log.hide(*(str(values[key]) for key in SECRETS if values.get(key)))
     config = parse_config(values, now, sources)
     tables = resolve_tables(config)
@@ -120,7 +120,7 @@ def _sync(invocation: _Invocation) -> None:
     end_on_signals(workers.interrupt)
     calls = CallMetrics()
     readers = build_readers(tables, selection, config)
-    # Selected streams first, so that an error names a stream that the user can deselect.
+    # Selected streams come first, so that an error names one that the user can deselect.
     required = (*selection, *readers)
     client = ListrakClient(
         config, readers, calls, invocation.sleep, invocation.clock, required=required

@@ -1,4 +1,4 @@
-"""The config: its options, and the conversion of user input to a frozen Config."""
+"""Define the config's options, and convert user input to a frozen Config."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Mirrorable = Literal["lists", "messages", "subscribed_contacts"]
 # The streams that `mirror` may name.
 MIRRORABLE: tuple[str, ...] = get_args(Mirrorable)
 LISTRAK_WSDL = "https://webservices.listrak.com/v31/IntegrationService.asmx?wsdl"
-# Each window of dates costs a call, and no account has older data.
+# No account has older data, and each window of dates costs a call.
 EARLIEST_START = datetime(1990, 1, 1, tzinfo=timezone.utc)
 
-# The config name that means the environment.
+# The value of --config for the environment.
 ENVIRONMENT = "ENV"
 PREFIX = "TAP_LISTRAK_"
-# Variables with the prefix that are not keys of the config; see logs.py.
+# Variables with this prefix that are not keys of the config; see logs.py.
 LEVEL_VARIABLE = f"{PREFIX}LOGLEVEL"
 FORMAT_VARIABLE = f"{PREFIX}LOG_FORMAT"
 
@@ -96,7 +96,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _kind(takes: str, prepare: Callable[[Any], Any] = lambda given: given, **facts: Any) -> Meta:
-    """Describe a type: its values in words, and the function that prepares one for msgspec."""
+    """Describe a type: its values in words, and a function to prepare a value for msgspec."""
     return Meta(extra={"takes": takes, "prepare": prepare}, **facts)
 
 
@@ -106,7 +106,7 @@ def _range(least: int, most: int) -> Meta:
 
 def _secret(takes: str, least: int) -> Meta:
     return _kind(
-        f"{takes} without line breaks or other control characters",
+        f"{takes} without control characters",
         _printable,
         min_length=least,
         extra_json_schema={"secret": True, "writeOnly": True},
@@ -114,7 +114,7 @@ def _secret(takes: str, least: int) -> Meta:
 
 
 Secret = Annotated[str, _secret("text", 1)]
-HashKey = Annotated[str, _secret("text of 16 characters or more,", 16)]
+HashKey = Annotated[str, _secret("text of 16 characters or more", 16)]
 Instant = Annotated[
     datetime,
     _kind(
@@ -126,7 +126,7 @@ Instant = Annotated[
 Address = Annotated[
     str,
     _kind(
-        "an https address without a user name (http only on this machine itself)",
+        "an https address without a user name; http only on this machine",
         _address,
         extra_json_schema={"format": "uri"},
     ),
@@ -153,7 +153,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """The user's options; each field is the key of that name in the config file."""
 
     username: Annotated[Secret, "Listrak user name"]
-    password: Annotated[Secret, "that user's password"]
+    password: Annotated[Secret, "Listrak password"]
     start_date: Annotated[Instant, "how far back the first sync goes; without an offset it is UTC"]
     wsdl_url: Annotated[
         Address, "another address of the service, such as a test double or proxy"
@@ -219,7 +219,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
 
 class Option(NamedTuple):
-    """One key of the config: its values, in words and as JSON Schema, and its meaning."""
+    """A key of the config: its meaning, and its values in words and as JSON Schema."""
 
     type: Any
     default: Any
@@ -235,12 +235,12 @@ class Option(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value is shown nowhere."""
+        """Whether its value must not be shown."""
         return "secret" in self.schema
 
     @property
     def is_date(self) -> bool:
-        """Whether it takes a date from EARLIEST_START to now."""
+        """Whether its value is a date, from EARLIEST_START to now."""
         return self.schema.get("format") == "date-time"
 
     def read(self, given: Any) -> Any:
@@ -270,7 +270,7 @@ SECRETS = tuple(name for name, option in OPTIONS.items() if option.is_secret)
 
 
 def variable_of(key: str) -> str:
-    """Return a key's variable with `--config ENV`."""
+    """Return the variable of a key for `--config ENV`."""
     return f"{PREFIX}{key.upper()}"
 
 
@@ -279,12 +279,13 @@ def parse_config(
 ) -> Config:
     """Read merged configs. Raises UsageError that names the key and its source.
 
-    Values may be strings, as Stitch passes all of them. Unknown keys are ignored with a WARNING,
-    and an optional key that is null or "" takes its default.
+    Any value may be a string, because Stitch passes only strings. Ignore unknown keys with a
+    WARNING, except a misspelt `email_hash_key`. An optional key that is null or "" takes its
+    default.
     """
     sources = sources or {}
     for key in sorted(raw.keys() - OPTIONS.keys()):
-        _warn_of_unknown_key(key, raw, sources.get(key, "the config"))
+        _report_unknown_key(key, raw, sources.get(key, "the config"))
     values: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         given = raw.get(key)
@@ -312,7 +313,7 @@ def parse_config(
 
 
 def _with_backfill(config: Config, now: datetime) -> Config:
-    """Check a backfill; messages are listed from `backfill_from` if that is before start_date."""
+    """Check a backfill. Move start_date back to `backfill_from`, to list messages since then."""
     start = config.backfill_from
     if start is None:
         raise UsageError("Invalid config: `backfill_to` needs `backfill_from`.")
@@ -326,8 +327,11 @@ def _with_backfill(config: Config, now: datetime) -> Config:
     return msgspec.structs.replace(config, start_date=min(config.start_date, start))
 
 
-def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
-    """Warn of an unknown key and name the nearest one, unless it may be a misplaced secret."""
+def _report_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
+    """Warn of an unknown key. Name it, unless it may be a misplaced secret, and the nearest key.
+
+    Raises UsageError if `email_hash_key` may be meant: addresses must not be emitted unhashed.
+    """
     name = key.removeprefix(PREFIX).lower()
     texts = [value.lower() for value in raw.values() if isinstance(value, str) and value]
     may_be_secret = (
@@ -338,4 +342,6 @@ def _warn_of_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
     shown = "an unknown key" if may_be_secret else f"the unknown key `{key}`"
     near = difflib.get_close_matches(name, OPTIONS, 1, cutoff=0.7)
     hint = f" The nearest key is `{near[0]}`." if near else ""
+    if near == ["email_hash_key"]:
+        raise UsageError(f"Invalid config: {source} has {shown}.{hint}")
     LOGGER.warning("Ignored %s in %s.%s", shown, source, hint)

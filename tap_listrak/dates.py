@@ -1,7 +1,7 @@
-"""Instants, Listrak's wall-clock times, and windows that tile a range.
+"""Convert instants and Listrak's wall-clock times, and split ranges into windows.
 
 Inside the tap an instant is an aware datetime in UTC. Listrak writes and reads wall-clock times
-of one zone (`timezone` in the config) without an offset, and occasionally with one.
+in one zone (`timezone` in the config), usually without an offset.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# .NET's DateTime.MinValue: an unset date.
+# .NET's DateTime.MinValue, which means an unset date.
 _UNSET = "0001-01-01T00:00:00"
 # The common case: format_instant's format without the Z.
 _LACKS_ONLY_Z = re.compile(
@@ -27,7 +27,7 @@ _LACKS_ONLY_Z = re.compile(
     "[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}"
     r"(?:\.[0-9]{0,5}[1-9])?"
 )
-# An alternative format of event dates (reported, not observed).
+# Another format of event dates, which users reported.
 _US_FORM = re.compile(
     r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) (0?[1-9]|1[0-2]):([0-9]{2}:[0-9]{2}) ([AP])M"
 )
@@ -43,7 +43,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """Return RFC 3339 in UTC ending in Z, with a fraction only if it is not zero."""
+    """Format as RFC 3339 in UTC, ending in Z, with a fraction only if it is not zero."""
     text = instant.replace(tzinfo=None).isoformat()
     return f"{text.rstrip('0') if '.' in text else text}Z"
 
@@ -113,7 +113,7 @@ def wall_clock(instant: datetime, zone: BaseTzInfo, *, end: bool) -> datetime:
     time is ambiguous, so move a start to before that hour and an end to after it.
     """
     if instant - FIRST_INSTANT < timedelta(days=2):
-        return datetime.min  # in zones behind UTC there is no earlier time to name
+        return datetime.min  # zones west of UTC cannot represent an earlier time
     if end and instant.microsecond:
         instant += timedelta(seconds=1)
     instant = instant.replace(microsecond=0)

@@ -19,8 +19,9 @@ LOGGER = logging.getLogger(__name__)
 def find_readable_streams(config: Config, client: ListrakClient, now: datetime) -> list[Stream]:
     """Return the streams that the user may read.
 
-    Omit a stream only if it is refused or its operation is missing. Keep it after a transient error
-    and if its parent has no row. Raises ListrakError if Listrak is unreachable or rejects the user.
+    Omit a stream only if it is refused or its operation is missing. Keep it after a transient
+    error, or if its parent has no row. Raises ListrakError if Listrak is unreachable or rejects
+    the user.
     """
     readable = list(_readable(config, client, now))
     omitted = [stream.name for stream in STREAMS if stream not in readable]
@@ -30,7 +31,7 @@ def find_readable_streams(config: Config, client: ListrakClient, now: datetime) 
     )
     if omitted:
         LOGGER.info("Streams omitted (see the warnings): %s.", ", ".join(omitted))
-    LOGGER.info('To select a stream, set "selected": true in its metadata, at the breadcrumb [].')
+    LOGGER.info('Select streams with `select` in the config, or "selected": true in the catalog.')
     return readable
 
 

@@ -3,8 +3,8 @@
 ::
 
     TapError
-    ├── UsageError      command line, config, catalog or state are wrong; nothing was requested
-    ├── OutputError     stdout is gone or full
+    ├── UsageError      a mistake in command line, config, catalog or state; nothing was requested
+    ├── OutputError     stdout is closed or full
     ├── Interrupted     SIGTERM or SIGINT
     └── ListrakError    a call to Listrak failed: see listrak/faults.py
 """

@@ -43,9 +43,11 @@ def load(path: str, what: str) -> object:
     except RecursionError as exc:
         raise UsageError(f"Cannot read {name}: it is nested too deeply.") from exc
     except json.JSONDecodeError as exc:
+        is_one_of_several = what == "state" and exc.msg == "Extra data"
+        hint = " Pass only the last state that the target printed." if is_one_of_several else ""
         raise UsageError(
             f"Cannot read {name}: it is not JSON: {exc.msg} (line {exc.lineno}, column "
-            f"{exc.colno})."
+            f"{exc.colno}).{hint}"
         ) from None  # the original contains the file, with its secrets
     except ValueError:
         raise UsageError(f"Cannot read {name}: it has a number that is too long.") from None

@@ -26,7 +26,7 @@ from tap_listrak.dates import UTC
 LOGGER = logging.getLogger("tap_listrak")
 
 MAX_LINE_LENGTH = 1000
-# singer.metrics.log's message; the argument is the metric's JSON.
+# The message of singer.metrics.log; its argument is the metric's JSON.
 _METRIC = "METRIC: %s"
 
 
@@ -41,7 +41,7 @@ class MaskingFormatter(logging.Formatter):
         """Mask these values in every line, also as escaped in XML, URLs and Python."""
         writers = (str, escape, html.escape, quote, lambda text: repr(text)[1:-1])
         forms = {write(secret) for secret in secrets for write in writers}
-        # Mask a short secret only as a whole word: it may be part of many words.
+        # Mask a short secret only as a whole word: many words may contain it.
         patterns = [
             re.escape(form) if len(form) > 4 else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=len, reverse=True)

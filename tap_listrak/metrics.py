@@ -1,4 +1,4 @@
-"""Singer's metrics of calls, counted by stream from any thread."""
+"""Count and log calls as Singer metrics, from any thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class CallMetrics:
-    """Counts calls by stream, and logs their durations as singer's http_request_duration."""
+    """Count calls by stream, and log their durations as singer's http_request_duration."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,6 +39,6 @@ class CallMetrics:
 
 
 def log_metric(level: int, kind: str, metric: str, value: float, tags: dict[str, str]) -> None:
-    """Log a metric in singer's format, at any level: singer.metrics.log always uses INFO."""
+    """Log a metric in singer's format at a level; singer.metrics.log always uses INFO."""
     point = {"type": kind, "metric": metric, "value": value, "tags": tags}
     LOGGER.log(level, "METRIC: %s", json.dumps(point))

@@ -1,6 +1,6 @@
-"""Run `--test`: log what each stream returned, and facts that only the service itself reveals.
+"""Run `--test`: log what each stream returned, and facts about the service.
 
-Log no contact data: only formats of dates, the newest date, and counts.
+Log no contact data, only formats of dates, the newest date, and counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tap_listrak.sync.plan import choose_lists
 
 LOGGER = logging.getLogger(__name__)
 
-# Listrak's zone is not known yet, so request messages up to a day ahead.
+# Request messages up to a day ahead, because Listrak's zone is not known yet.
 BEYOND_NOW = timedelta(days=1)
 # The service's clock is read in whole seconds, and replies take time.
 CLOCK_TOLERANCE = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Build the page readers: for selected columns, and for those that the walk needs."""
+"""Build the page readers, for selected columns and for those that the walk needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WALK_COLUMNS: dict[Stream, tuple[str, ...]] = {
     MESSAGES: ("MsgID", "SendDate"),
     CONVERSATIONS: ("ConversationID",),
 }
-# Parents' columns that count the events of their children; they may be missing.
+# Columns of parents that count the events of their children; replies may lack them.
 COUNT_COLUMNS = {
     parent: tuple(
         dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Request one page of each stream, for one real row of its parent: for discovery and `--test`."""
+"""Request one page of each stream, for one row of its parent, for discovery and `--test`."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -16,6 +17,9 @@ from tap_listrak.errors import Interrupted
 SECONDS_FOR_TARGET = 20.0
 # The same after a second signal.
 SECONDS_AFTER_SECOND_SIGNAL = 1.0
+# A signal this soon after the first repeats it: Ctrl-C reaches the whole process group, and a
+# script that handles it, such as sync.sh, forwards it.
+SECONDS_OF_ONE_STOP = 1.0
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,16 +32,19 @@ def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
     if not _can_handle_signals():
         return
     code: int | None = None
+    stopped_at = 0.0
 
     def give_up(signum: int, frame: FrameType | None) -> NoReturn:
         LOGGER.critical("Stopped by a signal while the target did not read.")
         os._exit(code or 1)
 
     def end(signum: int, frame: FrameType | None) -> None:
-        nonlocal code
+        nonlocal code, stopped_at
         if code is not None:
-            signal.setitimer(signal.ITIMER_REAL, SECONDS_AFTER_SECOND_SIGNAL)
+            if time.monotonic() - stopped_at > SECONDS_OF_ONE_STOP:
+                signal.setitimer(signal.ITIMER_REAL, SECONDS_AFTER_SECOND_SIGNAL)
             return
+        stopped_at = time.monotonic()
         reason = Interrupted(signum, signal.Signals(signum).name)
         code = reason.exit_code
         signal.signal(signal.SIGALRM, give_up)

@@ -1,4 +1,4 @@
-"""The only writer of stdout: Singer messages, in whole lines, with singer-python's keys."""
+"""Write Singer messages in whole lines, with singer-python's keys. The only writer of stdout."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CHUNK = 2**16
 
 
 class SingerOutput:
-    """Writes Singer messages, and flushes after every call.
+    """Write Singer messages, and flush after every call.
 
-    `between_rows` is called between lines while the records of a page are written. It may raise to
-    end the run there.
+    Call `between_rows` between lines while writing the records of a page. It may raise to end the
+    run there.
     """
 
     def __init__(self, stdout: BinaryIO, between_rows: Callable[[], None] = lambda: None) -> None:

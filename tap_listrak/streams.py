@@ -1,4 +1,4 @@
-"""The streams as data: one entry per stream, from which everything else is derived.
+"""Define the streams as data: one entry per stream, from which everything else is derived.
 
 To add a stream, add an entry here and its JSON schema in `schemas/`.
 Operations, arguments and row elements are those of Listrak's WSDL.
@@ -35,7 +35,7 @@ class Per(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One table: the source of its rows, and the columns that identify a row."""
+    """A table: where its rows come from, and which columns identify a row."""
 
     name: str
     operation: str
@@ -52,13 +52,13 @@ class Stream:
     retention_days: int | None = None
     # The name of the bookmark in the state; streams without one are emitted in full in each run.
     replication_key: str | None = None
-    # The rows have no date: messages sent within the range are requested.
+    # The rows have no date: request the messages that were sent within the range.
     by_send_date: bool = False
     # Added to the lookback.
     late_days: int = 0
     # The parent's column that counts the events to date.
     count_column: str | None = None
-    # Old rows change, or come back with their first date.
+    # Old rows change, or reappear with their first date.
     old_rows_change: bool = False
     # Columns that are text, as sent, unless typed_event_dates is set ...
     event_dates: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Stream:
 
     @property
     def parent(self) -> Stream | None:
-        """The stream by whose rows this one is requested."""
+        """The stream that supplies the IDs for the requests of this one."""
         return _PARENT_PER.get(self.per)
 
     @property
@@ -104,7 +104,7 @@ class Stream:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether `count_column` is about the number of rows; it is not for totals to date."""
+        """Whether `count_column` is the number of rows; for totals to date it is not."""
         return self.dated or self.by_send_date
 
 
@@ -135,7 +135,7 @@ MESSAGE_SENDS = Stream(
     key_properties=("MsgID", "EmailAddress"),
     replication_key="SendDate",
     by_send_date=True,
-    # Send-time optimization may deliver up to a day after SendDate, whose zone may be hours off.
+    # Send-time optimization may deliver up to a day after SendDate, and `timezone` may be wrong.
     late_days=2,
     count_column="DeliverCount",
     holds_addresses=True,
@@ -229,7 +229,7 @@ SUBSCRIBED_CONTACTS = Stream(
     is_published=True,
 )
 
-# Not among the published nine. Event streams keep every event: the date is part of the key.
+# Beyond the published nine. Event streams keep every event: the date is part of the key.
 
 MESSAGE_LINKS = Stream(
     name="message_links",
@@ -238,7 +238,7 @@ MESSAGE_LINKS = Stream(
     per=Per.MESSAGE,
     paged=True,
     key_properties=("MsgID", "LinkID"),
-    # Not a column: the rows are totals to date, without a date of their own.
+    # Not a column: the rows are totals to date, and have no date.
     replication_key="AskedUntil",
     count_column="ClickCount",
     holds_addresses=True,
@@ -494,7 +494,7 @@ _PARENT_PER = {
     Per.BATCH: MESSAGES,
     Per.CONVERSATION: CONVERSATIONS,
 }
-# The streams by whose rows others are requested.
+# The streams that supply the IDs for the requests of others.
 PARENTS = frozenset(_PARENT_PER.values())
 
 

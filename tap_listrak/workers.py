@@ -1,4 +1,4 @@
-"""Worker threads, and the only place where the main thread waits."""
+"""Run functions in worker threads. The main thread waits only here."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(one_list
     assert lines == [
         f"INFO Logged in to Listrak. Streams in the catalog: {found}.",
         "INFO Streams omitted (see the warnings): message_clicks.",
-        'INFO To select a stream, set "selected": true in its metadata, at the breadcrumb [].',
+        'INFO Select streams with `select` in the config, or "selected": true in the catalog.',
     ]
 
 

@@ -202,6 +202,21 @@ def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_r
     assert_goes_on(tap, run)
 
 
+def test_ctrl_c_that_a_script_forwards_leaves_whole_lines_once_the_target_reads_on(
+    make_tap: MakeTap,
+) -> None:
+    tap = make_tap()
+    process = start_without_reading(tap, "")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(2.5)  # of a target that is busy
+    out, err = process.communicate(timeout=SECONDS)
+    run = Run(process.returncode, out, err)
+    assert_ended_well(run, 130)
+    assert_goes_on(tap, run)
+
+
 def waiting_for_target(tap: Tap, seconds: float) -> Process:
     """Start the tap with another limit for a target that does not read."""
     program = "import sys; from tap_listrak import cli, signals; "
@@ -216,7 +231,7 @@ def waiting_for_target(tap: Tap, seconds: float) -> Process:
 def test_a_second_signal_ends_a_run_whose_stdout_nobody_reads(make_tap: MakeTap) -> None:
     process = waiting_for_target(make_tap(), 10_000)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    time.sleep(1.5)  # sooner, it would repeat the first
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=SECONDS) == 143
     assert process.stdout

@@ -191,7 +191,7 @@ def test_by_default_the_dates_of_events_pass_through_as_sent(form: Any, make_tap
         sent = Counter(
             row.get(key[0])
             for MsgID in message_ids(tap.service.account)
-            for row in tap.service.account.events(BY_NAME[stream].operation, MsgID)
+            for row in tap.service.account.rows(BY_NAME[stream].operation, MsgID)
         )
         assert Counter(record[key[0]] for record in run.records(stream)) == sent
         assert "format" not in schemas(run)[stream]["schema"]["properties"][key[0]]
@@ -231,7 +231,7 @@ def test_a_list_that_the_bookmark_does_not_cover_comes_whole(make_tap: MakeTap) 
     first = tap.run(clock=now, config={"list_ids": ListIDs[:1]})
     run = tap.run(clock=later, state=first.state)
     of_second = {int(str(row["MsgID"])) for row in account.messages(ListIDs[1])}
-    due = sum(len(account.events(BY_NAME["message_opens"].operation, each)) for each in of_second)
+    due = sum(len(account.rows(BY_NAME["message_opens"].operation, each)) for each in of_second)
     assert len([row for row in run.records("message_opens") if row["MsgID"] in of_second]) == due
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import runpy
+import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zeep
-from lxml import etree
 
 from fake_listrak import (
     FURTHER_OPERATIONS,
@@ -22,12 +29,12 @@ from fake_listrak import (
     Row,
 )
 from fake_listrak.clock import NEVER, Range, Zone, instant
-from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, read_wsdl
+from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF
 from tests.support.accounts import list_ids, small
 from tests.support.published import ALL_COLUMNS, ALL_KEYS, COLUMNS
 
 NAMESPACE = "http://webservices.listrak.com/v31/"
-XS = "{http://www.w3.org/2001/XMLSchema}"
+ROOT = Path(__file__).parent.parent
 NAME = {kind.table: kind.name for kind in OPERATIONS.values()}
 DATED = [
     kind.table
@@ -191,16 +198,11 @@ def test_a_window_selects_by_the_date(name: str, event_dates: str) -> None:
 
 
 def test_the_columns_are_those_of_the_contract() -> None:
-    root = etree.fromstring(read_wsdl("full"))
     kinds = {"int": "integer", "double": "number", "decimal": "number", "dateTime": "date-time"}
     text_dates = {"AddDate", "HygieneDate", "PassAlongDate"}
     for name in ALL_COLUMNS.keys() - COLUMNS.keys():
         kind = OPERATIONS[NAME[name]]
-        (element,) = root.iterfind(f".//{XS}complexType[@name='{kind.row}']")
-        columns = {
-            field.get("name"): kinds.get(str(field.get("type")).partition(":")[2], "string")
-            for field in element.iter(f"{XS}element")
-        }
+        columns = {field: kinds.get(of_type, "string") for field, of_type in kind.columns.items()}
         columns |= dict.fromkeys(columns.keys() & text_dates, "date-time")
         columns |= dict.fromkeys(columns.keys() & {"ContactID"}, "string")
         if kind.asked_by in ID_OF:
@@ -208,22 +210,6 @@ def test_the_columns_are_those_of_the_contract() -> None:
         assert ALL_COLUMNS[name] == columns
         assert set(ALL_KEYS[name]) <= columns.keys()
     assert ALL_COLUMNS.keys() == ALL_KEYS.keys() == NAME.keys()
-
-
-def test_the_arguments_are_those_of_the_contract() -> None:
-    root = etree.fromstring(read_wsdl("full"))
-    for kind in OPERATIONS.values():
-        (element,) = root.iterfind(f".//{XS}element[@name='{kind.name}']")
-        taken = {
-            str(field.get("name")): str(field.get("type")).partition(":")[2]
-            for field in element.iter(f"{XS}element")
-            if field is not element
-        }
-        assert kind.takes_exception == (taken.pop("WSException", None) is not None)
-        assert {**taken} == {
-            name: "ArrayOfInt" if of_type == "ints" else of_type
-            for name, of_type in kind.arguments.items()
-        }
 
 
 def test_the_contract_of_nine_operations_knows_no_others(account: Account) -> None:
@@ -397,3 +383,35 @@ def test_rows_of_ones_own_take_the_place_of_generated_ones() -> None:
         assert came.EmailAddress == "a@b"
         account.hide_contact(ListID, "a@b")
         assert not Client(service).rows(NAME["subscribed_contacts"], ListID)
+
+
+# What its README shows
+
+
+def block(language: str) -> str:
+    """The one block of README in a language."""
+    text = (ROOT / "fake_listrak/README.md").read_text("utf-8")
+    (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return str(found)
+
+
+def test_the_commands_of_the_readme_sync_all_rows(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    (tmp_path / "config.json").write_text(block("json").replace("8765", port))
+    commands = f"trap 'kill $(jobs -p)' EXIT\n{block('sh').replace('8765', port)}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["/bin/bash", "-ec", commands], cwd=tmp_path, env=env, check=True, timeout=300)
+    messages = map(json.loads, (tmp_path / "rows.jsonl").read_text("utf-8").splitlines())
+    came = Counter(each["stream"] for each in messages if each["type"] == "RECORD")
+    held = Account().row_counts()
+    assert came == {name: held[name]["total"] for name in COLUMNS}
+
+
+def test_the_python_of_the_readme_serves_an_account(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "example.py").write_text(block("python"))
+    runpy.run_path(str(tmp_path / "example.py"))
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""Each row of the table of faults, met at the wire: what is done, and what the user is told."""
+"""Each row of the table of faults, caused at the wire: what the tap does, and its message."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def classes(module: ModuleType, *bases: type[BaseException]) -> list[type[BaseEx
 
 
 class Chunked:
-    """All that urllib3's InvalidChunkLength asks of a response."""
+    """What urllib3's InvalidChunkLength needs of a response."""
 
     length_remaining = None
 

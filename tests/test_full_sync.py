@@ -32,7 +32,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     "shape",
     [
         {},
-        {"event_dates": "us", "domains": "string", "empty": "nil", "bounds": "exclusive"},
+        {"event_dates": "us", "empty": "nil", "bounds": "exclusive"},
         {"offsets": True, "empty": "absent", "bounds": "start", "page_size": 1000},
         {"offsets": True, "timezone": "America/New_York", "empty": "empty"},
         {"page_size": 1, "lists": 1, "messages": 2},

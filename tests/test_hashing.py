@@ -49,6 +49,18 @@ def linked(ask: Ask) -> Reply | None:
     return replace(reply, body=body) if ask.operation == CLICK else None
 
 
+@pytest.mark.parametrize("key", ["email_hashkey", "TAP_LISTRAK_EMAIL_HASH_KEYS", "emai1_hash_key"])
+def test_a_misspelt_hash_key_is_refused_so_that_no_address_is_emitted(
+    key: str, tmp_path: Path
+) -> None:
+    with serving(small(), tmp_path, start_date=START, **{key: KEY}) as tap:
+        run = tap.selecting_all().run()
+        assert not tap.service.asked
+    (line,) = run.lines("CRITICAL")
+    assert line.endswith("The nearest key is `email_hash_key`.")
+    assert (run.code, run.out) == (2, "")
+
+
 def test_a_sync_shows_no_address_and_the_same_hash_in_all_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ NAME = {stream.operation: stream.name for stream in STREAMS}
 HELD = Counter(stream for stream, _, _ in all_rows(tiny_account()))
 # Values that cannot be read in these end the run, as nothing below them can be known.
 OF_PARENTS = {stream.operation for stream in PARENTS}
-# One of each manner of asking, besides the published ones.
+# One stream of each kind of request, besides the published ones.
 ASKED = [stream.operation for stream in PUBLISHED] + [
     "GetCampaignCollection",
     "GetMessageAnalyticsInformation",
@@ -96,7 +96,7 @@ class Bench:
 
 
 def check(run: Run) -> None:
-    """What holds of every run, whatever the service sends."""
+    """Assert what is true of every run, whatever the service sends."""
     assert "Traceback" not in run.err
     assert "has a defect" not in run.err
     schemas = {each["stream"]: each["schema"] for each in run.of_type("SCHEMA")}
@@ -161,7 +161,7 @@ def test_a_truncated_reply(bench: Bench, data: st.DataObject, operation: str) ->
 @fuzz
 @given(data=st.data(), operation=st.sampled_from(sorted(OPERATIONS)))
 def test_a_reply_with_other_bytes(bench: Bench, data: st.DataObject, operation: str) -> None:
-    """Rows of parents may get other keys so; the children that are asked for then are refused."""
+    """Rows of parents may get other keys; requests for their children are then refused."""
     places = data.draw(st.lists(st.floats(0, 0.999), min_size=1, max_size=3))
     by = data.draw(st.binary(min_size=0, max_size=3))
 
@@ -323,7 +323,7 @@ HARMFUL: dict[str, Change] = {
         "<WSException><Inner><Description>It broke.</Description></Inner></WSException>"
         "</OpResponse>",
     ),
-    "a fault behind the response": of_response(
+    "a fault after the response": of_response(
         "<OpResult>.*</OpResponse>",
         "</OpResponse><soap:Fault><faultstring>It broke.</faultstring></soap:Fault>",
     ),

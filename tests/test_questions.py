@@ -1,4 +1,4 @@
-"""The questions that docs/joins.md answers in SQL, asked of what the tap emitted."""
+"""Run the SQL of docs/joins.md on what the tap emitted."""
 
 from __future__ import annotations
 

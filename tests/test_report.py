@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on and at its end."""
+"""What a run logs about its progress and at its end."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) ->
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
     assert f"INFO {waiting} older messages were not due in this run" in second.err
-    # Sends are asked as ever, and so are messages where nothing else is selected.
+    # Rotation does not affect sends, or messages that are selected alone.
     sends = tap.run(clock=later, state=first.state, catalog=catalog_of("message_sends"))
     assert "were not due" not in sends.err
 
@@ -132,4 +132,4 @@ def test_a_run_to_which_no_reply_comes_says_so(tap: Tap, monkeypatch: pytest.Mon
     silent = [line for line in run.lines("INFO") if "no reply for" in line]
     # A machine that has much else to do may be silent before, too.
     assert any("(list 1 of 3)" in line for line in silent)
-    assert all(state != after for state, after in pairwise(run.states)), "STATE tells of news"
+    assert all(state != after for state, after in pairwise(run.states)), "a STATE without news"

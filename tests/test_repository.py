@@ -160,7 +160,7 @@ def texts() -> Iterator[Path]:
     for folder in ("benchmarks", "docs", "examples", "fake_listrak", "tap_listrak", "tests"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".md", ".yml", ".json", ".txt", ".sh"} and not (
-                {"out", "__pycache__"} & set(path.parts)
+                {"out", "target", "__pycache__"} & set(path.parts)
             ):
                 yield path
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".yml", ".py"})
@@ -237,12 +237,12 @@ def test_a_python_that_does_not_fit_is_refused_in_one_line_before_anything_is_in
     assert all(call.startswith("-c ") for call in calls.read_text("utf-8").splitlines())
 
 
-# meltano.yml tells Meltano what the tap itself says.
+# meltano.yml describes the tap as it describes itself.
 
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text("utf-8"))
 (EXTRACTOR,) = PROJECT["plugins"]["extractors"]
 SETTINGS: dict[str, dict[str, Any]] = {each["name"]: each for each in EXTRACTOR["settings"]}
-# Not said, since it has the tap's version in it.
+# Omitted, because it contains the tap's version.
 MOVING_DEFAULTS = {"user_agent"}
 
 

@@ -68,7 +68,7 @@ def columns_of(run: Run) -> dict[str, set[str]]:
 
 
 def without_time(run: Run) -> list[dict[str, Any]]:
-    """The SCHEMAs and RECORDs, but for the moment that they were asked for."""
+    """Return the SCHEMAs and RECORDs, without the times of their replies."""
     return [
         {key: value for key, value in message.items() if key != "time_extracted"}
         for message in run.messages
@@ -443,6 +443,8 @@ def test_a_catalog_goes_over_select(tap: Tap, catalog: Catalog) -> None:
     ("pattern", "near"),
     [
         ("mesages", "messages"),
+        ("MESSAGES", "messages"),
+        ("lists.LISTNAME", "lists.ListName"),
         ("!mesage_clicks.*", "message_clicks"),
         ("list.ListName", "lists"),
         ("lists.Listname", "lists.ListName"),

@@ -1,10 +1,10 @@
 """Listrak to PostgreSQL in Airflow. Copy this file to your DAGs folder.
 
-The DAG `listrak` syncs each list in a task of its own, every day. `listrak_backfill`, triggered by
-hand, loads each quarter of each list in a task of its own: from its parameter `since` up to the
-parameter `until`. It keeps no state, and leaves that of `listrak` alone.
+The DAG `listrak` syncs each list in its own task, every day. `listrak_backfill`, triggered by hand,
+loads each quarter of each list in its own task, from parameter `since` to parameter `until`. It
+keeps no state, and does not change that of `listrak`.
 
-It takes from Airflow:
+In Airflow it reads:
 
 - the connection `listrak`, of type Generic: login and password, and as extra the rest of the tap's
   config, at least {"start_date": "2025-01-01T00:00:00Z"};
@@ -43,7 +43,7 @@ ONLY_LISTS = {
 
 @dag(schedule="@daily", start_date=datetime(2026, 1, 1), catchup=False, max_active_runs=1)
 def listrak() -> None:
-    """Find the lists, then sync each with a config and a state of its own."""
+    """Find the lists, then sync each with its own config and state."""
 
     # A retry resumes from the last state that the target printed, which sync.sh keeps.
     @task(
@@ -73,7 +73,7 @@ def listrak_backfill() -> None:
     def quarters(params: dict[str, str]) -> list[list[str]]:
         return quarters_of(params["since"], params["until"])
 
-    # A retry begins the quarter again; rows that come again have the same keys.
+    # A retry loads the quarter again; repeated rows have the same keys.
     @task(
         retries=3,
         max_active_tis_per_dag=AT_ONCE,
@@ -89,21 +89,21 @@ def listrak_backfill() -> None:
 
 @task(retries=3)
 def lists() -> list[int]:
-    """Give the ListIDs of all lists."""
+    """Return the ListIDs of all lists."""
     with TemporaryDirectory() as folder:
         config, catalog = Path(folder, "config.json"), Path(folder, "catalog.json")
         write(config, Connection.get("listrak").extra_dejson)
         write(catalog, {"streams": [ONLY_LISTS]})
         tap = home() / "tap/bin/tap-listrak"
         command = (tap, "--config", "ENV", "--config", config, "--catalog", catalog)
-        # Only at "\n": str.splitlines also splits at characters that a name may hold.
+        # Split only at "\n": str.splitlines also splits at characters that a name may contain.
         lines = run(*command).rstrip("\n").split("\n")
     messages = map(json.loads, lines)
     return [each["record"]["ListID"] for each in messages if each["type"] == "RECORD"]
 
 
 def quarters_of(since: str, until: str) -> list[list[str]]:
-    """Split the dates at the quarters of the year: pairs of a first date and an end."""
+    """Split a range of dates into quarters of the year: pairs of a first date and an end."""
     last, year = date.fromisoformat(until), date.fromisoformat(since).year
     firsts = [
         date(each, month, 1) for each in range(year, last.year + 1) for month in (1, 4, 7, 10)
@@ -124,18 +124,18 @@ def run_sync(kept: Path, **options: Any) -> None:
 
 
 def home() -> Path:
-    """Where tap, target and sync.sh are."""
+    """Return the folder of tap, target and sync.sh."""
     return Path(Variable.get("listrak_home", "/opt/listrak"))
 
 
 def secrets() -> dict[str, str]:
-    """Give the variables of the tap that are secret; its config file lacks them."""
+    """Return the tap's secrets as variables, which its config file lacks."""
     user = Connection.get("listrak")
     return {"TAP_LISTRAK_USERNAME": user.login, "TAP_LISTRAK_PASSWORD": user.password}
 
 
 def target_config() -> dict[str, Any]:
-    """Make the config of target-postgres."""
+    """Return the config of target-postgres."""
     database = Connection.get("listrak_postgres")
     return {
         "host": database.host,
@@ -148,13 +148,13 @@ def target_config() -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON that nobody else can read."""
+    """Write JSON that only the owner can read."""
     path.touch(0o600)
     path.write_text(json.dumps(content), "utf-8")
 
 
 def run(*command: str | Path) -> str:
-    """Run a command, with its log in the task's; give what it printed.
+    """Run a command, with its log in the task's log; return what it printed.
 
     Raises AirflowFailException where a retry would fail the same way.
     """

@@ -1,4 +1,4 @@
-"""A whole sync to watch: a Listrak on this machine, the tap, a target, a database, a report.
+"""Run a whole sync on this machine: a fake Listrak, the tap, a target, a database, a report.
 
 `make demo` runs this with the Python of an environment that has DuckDB. It prints each command, and
 writes to examples/demo/out.
@@ -36,19 +36,17 @@ SELECT subject, sent_at, delivered, unique_opens, unique_clicks, revenue
 FROM listrak__campaigns
 ORDER BY unique_clicks DESC, sent_at
 LIMIT 5"""
-NEXT = f"""\
-To sync your own account: copy sample_config.json to config.json, fill in username, password and
-start_date, and follow docs/quickstart.md. {TAP}/tap-listrak is installed."""
+NEXT = "To sync your own account, follow the quickstart in README.md."
 
 
 def main() -> None:
-    """Run the demo; SystemExit with a reason where anything is not as it should be."""
+    """Run the demo. Raise SystemExit with a reason if anything is wrong."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.chdir(Path(__file__).parents[2])
     for old in [*OUT.glob("*.*"), *OUT.glob("rows/*")]:
         old.unlink()
     (OUT / "rows").mkdir(exist_ok=True)
-    print(f"The account of a made-up shop, served on this machine. Logs are in {LOG}.\n")
+    print(f"Syncing the account of a made-up shop from this machine. Logs are in {LOG}.\n")
     with service() as url:
         write(
             "config.json",
@@ -110,7 +108,7 @@ def write(name: str, **content: object) -> None:
 
 
 def run(*stages: list[str], to: str | None = None) -> None:
-    """Show and run a pipe into a file (None: the log); SystemExit with the log if a stage fails."""
+    """Show and run a pipe into a file (None: the log). Raise SystemExit if a stage fails."""
     output = OUT / to if to else LOG
     shown = " \\\n  | ".join(map(shlex.join, stages)) + (f" \\\n  > {output}" if to else "")
     print(f"$ {shown}", flush=True)
@@ -129,8 +127,8 @@ def run(*stages: list[str], to: str | None = None) -> None:
                 stderr=log,
             )
             if before:
-                before.close()  # the target's alone now, so that the tap learns if it ends
-            stack.callback(process.terminate)  # where this script itself is stopped
+                before.close()  # only the target holds it now, so the tap notices if that ends
+            stack.callback(process.terminate)  # if this script itself is stopped
             before = process.stdout
             processes.append(process)
         codes = [process.wait() for process in processes]
@@ -141,7 +139,7 @@ def run(*stages: list[str], to: str | None = None) -> None:
 
 
 def compare(held: dict[str, int], database: duckdb.DuckDBPyConnection) -> None:
-    """Print the rows of each table; SystemExit if they are not as many as the account has."""
+    """Print the rows of each table. Raise SystemExit if the account has more or fewer."""
     print(f"{'table':24} {'account':>8} {'DuckDB':>8}")
     wrong = []
     for table, rows in held.items():
@@ -150,20 +148,20 @@ def compare(held: dict[str, int], database: duckdb.DuckDBPyConnection) -> None:
         if came != rows:
             wrong.append(table)
     if wrong:
-        sys.exit(f"FAILED: DuckDB does not hold what the account does in {', '.join(wrong)}.")
+        sys.exit(f"FAILED: DuckDB and the account differ in {', '.join(wrong)}.")
     print("Every row has arrived.\n")
 
 
 def show_state() -> None:
-    """Print what the last STATE says; SystemExit if the target kept none."""
+    """Print a summary of the last STATE. Raise SystemExit if the target kept none."""
     last = (OUT / "state.jsonl").read_text("utf-8").rstrip("\n").split("\n")[-1]
     if not last:
         sys.exit("FAILED: the target kept no state.")
     entries = json.loads(last)["bookmarks"].values()
     (up_to,) = {value for entry in entries for key, value in entry.items() if key.endswith(KEYS)}
     aside = sum(len(entry["set_aside"]) for entry in entries)
-    print(f"By the last state, in {OUT}/state.jsonl, {len(entries)} streams are complete up to")
-    print(f"{up_to}, and {aside} parts are set aside. The next run requests what is new.")
+    print(f"The last state, in {OUT}/state.jsonl: {len(entries)} streams are complete up to")
+    print(f"{up_to}, and {aside} parts are set aside. The next run requests newer rows.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The account of the demo: a made-up homeware shop and its email of one year.
+"""Make the account of the demo: a made-up homeware shop, and its email of one year.
 
 `rows` returns what Listrak would hold of it. Newsletters, a loyalty list and a store's events go to
 contacts who join and leave; most of them open a message within a day, fewer read it, and few click.
@@ -125,13 +125,13 @@ class Person:
         return self.joined < at and not (self.left and self.left < at)
 
     def names(self) -> Row:
-        """Return the columns that a row has of its contact."""
+        """Return the columns of a row that describe its contact."""
         return {"ContactID": self.contact_id, "EmailAddress": self.email}
 
 
 @dataclass
 class Mail:
-    """A message, or a message of a conversation, with what it may hold."""
+    """A message, or a message of a conversation, with its possible content."""
 
     msg_id: int
     subject: str
@@ -164,7 +164,7 @@ class _Shop:
         days: int,
         series: tuple[tuple[tuple[str, int, str], ...], ...],
     ) -> None:
-        """Make a list that starts with `members`, whom `joining` people follow each week."""
+        """Make a list that starts with `members`; `joining` people join each week."""
         people = self._join(members, joining)
         campaigns = {
             each: list_id * 10 + n for n, each in enumerate(dict.fromkeys(each[0] for each in plan))
@@ -224,7 +224,7 @@ class _Shop:
         )
 
     def _leave(self, people: list[Person]) -> None:
-        """Let a few people leave on their own, by the preference page."""
+        """Unsubscribe a few people through the preference page."""
         for person in people:
             if person.left is None and self.random.random() < 0.02:
                 left = person.joined + self._daytime(DAY * 120)
@@ -246,6 +246,7 @@ class _Shop:
                 "Vmta": {"VmtaID": "12", "Description": "Shared pool"},
                 "BounceUnsubscribeCount": "3",
                 "DomainAliasLink": "links.shop.example.com",
+                "DomainAliasEmail": "mail.shop.example.com",
                 "GoogleTrackingDomains": ["shop.example.com"],
             }
         )
@@ -601,7 +602,7 @@ def _rate(name: str, events: int, people: int, delivered: int, unit: str = "Perc
 
 
 def account() -> Account:
-    """Return the account, to be served."""
+    """Return the account to serve."""
     made = Account(lists=0, complaints=0, page_size=500)
     tables = rows()
     for row in tables.pop(("GetContactListCollection", None)):

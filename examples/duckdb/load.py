@@ -1,11 +1,11 @@
-"""Load the files of target-jsonl into a DuckDB file: a table a stream, and in it a row a key.
+"""Load the files of target-jsonl into a DuckDB file: one table per stream, one row per key.
 
     python load.py catalog.json output listrak.duckdb
 
-The catalog is the one that the tap was run with: it has each table's columns, types and key.
-target-jsonl appends, so of the rows that have the same key the last one is kept. All tables are
-made again, and replace the old ones at once. A line that is not one whole record, as after a full
-disk, gets a WARNING; every whole record in it is loaded. Needs the package duckdb.
+Pass the catalog that the tap ran with: it has each table's columns, types and key. target-jsonl
+appends, so the last row of each key is kept. All tables are rebuilt, and replaced together. A line
+that is not one whole record, as after a full disk, gets a WARNING; whole records in it are loaded.
+Needs the package duckdb.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ TYPES = {
 
 
 def load(catalog: dict[str, Any], folder: Path, database: duckdb.DuckDBPyConnection) -> None:
-    """Make a table of each stream that the catalog selects, also if it has no rows."""
+    """Create a table for each selected stream of the catalog, even if it has no rows."""
     database.execute("SET preserve_insertion_order = true")
     streams = [stream for stream in catalog["streams"] if _is_selected(stream)]
     with tempfile.TemporaryDirectory() as mended:
-        # Before the transaction, which an error would end.
+        # Before the transaction, which an error would abort.
         files = [_whole(stream, folder, Path(mended), database) for stream in streams]
         database.execute("BEGIN")
         for stream, file in zip(streams, files):
@@ -46,14 +46,14 @@ def load(catalog: dict[str, Any], folder: Path, database: duckdb.DuckDBPyConnect
 def _whole(
     stream: dict[str, Any], folder: Path, mended: Path, database: duckdb.DuckDBPyConnection
 ) -> Path:
-    """Return a stream's file or, where a line of it is not one record, a copy of the records."""
+    """Return a stream's file or, if a line of it is damaged, a copy of the whole records."""
     file = folder / f"{stream['stream']}.jsonl"
     if not file.exists() or _is_whole(file, database):
         return file
     copy = mended / file.name
     with file.open("rb") as lines, copy.open("w", encoding="utf-8") as records:
         for number, line in enumerate(lines, 1):
-            # What was torn within a character is not UTF-8; a whole record is.
+            # Text cut within a character is not UTF-8; a whole record is.
             text = line.decode("utf-8", "replace").strip()
             found = list(_records(text, stream["key_properties"]))
             records.writelines(f"{record}\n" for record in found)
@@ -76,7 +76,7 @@ def _is_whole(file: Path, database: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _records(text: str, key: list[str]) -> Iterator[str]:
-    """Yield the records in a line, as they are written: an object is one if it has the key."""
+    """Yield the records in a line, unchanged: the objects that have the key."""
     place = text.find("{")
     while place >= 0:
         try:
@@ -124,7 +124,7 @@ def _quoted(name: str) -> str:
 
 
 def main() -> None:
-    """Load what the command line names."""
+    """Load the files named on the command line."""
     if len(sys.argv) != 4:
         sys.exit("usage: load.py CATALOG FOLDER DATABASE")
     catalog, folder, path = map(Path, sys.argv[1:])

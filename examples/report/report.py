@@ -1,8 +1,8 @@
-"""Write one page, a picture of the account, from the tables that examples/dbt builds in DuckDB.
+"""Write a report on the account, from the tables that examples/dbt builds in DuckDB.
 
     python report.py listrak.duckdb report.html
 
-The page is a single file that loads nothing. Its numbers are those of the tables. Chart.js draws
+The page is a single file that loads no other. Its numbers are those of the tables. Chart.js draws
 the charts and is part of the page: it is widely known, small (200 kB) and under the MIT licence.
 chart.umd.min.js is that of chart.js 4.6.1 on npm. Needs the package duckdb.
 """
@@ -59,7 +59,7 @@ FROM stg_listrak__lists
 GROUP BY list_id
 ORDER BY list_id
 """
-# A query may hold a contact's address, and a path may as well.
+# The query and the path of a link may contain a contact's address.
 LINKS = """
 SELECT regexp_replace(
         regexp_replace(link_url, '[?#].*$', ''), '[^/:=]*(@|%40)[^/]*', '\u2026', 'gi'
@@ -147,7 +147,7 @@ def write_report(database: duckdb.DuckDBPyConnection, page: Path) -> None:
         "CHART_JS": (HERE / "chart.umd.min.js").read_text("utf-8").partition("\n//# source")[0],
     }
     text = (HERE / "page.html").read_text("utf-8")
-    # One pass, so that a subject is never mistaken for the name of a part.
+    # In one pass, so that a subject cannot be mistaken for a placeholder.
     pieces = text.split("@@")
     pieces[1::2] = [parts[name] for name in pieces[1::2]]
     page.write_text("".join(pieces), "utf-8")
@@ -189,7 +189,7 @@ def _tiles(totals: Row) -> str:
 
 
 def _funnel(totals: Row) -> str:
-    """Give a bar for each stage, with its total and its share of the stages before."""
+    """Return a bar for each stage, with its total and its share of earlier stages."""
     stages = {
         "sends": ("Sent", {}),
         "delivered": ("Delivered", {"sends": "sent"}),
@@ -215,7 +215,7 @@ def _funnel(totals: Row) -> str:
 
 
 def _weeks(database: duckdb.DuckDBPyConnection) -> Row:
-    """Give who joined and unsubscribed by week over all lists, and the members of the largest."""
+    """Return who joined and unsubscribed per week in all lists, and the members of the largest."""
     rows = _rows(database, WEEKS)
     names = dict(database.sql(LISTS).fetchall())
     weeks = sorted({row["week"] for row in rows})
@@ -252,7 +252,7 @@ def _headings(columns: tuple[Column, ...], *, sortable: bool = False) -> str:
 
 
 def _table_rows(columns: tuple[Column, ...], rows: list[Row]) -> str:
-    """Return the rows; `data-order` is a cell's place when its column is sorted."""
+    """Return the rows; `data-order` is the rank of a cell in its column."""
     orders = {column.name: _order([row[column.name] for row in rows]) for column in columns}
     lines = []
     for place, row in enumerate(rows):
@@ -271,7 +271,7 @@ def _kind(column: Column) -> str:
 
 
 def _order(values: list[Any]) -> list[int]:
-    """Give each value's place among them, equal ones the same; what is not known comes first."""
+    """Return the rank of each value: equal ones have the same, and unknown ones come first."""
     keys = [value.casefold() if isinstance(value, str) else value for value in values]
     places = {key: place for place, key in enumerate(sorted({*keys} - {None}), 1)}
     return [places.get(key, 0) for key in keys]
@@ -282,12 +282,12 @@ def _name(text: str | None) -> str:
 
 
 def _for_script(data: Row) -> str:
-    """Return JSON that cannot end the script, whatever it holds."""
+    """Return JSON that cannot end the script element."""
     return json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def main() -> None:
-    """Write the page that the command line names."""
+    """Write the page named on the command line."""
     if len(sys.argv) != 3:
         sys.exit("usage: report.py DATABASE PAGE")
     with duckdb.connect(sys.argv[1], read_only=True) as database:

@@ -1,1 +1,1 @@
-"""All that knows Listrak's SOAP service: calls, replies, faults. Nothing here knows Singer."""
+"""Calls, replies and faults of Listrak's SOAP service, independent of Singer."""

@@ -19,7 +19,7 @@ _STATUSES = {
 }
 _STATUS_CLASSES = {3: Condition.REDIRECT, 4: Condition.REJECTED, 5: Condition.SERVER_ERROR}
 
-# The first match wins, so subclasses come before their base classes.
+# The first match counts, so subclasses come before their base classes.
 _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
     (requests.exceptions.ProxyError, Condition.PROXY),
     (requests.exceptions.InvalidProxyURL, Condition.PROXY_SETTING),
@@ -47,8 +47,8 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
 _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?\(.*?\):\s*")
 # http.client's message for a rejected CONNECT.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
-# The format of codes: `Op(): [Area] [Code] text`, or without `Op():`. ASP.NET may add the class of
-# its exception in front.
+# The format of codes: `Op(): [Area] [Code] text`, or without `Op():`. ASP.NET may put the class of
+# its exception before it.
 _START = r"\s*(?:[\w.]+Exception\s*:\s*)?(?:\w+\(\)\s*:\s*)?"
 _CODE = re.compile(_START + r"\[(\w[\w ]*)\]\s*\[(\w+)\]")
 _INVALID_CREDENTIALS = re.compile(_START + "Invalid Credentials Provided")
@@ -82,7 +82,7 @@ def error_from_status(status: int, detail: str, retry_after: float) -> ListrakEr
 
 
 def error_from_exception(exc: BaseException) -> ListrakError:
-    """Return the error of an exception that requests or a library below it raised."""
+    """Return the error of an exception from requests or a library that it uses."""
     reason = _innermost_reason(exc)
     fitting = (condition for kind, condition in _EXCEPTIONS if isinstance(exc, kind))
     condition = next(fitting, Condition.CONNECTION)
@@ -102,7 +102,7 @@ def error_from_exception(exc: BaseException) -> ListrakError:
 
 
 def _innermost_reason(exc: BaseException) -> BaseException:
-    """Return the innermost exception that an exception wraps."""
+    """Return the innermost exception that another wraps."""
     while True:
         inner = getattr(exc, "reason", None) or (exc.args[0] if exc.args else None)
         if not isinstance(inner, BaseException):

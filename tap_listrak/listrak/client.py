@@ -38,16 +38,16 @@ from tap_listrak.streams import PUBLISHED, Stream
 LOGGER = logging.getLogger(__name__)
 
 MAX_TRIES = 5
-# Do not retry a stream's requests after this many retries without a reply in between: its operation
-# is out of order. Concurrent requests share the number.
+# Do not retry a stream's requests after this many retries without a reply in between, because its
+# operation is down. Concurrent requests share the number.
 MAX_RETRIES_UNANSWERED = 20
 
 
 class PageRequest(NamedTuple):
     """One request: its arguments by Listrak's names, and a description for the log.
 
-    `parent_id` is the parent's key in the records, if the rows lack it. `tries` 1 means no retry.
-    If the request `is_splittable`, a timeout is not retried: the caller splits the request.
+    `parent_id` is the parent's key, if the rows lack it. `tries` 1 means no retry. If the
+    request `is_splittable`, do not retry a timeout: the caller splits the request.
     """
 
     stream: Stream
@@ -69,7 +69,7 @@ class CallObserver(Protocol):
 
 
 def missing_operations(*streams: Stream) -> ListrakError:
-    """Return the error for streams whose operations the WSDL lacks."""
+    """Return the error for streams without their operations in the WSDL."""
     needs = ", ".join(f"{stream.name} needs {stream.operation}" for stream in streams)
     return make_error(Condition.NO_OPERATION, needs)
 
@@ -208,7 +208,7 @@ class ListrakClient:
         try:
             return reader.read(reply, request.parent_id, received_at)
         except ListrakError:
-            # Clean only replies that fail to parse.
+            # Clean only replies that cannot be parsed.
             body = strip_around(reply.body)
             readable = remove_forbidden_characters(body)
             if readable == body:
@@ -225,7 +225,7 @@ class ListrakClient:
                 if reply.status != 200:
                     error = error_from_status(reply.status, "for the WSDL", reply.retry_after)
                     if isinstance(error, PermissionDeniedError):
-                        # Raise no permission error: it would look like that of an operation.
+                        # A permission error would look like that of an operation.
                         raise make_error(Condition.REJECTED, f"HTTP {reply.status} for the WSDL")
                     raise error
                 operations = [stream.operation for stream in PUBLISHED]

@@ -1,4 +1,4 @@
-"""The errors of a call, and the tables that map faults to them.
+"""Define the errors of a call, and the tables that map faults to them.
 
 ::
 
@@ -13,8 +13,8 @@
         ├── MissingOperationError         no       run       the WSDL lacks a stream's operation
         └── UnreachableError              yes      run       cannot connect to the service
 
-Listrak's codes and the tap's own conditions are separate tables, so that text from outside cannot
-select a condition. The codes were collected from clients of the live service.
+Listrak's codes and the tap's own conditions are separate tables, so that Listrak's text cannot
+select a condition. Clients of the live service reported the codes.
 docs/troubleshooting.md lists both tables.
 """
 
@@ -52,7 +52,7 @@ class ListrakError(TapError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether Listrak, or a proxy, refused the user."""
+        """Whether Listrak or a proxy refused the user."""
         return self.exit_code == REFUSED
 
     @property

@@ -1,4 +1,4 @@
-"""State shared by all calls: wait out an outage together, stop after a fatal error."""
+"""Share state between all calls: wait out an outage, and stop after a fatal error."""
 
 from __future__ import annotations
 

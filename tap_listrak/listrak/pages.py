@@ -14,7 +14,7 @@ from tap_listrak.streams import PARENTS
 
 
 class ParentRow(NamedTuple):
-    """A list, message or conversation: its record, and that as a JSON line."""
+    """A list, message or conversation: its record, and the record as a JSON line."""
 
     record: Record
     line: bytes
@@ -25,9 +25,9 @@ class Page:
     """The rows of one reply.
 
     `row_count` 0 means that there are no more rows. `lines` are the records as JSON, one per line,
-    and `record_count` is their number. `digest` is of the rows as sent; `key_digest` is of their
-    keys in any order, and only computed for mirrors. `parents` are the records of a parent stream;
-    with `record_error` they can be walked, but a selected value is invalid.
+    and `record_count` is their number. `digest` is that of the rows as sent; `key_digest`, only for
+    mirrors, is that of their keys in any order. `parents` are the records of a parent stream. If
+    there is a `record_error`, a selected value is invalid, but the parents can be walked.
     """
 
     row_count: int
@@ -56,9 +56,9 @@ class Reader(Protocol):
 class PageReader:
     """Read the pages of one stream.
 
-    Only the `selected` columns of parents are emitted, although their records have more. If one of
-    the values is invalid, `fallback` reads the columns that the walk needs. `only_lists` filters
-    the rows of account streams.
+    Records of parents have more columns than are `selected`; only those are emitted. If a value is
+    invalid, `fallback` reads the columns that the walk needs. `only_lists` filters the rows of
+    account streams.
     """
 
     def __init__(

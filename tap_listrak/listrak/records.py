@@ -3,8 +3,7 @@
 Fields are read by name, in any order and namespace; absent, nil and empty elements are null.
 
 There are two equivalent ways to read a page: by row, and by column, which takes a tenth of the
-time. A page is read by column if a node count proves that its rows contain only the texts that this
-reads.
+time. Read a page by column only if a node count proves that this reads everything in its rows.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ class RecordReader:
     ) -> None:
         """Raise TypeError for an unsupported schema.
 
-        Invalid values of the `hints`, columns that are not emitted, become null. `hash_key` is the
-        config's email_hash_key.
+        `hints` are columns that are not emitted: their invalid values become null. `hash_key` is
+        the config's email_hash_key.
         """
         check_schema(table)
         self.stream = table.stream
@@ -76,8 +75,8 @@ class RecordReader:
         self._hints = hints
         self._key_defaults = table.key_defaults
         parent_column = self.stream.supplied_key
-        # The key columns that Listrak sends, and those of them that are required. If none is
-        # required, a row needs at least one.
+        # The key columns that Listrak sends, and the required ones. If none is required, a row
+        # needs at least one.
         self._own_key = [column for column in table.key_properties if column != parent_column]
         self._key = [column for column in self._own_key if column not in self._key_defaults]
         self._parent_column = parent_column if parent_column in self._columns else None
@@ -162,7 +161,7 @@ class RecordReader:
             for column in self._properties
             if column != parent_column
         }
-        # By column: the text of each row's first element of that name, and the rows that have one.
+        # By column: the text of each row's first element of that name, and the rows with one.
         self._texts = {
             column: _xpath(f"*/{first[column]}") for column in columns if column in first
         }
@@ -173,7 +172,7 @@ class RecordReader:
     def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
         """Read a page of texts only; return None for any other.
 
-        Not read here are pages with nested, repeated or unknown elements, rows without a key or
+        It does not read pages with nested, repeated or unknown elements, rows without a key, or
         invalid values.
         """
         if not self._has_fast_way:

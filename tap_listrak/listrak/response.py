@@ -28,7 +28,7 @@ _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 
 
 def remove_forbidden_characters(body: bytes) -> bytes:
-    """Remove the characters that XML 1.0 forbids, which .NET writes anyway.
+    """Remove the characters that XML 1.0 forbids but .NET writes.
 
     They occur as references, such as ``&#x1;``, or raw, such as a vertical tab.
     """
@@ -58,7 +58,7 @@ def _is_wide(body: bytes) -> bool:
 
 
 def parse_xml(body: bytes) -> etree._Element:
-    """Parse XML strictly: no DTD, no entities, nothing fetched, libxml2's limits of size and depth.
+    """Parse XML strictly: no DTD, entities or network, within libxml2's limits of size and depth.
 
     Raises ListrakError (the conditions NOT_XML and DOCTYPE).
     """
@@ -81,9 +81,9 @@ def parse_xml(body: bytes) -> etree._Element:
 
 
 def parse_rows(reply: HttpReply, operation: str, row: str) -> etree._Element:
-    """Return the element whose children are the `row` elements of a reply.
+    """Return the element that contains the `row` elements of a reply.
 
-    It has no children only if the operation's response has an absent, nil or empty Result: an empty
+    It has no children only if the response has an absent, nil or empty Result, which is an empty
     page. Raises ListrakError for anything else.
     """
     try:
@@ -98,7 +98,7 @@ def parse_rows(reply: HttpReply, operation: str, row: str) -> etree._Element:
     first = body[0] if body is not None and len(body) else None
     is_response = first is not None and first.tag == f"{LISTRAK}{operation}Response"
     reported = _reported_error(first, is_response=is_response) if first is not None else None
-    # A code outranks the HTTP status; a message without a code does not.
+    # A code takes precedence over the HTTP status; a message without a code does not.
     if reported is not None and (reply.status == 200 or not reported.is_retryable):
         raise reported
     if reply.status != 200:

@@ -16,7 +16,7 @@ from tap_listrak.config import Config
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.response import LISTRAK, looks_like_html, strip_around
 
-# Other exceptions that zeep raises for an invalid WSDL.
+# Python's own exceptions that zeep raises for an invalid WSDL.
 _INVALID_WSDL = (ValueError, LookupError, AttributeError, TypeError, AssertionError, RuntimeError)
 
 # Arguments that vary between calls. They are set in a cached message, which saves a fifth of the
@@ -26,7 +26,7 @@ _MAX_MESSAGES = 64
 
 
 class _OneDocument(zeep.Transport):
-    """Give zeep the WSDL that was already fetched, and block all other addresses."""
+    """Give zeep the WSDL that was fetched, and block all other addresses."""
 
     url = "file:contract.wsdl"
 
@@ -61,7 +61,7 @@ class Contract:
             )
             self._service = self._bind()
             self.operations = frozenset(self._service._binding._operations)
-            # Operations whose reply always contains a WSException, nil on success.
+            # Operations that always reply with a WSException, nil on success.
             self.with_exception = frozenset(filter(self._has_exception, self.operations))
         except zeep.exceptions.XMLSyntaxError as exc:
             raise make_error(Condition.NOT_XML, str(exc)) from exc

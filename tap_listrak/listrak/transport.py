@@ -69,7 +69,7 @@ class Transport:
         self._timeout = config.request_timeout
         self._clock = clock
         adapter = _Adapter(config.concurrency)
-        # config allows http only to this machine, so bypass proxies.
+        # http is only allowed to this machine, so it bypasses proxies.
         is_secure = urlsplit(config.wsdl_url).scheme == "https"
         session = requests.Session()
         session.trust_env = is_secure
@@ -111,7 +111,7 @@ class Transport:
                     answer.headers.get("Date", ""),
                 )
         except (requests.exceptions.RequestException, HTTPError, *UNDERLYING) as exc:
-            # requests does not wrap all of urllib3's and Python's, such as LocationParseError.
+            # requests does not wrap all exceptions of urllib3 and Python.
             raise error_from_exception(exc) from exc
 
     def _retry_after(self, answer: requests.Response) -> float:

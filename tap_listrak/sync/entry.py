@@ -1,4 +1,4 @@
-"""The state of one stream, as Structs whose fields are the keys of its JSON.
+"""Define the state of one stream, as Structs with the keys of its JSON.
 
 An optional object is stored as an array of length 0 or 1, because a deep merge of states replaces
 arrays but merges objects key by key.
@@ -28,7 +28,7 @@ class Place(Struct, frozen=True, omit_defaults=True):
     """Position of the walk in a list or the account. Everything before it has been emitted.
 
     `page` is the last page written of a part; without it, the part is complete. `window` is the
-    start of the message's window or of the part, and the end of a part that is complete.
+    start of the message's window or of the part; if the part is complete, its end.
     """
 
     list_id: Identifier | None = None
@@ -41,8 +41,8 @@ class Place(Struct, frozen=True, omit_defaults=True):
 class Range(Struct, frozen=True, omit_defaults=True):
     """A range of dates of one stream, the options that it was requested under, and its progress.
 
-    It starts at `bookmark`, less the lookback. It starts at start_date for lists that the bookmark
-    does not cover, and for all lists if it is `whole`.
+    It starts at `bookmark`, less the lookback, but at start_date for lists that the bookmark does
+    not cover, or if it is `whole`.
     """
 
     start_date: Instant
@@ -60,12 +60,12 @@ class Range(Struct, frozen=True, omit_defaults=True):
     whole: bool = False
     version: int | None = None  # of the records of a mirrored stream
     left_out: bool = False  # some rows could not be emitted
-    left_out_before: Instant | None = None  # later start_date, which excluded messages
+    left_out_before: Instant | None = None  # a later start_date, which excluded messages
     place: Place | None = None
 
     @property
     def first_date(self) -> datetime:
-        """The start_date that holds for all of the range."""
+        """The start_date that applies to the whole range."""
         return self.left_out_before or self.start_date
 
     def covered(self, end: datetime) -> Range:
@@ -86,8 +86,8 @@ class Range(Struct, frozen=True, omit_defaults=True):
 class SetAside(Struct, frozen=True, omit_defaults=True):
     """A part that failed, with the dates that are still to be requested.
 
-    Without `parent_id`, it is a window of a list or of the account. For a stream by message or
-    conversation, it then means all that were sent from `sent_from` to `sent_to`.
+    Without `parent_id`, it is a window of a list or of the account; for a stream by message or
+    conversation, all messages sent from `sent_from` to `sent_to`, or all conversations.
     """
 
     start: Instant
@@ -99,7 +99,7 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
     page: PageNumber | None = None
     digest: str | None = None
     failed_since: Instant | None = None
-    absent_since: Instant | None = None  # since when Listrak has not returned its list or parent
+    absent_since: Instant | None = None  # when Listrak stopped returning its list or parent
 
     def covers(self, part: Part) -> bool:
         """Return whether this is the part, or a window that contains it."""
@@ -108,9 +108,9 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
         return not part.is_window or (self.start <= part.start and part.end <= self.end)
 
     def without(self, part: Part) -> list[SetAside]:
-        """Return what remains of this once a part has been emitted.
+        """Return what remains of this after a part was emitted.
 
-        A window may be part of several that overlap.
+        Windows that were set aside may overlap.
         """
         if (self.list_id, self.parent_id) != (part.list_id, part.parent_id):
             return [self]
@@ -140,9 +140,9 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
         )
 
     def widened(self, stream: Stream) -> SetAside:
-        """Return this with a day more at both ends, because its dates are of another time zone.
+        """Return this with a day more at both ends, because its dates are in another time zone.
 
-        Not at the `end` of a window of parents, which is when it failed last.
+        The `end` of a window of parents is when it last failed, so it stays.
         """
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The limits at which a stream is stopped or its failed parts are set aside. Pure."""
+"""Decide when a stream is stopped, or its failed parts are set aside. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tap_listrak.streams import Stream
 # Above these limits the service is at fault, not single messages.
 MAX_FAILED_IN_A_RUN = 100
 MAX_SET_ASIDE = 1000
-# Held parts that may still be set aside when a range ends.
+# Maximum number of held parts that are set aside when a range ends.
 MAX_HELD_AT_THE_END = 5
 
 

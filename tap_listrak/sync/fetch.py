@@ -32,17 +32,17 @@ LOGGER = logging.getLogger(__name__)
 # Page limit per worker, in flight or buffered. A part may prefetch only within the first half, so
 # that the head of the queue always has room.
 MAX_PAGES_PER_WORKER = 8
-# Parts in hand of a stream whose last part failed: it may be about to stop.
+# Maximum parts in hand of a stream after a failure, because it may be about to stop.
 MAX_IN_HAND_OF_FAILING = 8
-# Once as many batches of a stream in a row have failed, it is not the messages: split no more.
+# After this many failed batches of a stream in a row, do not split: the messages are not the cause.
 MAX_FAILED_BATCHES = 40
 
 
 class Fetcher:
-    """Fetches the parts of `sections` and yields their pages in order.
+    """Fetch the parts of `sections`, and yield their pages in order.
 
-    Prefetches the parents of later sections. Drops parts of `stopped` streams. Counts in `failed`
-    the parts of each stream that failed in a row.
+    Prefetch the parents of later sections. Drop parts of `stopped` streams. Count in `failed` the
+    parts of each stream that failed in a row.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Fetcher:
     # Requests.
 
     def _count_in_hand(self) -> int:
-        """Count pages in flight or buffered; this bounds memory."""
+        """Count pages in flight or buffered, to limit memory."""
         parents = (pages for _, parents in self._ahead for pages in parents)
         return sum(
             item.in_hand if isinstance(item, PartPages) else 1 for item in (*self._queue, *parents)
@@ -183,7 +183,7 @@ class Fetcher:
             if (
                 self._request_parents()
                 or self._extend_by_item()
-                # The bound holds as well while the first section waits for its parents.
+                # Stay within the limit also while the first section waits for its parents.
                 or (
                     (in_hand < self._prefetch_limit or not self._ahead)
                     and self._extend_by_section()
@@ -250,7 +250,7 @@ def _result(pages: PartPages) -> tuple[Part, Page | ListrakError]:
 def _halves(failed: PartPages, others: Iterable[PartPages]) -> list[PartPages]:
     """Split a part if it failed and its halves may succeed.
 
-    Once a single day has timed out, the `others` of its stream and list are not split any more.
+    After a single day timed out, do not split the `others` of its stream and list.
     """
     part, error = failed.part, failed.error
     if error is None:

@@ -1,4 +1,4 @@
-"""The page sequence of one part: the next page to request, the end, the order."""
+"""Decide which page of a part to request next, and where the part ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 # Fail if a cycle of up to MAX_CYCLE pages repeats MAX_REPEATS times.
 MAX_REPEATS = 3
 MAX_CYCLE = 20
-# Maximum readings of a part whose pages shift.
+# Maximum readings of a part if its pages shift.
 MAX_READINGS = 3
 
 

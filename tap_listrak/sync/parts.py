@@ -1,4 +1,4 @@
-"""Parts and their outcomes."""
+"""Define parts and their outcomes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Part:
     batch: tuple[int, ...] = ()  # MsgIDs
     window: datetime | None = None  # start of this window, or of the message's window
     sent_range: tuple[datetime, datetime] | None = None  # of the messages
-    progress: tuple[int, int] | None = None  # number of the message in its window, and of how many
+    progress: tuple[int, int] | None = None  # number of the message in its window, and their total
     expected_rows: int | None = None  # estimate
     resume: tuple[int, str] | None = None  # last page that an earlier run wrote, and its digest
     is_retry: bool = False  # an earlier run set it aside
@@ -109,7 +109,7 @@ class Part:
 
 
 def name_parent(stream: Stream, parent_id: int) -> str:
-    """Return a message or conversation as logs name it."""
+    """Return the name of a message or conversation for the log."""
     return f"{'conversation' if stream.per is Per.CONVERSATION else 'message'} {parent_id}"
 
 

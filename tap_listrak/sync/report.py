@@ -1,4 +1,4 @@
-"""Counters, progress and the closing table of a run."""
+"""Log counters, progress and the closing table of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
     def __init__(
         self, calls: CallMetrics, selected: Iterable[Stream], start_date: datetime, now: float
     ) -> None:
-        """`start_date` serves to estimate the progress."""
+        """`start_date` is for estimating the progress."""
         self._calls = calls
         self._start_date = start_date
         self._records: dict[Stream, int] = dict.fromkeys(selected, 0)
@@ -135,6 +135,7 @@ class Report:
             for stream in STREAMS
             if self._calls.calls[stream] or stream in self._records
         }
-        rows, minutes = sum(self._records.values()), (now - self._started) / 60
-        LOGGER.info("%s rows in %.1f min.", f"{rows:,}", minutes)
+        rows, seconds = sum(self._records.values()), now - self._started
+        duration = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+        LOGGER.info("%s rows in %s.", f"{rows:,}", duration)
         LOGGER.info("Totals", extra={"totals": totals})

@@ -52,7 +52,7 @@ SECONDS_BETWEEN_STATES = 1.0
 
 
 class Runner:
-    """Emit everything selected: first leftovers of earlier runs, then every stream up to now."""
+    """Emit everything selected: first what earlier runs left, then every stream up to now."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The state of one stream: events in, snapshots out. No I/O."""
+"""Keep the state of one stream: events in, snapshots out. No I/O."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class StreamState:
     """The state of one stream. Change it only through its methods.
 
     A failed part is held until another part of the stream succeeds. While parts are held,
-    `snapshot` stays at the value before the first of them. In a backfill, which no run resumes,
-    failed parts are counted only, and no entry is written.
+    `snapshot` stays at the value before the first of them. A backfill is not resumed, so it only
+    counts failed parts, and writes no entry.
     """
 
     def __init__(
         self, stream: Stream, entry: Entry, *, has_entry: bool, is_backfill: bool = False
     ) -> None:
-        """`has_entry`: the state has, or gets, an entry for the stream."""
+        """`has_entry`: whether the state has, or will have, an entry for the stream."""
         self.stream = stream
         self.entry = entry
         self.has_entry = has_entry
@@ -62,10 +62,10 @@ class StreamState:
     # The range.
 
     def begin(self, new: Range) -> None:
-        """Begin a range. That of a mirror requests everything, so nothing stays set aside."""
+        """Begin a range. A mirror requests everything, so nothing stays set aside."""
         self.has_entry = not self._is_backfill
         self._update(unfinished=new)
-        # Counts that another run saw may be newer than this range, or of some lists only.
+        # Another run's counts may be newer than this range, or incomplete.
         self._counts = None if new.list_ids else NewestCounts()
         if new.version and new.whole:
             self._update(set_aside=())
@@ -91,7 +91,7 @@ class StreamState:
         self._update(version=self.entry.current.version)
 
     def range_finished(self) -> None:
-        """Move the bookmark to the end of the range, all of which was emitted or set aside."""
+        """Move the bookmark to the end of the range, after all of it was emitted or set aside."""
         entry, current = self.entry, self.entry.current
         covers = current.covered(max(current.end, entry.last_end or current.end))
         bookmark = entry.bookmark
@@ -116,7 +116,7 @@ class StreamState:
     def _is_missing(self, aside: SetAside, covers: Range) -> bool:
         """Return whether a set-aside part is still missing after a completed range.
 
-        A window of parents is not, if a range that began after it walked it without failure.
+        A window of parents is not, if a range that began later walked it without failure.
         """
         last_date = aside.sent_to or (None if aside.parent_id else aside.end)
         if last_date and last_date < covers.start_date:
@@ -162,7 +162,7 @@ class StreamState:
         self._move_place(part)
 
     def service_works(self) -> list[ListrakError]:
-        """Record an answer, which shows that held parts fail by themselves.
+        """Record an answer, which shows that the service works: the held parts are the problem.
 
         Set them aside, and return their errors.
         """
@@ -170,7 +170,7 @@ class StreamState:
         return self._set_aside_held()
 
     def set_aside_at_end(self) -> list[ListrakError]:
-        """Set the parts aside that are held at the end of a range, if few; return their errors."""
+        """Set aside the parts held at the end of a range, if few, and return their errors."""
         if can_set_aside_at_the_end(len(self._held), was_answered=self._was_answered):
             return self._set_aside_held()
         return []
@@ -279,7 +279,7 @@ class StreamState:
 
 
 def with_same_windows(states: Collection[StreamState]) -> Iterator[list[StreamState]]:
-    """Group states by what determines the windows of their ranges, earliest end first."""
+    """Group states that have the same windows, earliest end first."""
 
     def key(state: StreamState) -> tuple[datetime, datetime, int]:
         current = state.entry.current

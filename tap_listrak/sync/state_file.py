@@ -1,6 +1,6 @@
 """Read and write STATE values, including the published tap's format.
 
-The entry of a stream is self-contained and always has the same keys. So any mix of the entries of
+An entry describes only its own stream, and always has the same keys. So any mix of entries of
 several STATEs, and any deep merge of them, claims only rows that were emitted.
 """
 

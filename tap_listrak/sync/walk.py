@@ -1,4 +1,4 @@
-"""The walk over the account: what a pass requests, and in which order. Pure.
+"""Decide what a pass over the account requests, and in which order. Pure.
 
 For each list, by ListID:
 1. its messages, by window and then by MsgID, each with its streams;
@@ -76,10 +76,10 @@ def walk(
     stopped: Collection[Stream],
     retried: Collection[Part],
 ) -> Iterator[Section]:
-    """Yield the sections of a pass, for streams whose ranges have the same windows.
+    """Yield the sections of a pass, for streams that have the same windows.
 
-    The walk runs ahead of the output, so it uses `entries` as of the start of the pass. It skips
-    the parts `retried` in this run, and `stopped` streams; `stopped` may grow meanwhile.
+    The walk is ahead of the output, so it uses `entries` as of the start of the pass. It skips the
+    parts `retried` in this run, and `stopped` streams, even if they stop during the pass.
     """
     for list_id in (*lists_to_walk(entries, list_ids), None):
         yield from Walk(config, entries, stopped, retried, list_id).sections()
@@ -105,7 +105,7 @@ class Walk:
             if (stream.per is Per.ACCOUNT) == (list_id is None)
             if stream is not LISTS and list_id not in entry.current.list_ids
         }
-        # IDs seen by parent stream, and the parent streams of which all IDs were seen.
+        # The IDs seen of each parent stream, and the parent streams with all IDs seen.
         self._seen: dict[Stream, set[int]] = {MESSAGES: set(), CONVERSATIONS: set()}
         self._complete_parents = set(self._seen)
         self._ids_of_last_window: set[int] = set()
@@ -197,7 +197,7 @@ class Walk:
         yield from self._of_rows(rows, by_parent, window)
 
     def _lost(self, stream: Stream, part: Part, window: datetime | None) -> Part:
-        """Return the part to set aside for a stream whose parents' request failed."""
+        """Return the part to set aside for a stream after the request for its parents failed."""
         entry = self._entries[stream]
         start = start_of_list(stream, entry, self._list_id, self._config)
         sent = (part.start, part.end) if part.is_window else None
@@ -248,7 +248,7 @@ class Walk:
             if rotation:
                 self._not_due.add(parent_id)
             return None
-        # Counts are all-time totals: use them only if the range covers the message's whole life.
+        # Counts are totals to date: use them only if the range covers all of the message's dates.
         has_all_dates = not stream.dated or start <= (sent or entry.current.start_date)
         return Part(
             stream,

@@ -183,28 +183,6 @@ def service() -> Iterator[ListrakService]:
         yield service
 
 
-def test_the_readme_leads_to_a_nightly_sync_that_survives_ctrl_c(
-    service: ListrakService, tmp_path: Path
-) -> None:
-    home = Home(tmp_path / "home", service)
-    for block in blocks("README.md"):
-        if SYNC in block:
-            home.interrupt(block, by_ctrl_c)
-        home.run(block)
-    assert home.is_complete
-    held = keys_held(service.account)
-    for table, keys in held.items():
-        with (home.folder / f"listrak/rows/{table}.jsonl").open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        assert {tuple(row[column] for column in KEYS[table]) for row in rows} == set(keys)
-    catalog = json.loads((home.folder / "listrak/main/catalog.json").read_text("utf-8"))
-    assert {stream["stream"] for stream in catalog["streams"]} >= held.keys()
-    (home.folder / "listrak/main/catalog.json").unlink()  # nothing in it is selected
-    before = len(service.asked)
-    home.run_by_cron()
-    assert len(service.asked) > before
-
-
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """A server in which no database has been made."""
@@ -212,7 +190,7 @@ def postgres() -> Iterator[Postgres]:
         yield there
 
 
-def test_the_other_pages_hold_for_what_the_quickstart_set_up(
+def test_the_readme_leads_to_a_nightly_sync_on_which_the_commands_of_the_docs_work(
     service: ListrakService, postgres: Postgres, tmp_path: Path
 ) -> None:
     service.account.add_list(BIG_LIST)
@@ -230,12 +208,14 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
         TARGET_POSTGRES_PORT=str(postgres.port),
         TAP_LISTRAK_WSDL_URL=service.url,
     )
-    for block in blocks("docs/quickstart.md"):
+    for block in blocks("README.md"):
         if block.startswith(SYNC):
             home.interrupt(block, by_ctrl_c)
             home.interrupt(block, home.kill_the_tap)
         home.run(block)
+    before = len(service.asked)
     home.run_by_cron()
+    assert len(service.asked) > before
     loaded = Postgres(postgres.port, database="listrak")
     held = keys_held(service.account)
 
@@ -250,6 +230,8 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
         for block in blocks(f"docs/{page}.md"):
             home.run(block)
     assert_loaded()
+    catalog = json.loads((home.folder / "listrak/catalog.json").read_text("utf-8"))
+    assert {stream["stream"] for stream in catalog["streams"]} >= held.keys()
     for block in blocks("docs/how-to.md"):
         if "pgrep" in block:
             home.interrupt(SYNC, partial(home.run_meanwhile, block))
@@ -259,20 +241,20 @@ def test_the_other_pages_hold_for_what_the_quickstart_set_up(
     home.run(SYNC)
     assert_loaded()
     for block in blocks("docs/backfill.md"):
-        before = (home.folder / "listrak/kept/state.json").read_bytes()
+        state = (home.folder / "listrak/kept/state.json").read_bytes()
         lost = next((rows for word, rows in LOST.items() if word in block), "")
         if lost:
             loaded.run(f"DELETE FROM listrak.message_clicks WHERE {lost}")
         home.run(block)
         assert_loaded()
         if BACKFILL in block and SYNC not in block.splitlines():
-            assert (home.folder / "listrak/kept/state.json").read_bytes() == before
+            assert (home.folder / "listrak/kept/state.json").read_bytes() == state
     home.run(SYNC)
     assert_loaded()
 
 
 def test_no_page_with_commands_is_left_out() -> None:
-    run = {"quickstart", "before-first-load", "configuration", "running", "how-to", "backfill"}
+    run = {"before-first-load", "configuration", "running", "how-to", "backfill"}
     assert {
         path.stem for path in (ROOT / "docs").glob("*.md") if blocks(f"docs/{path.name}")
     } == run

@@ -112,7 +112,7 @@ def test_a_run_that_is_refused_leaves_the_state_as_it_was(sync: Sync, refused_by
 
 
 def test_of_a_target_that_is_cut_off_the_last_whole_state_is_kept(sync: Sync) -> None:
-    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\n{"la\'\nkill -9 $$\n')
+    sync.use('#!/bin/sh\nprintf \'{"last": 1}\\n{"last": 2}\\nDone.\\n{"la\'\nkill -9 $$\n')
     assert sync.run() == 4
     assert sync.state == {"last": 2}
 
@@ -182,13 +182,17 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
         ("flock", "flock is not installed"),
         ("setsid", "setsid is not installed"),
         ("locks", "No locks available"),
+        ("TAP", "cannot run /no-such-program"),
+        ("TARGET", "cannot run /no-such-program"),
     ],
 )
-def test_where_nothing_can_be_locked_or_signalled_the_run_says_why_and_does_not_begin(
+def test_where_something_that_a_run_needs_is_missing_it_says_what_and_does_not_begin(
     sync: Sync, missing: str, message: str
 ) -> None:
     if missing == "locks":
         sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
+    elif missing in ("TAP", "TARGET"):
+        sync.environment[missing] = "/no-such-program"
     else:
         tools = {"date", "dirname", "flock", "mkdir", "mkfifo", "mv", "rm", "setsid", "sync"}
         (sync.folder / "only").mkdir()

@@ -90,7 +90,7 @@ def counts_held(account: Account) -> dict[int, Row]:
             MsgID = int(str(message["MsgID"]))
             held[MsgID] = {
                 **{
-                    column: len({row["EmailAddress"] for row in account.events(operation, MsgID)})
+                    column: len({row["EmailAddress"] for row in account.rows(operation, MsgID)})
                     for operation, column in COUNTED.items()
                 },
                 **{column: float(str(message[name])) for column, name in TOTALS.items()},
@@ -111,7 +111,7 @@ def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]
     for ListID in list_ids(account):
         for message in account.messages(ListID):
             MsgID = int(str(message["MsgID"]))
-            for row in account.events(OPEN, MsgID):
+            for row in account.rows(OPEN, MsgID):
                 opens[MsgID, str(row["EmailAddress"])].append(str(row["OpenDate"]))
     return opens
 

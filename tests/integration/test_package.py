@@ -64,7 +64,7 @@ def test_the_installed_tap_runs_as_a_script_and_as_a_module(
 
 @pytest.mark.parametrize("command", ["uv tool install .", "pipx install ."])
 def test_uv_and_pipx_install_the_command(command: str, tmp_path: Path) -> None:
-    assert f"`{command}`" in (ROOT / "docs/quickstart.md").read_text("utf-8")
+    assert f"`{command}`" in (ROOT / "README.md").read_text("utf-8")
     checkout, programs = tmp_path / "checkout", tmp_path / "bin"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(*NO_SOURCE))
     variables = {

@@ -56,13 +56,13 @@ def tiny_account(messages: int = 2) -> Account:
 
 
 def part_of(ask: Ask) -> str:
-    """What a call is for: an ID, several that commas separate, or "" for the account."""
+    """Return the IDs that a call is for, separated by commas; "" is the account."""
     names = ("MsgID", "ConversationID", "MsgIDs", "ListID")
     return next((ask.arguments[name] for name in names if name in ask.arguments), "")
 
 
 def changed(ask: Ask, pattern: str, by: str) -> Reply:
-    """The honest reply, with the first place that fits a pattern replaced."""
+    """Return the usual reply, with the first match of a pattern replaced."""
     honest = ask.honest()
     return replace(honest, body=re.sub(pattern.encode(), by.encode(), honest.body, count=1))
 
@@ -95,7 +95,7 @@ def of_another_operation(ask: Ask) -> Reply:
 
 
 def wrong_value(ask: Ask) -> Reply:
-    """A value that cannot be read, in the key of the first row; of an empty page, in one more."""
+    """Return a reply with an invalid value in the key of the first row, or of an added one."""
     kind = OPERATIONS[ask.operation]
     column = next(name for name in kind.key if name != ID_OF.get(kind.asked_by))
     odd = f"<{column}><b>x</b></{column}>"
@@ -110,7 +110,7 @@ FAULTS: dict[str, Fault] = {
     **{each.name.lower().replace("_", " "): each.value for each in Condition},
 }
 
-# What a call can be answered with, and the row of FAULTS that it is.
+# Replies to a call, and the row of FAULTS for each.
 ANSWERS: dict[str, tuple[str, Answer]] = {
     "404 HTML": ("not found", lambda ask: html(404)),
     "408": ("throttled", lambda ask: html(408)),
@@ -156,7 +156,7 @@ def make_client(
     streams: Collection[Stream] = (),
     **options: Any,
 ) -> ListrakClient:
-    """The tap's client for a service, as it is made for the lists and these streams."""
+    """Return the tap's client for a service, for the lists and these streams."""
     raw_config = {
         "username": USERNAME,
         "password": PASSWORD,

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 
 
 def main() -> None:
-    """Print a line for each. Raises ValueError where setup.py names no least version."""
+    """Print a line for each. Raises ValueError if setup.py names no least version."""
     for text in requires("tap-listrak") or ():
         requirement = Requirement(text)
         if requirement.marker is None:  # the others are extras

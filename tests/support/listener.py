@@ -1,4 +1,4 @@
-"""A second service on loopback, for what the tap may not call."""
+"""Run a second local service, which the tap must not call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 
 class Listener:
-    """A second service, which must get no calls: records what arrives, may answer with bytes."""
+    """A second service that must get no calls: record what arrives, and optionally answer."""
 
     def __init__(self, answer: bytes = b"", context: ssl.SSLContext | None = None) -> None:
         self._answer = answer

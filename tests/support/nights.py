@@ -1,4 +1,4 @@
-"""Runs that follow one another, night by night, over an account of which parts fail."""
+"""Run the tap night after night on an account with parts that fail."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Which = Callable[[Ask], bool]
 def tap_for(
     make_tap: MakeTap, *streams: str, account: Account | None = None, **config: object
 ) -> Tap:
-    """A tap of the tiny account (or another) that selects these streams; none: those published."""
+    """Return a tap for the tiny account (or another) with these streams, by default the nine."""
     tap = make_tap(account or tiny_account(), {"start_date": START, "concurrency": 1, **config})
     tap.catalog = catalog_of(*streams) if streams else None
     return tap
 
 
 def night(tap: Tap, number: int = 0, after: Run | None = None, **given: Any) -> Run:
-    """Run the tap that many nights after the first; the service then knows this run's calls."""
+    """Run the tap `number` nights after the first; the service then holds only this run's calls."""
     tap.service.asked.clear()
     given.setdefault("state", after and after.state)
     with workers_ended():
@@ -35,12 +35,12 @@ def night(tap: Tap, number: int = 0, after: Run | None = None, **given: Any) -> 
 
 
 def instant(number: int = 0) -> str:
-    """The time of a night, as the state has it."""
+    """Return the time of a night, in the format of the state."""
     return f"{NOW + timedelta(days=number):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def fail_calls(tap: Tap, which: Which, reply: Reply = NOT_FOUND) -> None:
-    """Answer these calls with a fault, from now on."""
+    """From now on, answer these calls with a fault."""
     tap.service.rules.append(lambda ask: reply if which(ask) else None)
 
 
@@ -62,7 +62,7 @@ def fail(tap: Tap, stream: str, reply: Reply = NOT_FOUND, **arguments: object) -
 
 
 def heal(tap: Tap) -> None:
-    """Answer every call again."""
+    """Answer all calls as usual again."""
     tap.service.rules.clear()
 
 
@@ -79,7 +79,7 @@ def calls(tap: Tap, stream: str, **arguments: object) -> list[Ask]:
 
 
 def msg_ids(tap: Tap) -> list[int]:
-    """The messages, in the order of the walk where one window holds those of a list."""
+    """Return the messages in walk order, if each list has one window."""
     account = tap.service.account
     return [
         each
@@ -89,7 +89,7 @@ def msg_ids(tap: Tap) -> list[int]:
 
 
 def missing(tap: Tap, *runs: Run) -> dict[str, int]:
-    """How many rows of the account these runs did not emit, by stream that they synced."""
+    """Return the number of rows that these runs did not emit, by synced stream."""
     emitted = keys_emitted(*runs)
     held = keys_held(tap.service.account, [BY_NAME[name] for name in emitted])
     lost = {name: (held[name] - emitted[name]).total() for name in emitted}

@@ -1,4 +1,4 @@
-"""The columns and keys that the tap has to give: those published, and those of further streams."""
+"""List the columns and keys that the tap must emit, of the published and all other streams."""
 
 from __future__ import annotations
 

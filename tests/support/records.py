@@ -1,4 +1,4 @@
-"""The records that are due of an account's rows, and those that a run emitted."""
+"""Compute the records expected from an account's rows, and read those that a run emitted."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Record = dict[str, Any]
 Frozen = tuple[tuple[str, Any], ...]
 
 
-# What is due, worked out from the rows on the wire and nothing of the tap's.
+# What is expected, computed from the rows on the wire, without the tap's code.
 
 
 def in_utc(text: str, zone: str = "UTC") -> str | None:
-    """A date as it is due in a record; a repeated hour is read as standard time."""
+    """Return the expected form of a date in a record; a repeated hour is standard time."""
     if text == NEVER:
         return None
     us_form = re.fullmatch(r"\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M", text)
@@ -46,7 +46,7 @@ def in_utc(text: str, zone: str = "UTC") -> str | None:
 
 
 def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
-    """The record that a row on the wire is to become; `parent` is the ID of its parent."""
+    """Return the record expected from a row on the wire; `parent` is the ID of its parent."""
     record: Record = {}
     for column, kind in ALL_COLUMNS[stream].items():
         value: Any = row.get(column)
@@ -116,7 +116,7 @@ def all_due(
 
 
 def frozen(value: Any) -> Any:
-    """A JSON value that can be counted; numbers are equal when they are so numerically."""
+    """Return a hashable form of a JSON value, in which numerically equal numbers are equal."""
     if isinstance(value, dict):
         return tuple((key, frozen(value[key])) for key in sorted(value))
     return tuple(map(frozen, value)) if isinstance(value, list) else value
@@ -126,7 +126,7 @@ def frozen(value: Any) -> Any:
 
 
 def exactly(run: Run) -> list[dict[str, Any]]:
-    """The messages on stdout with their numbers as the digits in the text."""
+    """Return the messages on stdout, with numbers as their digits in the text."""
     return [json.loads(line, parse_float=Decimal) for line in run.out.split("\n")[:-1]]
 
 
@@ -140,7 +140,7 @@ def all_emitted(run: Run) -> dict[str, Counter[Frozen]]:
 
 
 def formats() -> FormatChecker:
-    """A checker that takes a date-time only as RFC 3339 has it."""
+    """Return a checker that accepts date-times only in RFC 3339."""
 
     def is_date_time(text: object) -> bool:
         if not isinstance(text, str):
@@ -156,7 +156,7 @@ def formats() -> FormatChecker:
 
 
 def assert_valid(run: Run) -> None:
-    """Every record is valid against the SCHEMA before it."""
+    """Assert that every record is valid against the SCHEMA before it."""
     validators: dict[str, Any] = {}
     for message in exactly(run):
         if message["type"] == "SCHEMA":

@@ -1,4 +1,4 @@
-"""Replies whose rows a test writes out as XML."""
+"""Build replies from rows that a test writes as XML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NIL = 'xsi:nil="true"'
 
 
 def body(operation: str, result: str) -> bytes:
-    """A reply of the operation with this XML in the place of its Result."""
+    """Return a reply of the operation with this XML as its Result."""
     return (
         '<?xml version="1.0" encoding="utf-8"?>'
         '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" '

@@ -21,7 +21,7 @@ MESSAGES = 24
 
 
 def write_marts(path: Path) -> None:
-    """Make the tables that the page is made of."""
+    """Create the tables of the page."""
     with duckdb.connect(str(path)) as database:
         database.execute("CREATE TABLE stg_listrak__lists (list_id BIGINT, list_name TEXT)")
         database.executemany(
@@ -59,7 +59,7 @@ def write_marts(path: Path) -> None:
 
 
 def write_page(folder: Path) -> tuple[Path, Path]:
-    """Give a database and its page."""
+    """Return a database and its page."""
     database, page = folder / "listrak.duckdb", folder / "report.html"
     write_marts(database)
     subprocess.run([sys.executable, str(SCRIPT), str(database), str(page)], check=True)

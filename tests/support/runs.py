@@ -1,4 +1,4 @@
-"""Runs that are cut off or follow one another, of an account of a few pages."""
+"""Make interrupted and successive runs of an account of a few pages."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ TINY: dict[str, Any] = {
 
 
 def at(moment: datetime) -> Callable[[], datetime]:
-    """A clock that stays at this moment."""
+    """Return a clock that stands still at this moment."""
     return lambda: moment
 
 
 def days(number: float) -> datetime:
-    """The moment that is this many days after NOW."""
+    """Return the moment this many days after NOW."""
     return NOW + timedelta(days=number)
 
 
 def text(moment: datetime) -> str:
-    """A moment as bookmarks have it."""
+    """Return a moment in the format of bookmarks."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def wire(moment: datetime) -> str:
-    """A moment as calls have it, in UTC."""
+    """Return a moment in the format of calls, in UTC."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}"
 
 
@@ -94,7 +94,7 @@ def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
     return run, tap.service.asked[before:]
 
 
-# What came.
+# What was emitted.
 
 
 def rows(*runs: Run) -> Counter[tuple[str, str]]:
@@ -107,12 +107,12 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
 
 
 def addresses(run: Run, stream: str = "message_opens") -> set[str]:
-    """Whose rows of a stream came."""
+    """Return the addresses in the emitted rows of a stream."""
     return {record["EmailAddress"] for record in run.records(stream)}
 
 
 def prefixes(run: Run) -> list[Run]:
-    """The outputs that this run would have left, had it ended after each of its STATEs."""
+    """Yield the outputs of this run, as if it had ended after each of its STATEs."""
     found, lines, last = [], [], None
     for line in run.out.split("\n"):
         lines.append(line)
@@ -145,7 +145,7 @@ def covers(run: Run, stream: str = "message_opens") -> dict[str, Any]:
 
 
 def place(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """How far an unfinished range has come in its list, where it has."""
+    """Return the place of an unfinished range in its list, if any."""
     unfinished = entry(run, stream).get("unfinished") or [{}]
     found: dict[str, Any] = unfinished[0].get("place") or {}
     return found
@@ -163,7 +163,7 @@ def bookmarks(run: Run) -> dict[str, str | None]:
 
 
 def set_aside(run: Run) -> list[dict[str, Any]]:
-    """What the last STATE holds as set aside, each with its stream."""
+    """Return what the last STATE has set aside, with the streams."""
     return [
         {"stream": name, **each}
         for name, found in run.state["bookmarks"].items()
@@ -172,7 +172,7 @@ def set_aside(run: Run) -> list[dict[str, Any]]:
 
 
 def warnings(run: Run, text: str) -> list[str]:
-    """The WARNINGs that hold a text."""
+    """Return the WARNINGs that contain a text."""
     return [line for line in run.lines("WARNING") if text in line]
 
 
@@ -194,7 +194,7 @@ def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
 
 
 def requested(asked: Iterable[Ask], operation: str = OPEN) -> set[int]:
-    """The messages that an operation was called for."""
+    """Return the messages for which an operation was called."""
     return {int(ask.arguments["MsgID"]) for ask in asked if ask.operation == operation}
 
 
@@ -214,7 +214,7 @@ def ends(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
 
 
 def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:
-    """A rule that leaves one message out of the replies of messages, and of those alone."""
+    """Return a rule that omits one message from the replies of messages only."""
 
     def rule(ask: Ask) -> Reply | None:
         if ask.operation != MESSAGES:

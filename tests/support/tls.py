@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# A key that guards nothing, and a certificate for 127.0.0.1 that nobody signed, until 2126.
+# A key that protects nothing, and a self-signed certificate for 127.0.0.1, valid until 2126.
 CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWcgK79cM7P5bjq/j
@@ -36,7 +36,7 @@ def certificate(folder: Path) -> Path:
 
 
 def tls_context(folder: Path) -> ssl.SSLContext:
-    """What a server at 127.0.0.1 speaks TLS with."""
+    """Return the TLS context of a server at 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(folder))
     return context

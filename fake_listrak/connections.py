@@ -1,0 +1,237 @@
+"""HTTP on plain sockets: one thread per connection.
+
+A rule may cut, trickle or reset what a reply consists of, and a reply must leave in one send: a
+header sent on its own costs 40 ms of delayed acknowledgement.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from types import TracebackType
+
+from fake_listrak.wire import Reply, phrase
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    keep_alive: bool
+
+
+class Connections:
+    """A port of 127.0.0.1 that answers requests, as a context manager. See ListrakService."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
+        self.handshakes: list[bytes | None] = []
+        self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
+        self.connections = 0
+        self._address = ("127.0.0.1", port)
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._refusing = threading.Event()
+        self._open: dict[socket.socket, threading.Thread] = {}
+
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to a request."""
+        raise NotImplementedError
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and close every connection, with or without a reply."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        threads = self._hang_up()
+        deadline = time.monotonic() + 1
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def refuse_connections(self) -> None:
+        """Close the port and end every connection, up to `accept_again`."""
+        self._refusing.set()
+        self._hang_up()
+
+    def accept_again(self) -> None:
+        """Listen again at the same address."""
+        self._refusing.clear()
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(self._address, backlog=128)
+        self._address = self._listener.getsockname()
+        self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
+        self._accepting.start()
+
+    def _hang_up(self) -> list[threading.Thread]:
+        """Close the port and end every connection; return the threads that served them."""
+        # Closing a listener does not wake its accept everywhere; a connection does.
+        with suppress(OSError):
+            socket.create_connection(self._address, timeout=1).close()
+        self._accepting.join(1)
+        self._listener.close()
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            return list(self._open.values())
+
+    def _accept(self) -> None:
+        while not (self._closing.is_set() or self._refusing.is_set()):
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                continue
+            with self._lock:
+                if self._closing.is_set() or self._refusing.is_set():
+                    connection.close()
+                    return
+                self.connections += 1
+                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+                self._open[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """Answer the requests of one connection, one after the other."""
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                connection = self._secure(connection, self._tls)
+            rest = b""
+            alive = True
+            while alive:
+                request, rest = _receive(connection, rest)
+                alive = request is not None and self._respond(connection, request)
+        except OSError:
+            pass  # The client went, or the service closes.
+        finally:
+            with self._lock:
+                del self._open[connection]
+            connection.close()
+
+    def _secure(self, plain: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """Return the connection, which its first read secures, or break the handshake."""
+        with self._lock:
+            broken = self.handshakes.pop(0) if self.handshakes else None
+        if broken is not None:
+            plain.recv(65536)
+            plain.sendall(broken)
+            raise OSError("no handshake")
+        secure = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._open[secure] = self._open.pop(plain)
+        return secure
+
+    def _respond(self, connection: socket.socket, request: Request) -> bool:
+        """Answer one request; return whether the connection goes on."""
+        try:
+            reply = self.answer(request)
+        except Exception:
+            traceback.print_exc()
+            reply = Reply(status=500)
+        if not self._wait(connection, reply.delay):
+            return False
+        if reply.hang:
+            while connection.recv(65536):
+                pass
+            return False
+        if reply.reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        return self._send(connection, reply, request.keep_alive)
+
+    def _send(self, connection: socket.socket, reply: Reply, keep_alive: bool) -> bool:
+        """Send a reply; return whether the connection goes on."""
+        headers: dict[str, str | None] = {
+            "cache-control": "private, max-age=0",
+            "content-type": "text/xml; charset=utf-8",
+            "server": "Microsoft-IIS/8.5",
+            "x-aspnet-version": "4.0.30319",
+            "date": self.date(),
+            "content-length": str(len(reply.body)),
+        }
+        headers.update((name.lower(), value) for name, value in reply.headers.items())
+        alive = keep_alive and reply.cut is None and headers["content-length"] is not None
+        if not alive:
+            headers.setdefault("connection", "close")
+        sent = (f"{name.title()}: {value}" for name, value in headers.items() if value is not None)
+        first = f"HTTP/1.1 {reply.status} {phrase(reply.status)}"
+        head = "\r\n".join([first, *sent, "", ""]).encode("latin-1")
+        body = reply.body[: reply.cut]
+        if reply.pace is None:
+            connection.sendall(head + body)
+            if reply.below_tls:
+                socket.socket.sendall(connection, reply.below_tls)
+            return alive
+        if reply.pace_headers:
+            body = head + body
+        else:
+            connection.sendall(head)
+        step = max(1, int(reply.pace / 50))
+        for start in range(0, len(body), step):
+            connection.sendall(body[start : start + step])
+            if not self._wait(connection, step / reply.pace):
+                return False
+        return alive
+
+    def _wait(self, connection: socket.socket, seconds: float) -> bool:
+        """Wait, as long as the client is there and the service is not closing."""
+        if seconds <= 0:
+            return True
+        until = time.monotonic() + seconds
+        connection.settimeout(seconds)
+        try:
+            # Nothing is due from the client: to hear from it, or from close(), ends the wait.
+            # A TLS socket does not peek by itself.
+            if not socket.socket.recv(connection, 1, socket.MSG_PEEK):
+                return False
+        except TimeoutError:
+            return True
+        finally:
+            connection.settimeout(None)
+        return not self._closing.wait(max(0.0, until - time.monotonic()))
+
+
+def _receive(connection: socket.socket, data: bytes) -> tuple[Request | None, bytes]:
+    """Return the next request and the bytes after it; None when the client has gone."""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        part = connection.recv(65536)
+        if not part:
+            return None, b""
+        data += part
+    first, *lines = data[:end].decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    try:
+        method, path, version = first.split(" ")
+        stop = end + 4 + int(headers.get("content-length", "0"))
+    except ValueError:
+        return None, b""  # It talks no HTTP.
+    while len(data) < stop:
+        part = connection.recv(65536)
+        if not part:
+            return None, b""
+        data += part
+    keep_alive = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    return Request(method, path, headers, data[end + 4 : stop], keep_alive), data[stop:]
