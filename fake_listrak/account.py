@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from fake_listrak.contract import ID_OF, NAME_OF, OPERATIONS, PASSALONGS, Row
-from fake_listrak.generator import Mailing
+from fake_listrak.contract import ID_OF, OPERATIONS, PASSALONGS, Row
+from fake_listrak.generator import CONTACTS, Mailing
 from fake_listrak.rows import SALTS, Field, mix
 from fake_listrak.tables import ACCOUNT, ANALYTICS, LISTS, MESSAGES, SUMMARIES, Tables
-
-_CONTACTS: Final = NAME_OF["subscribed_contacts"]
 
 
 class Account(Tables):
@@ -56,7 +54,7 @@ class Account(Tables):
 
     def contacts(self, ListID: int) -> list[Row]:
         """Return all rows of ReportRangeSubscribedContacts for a list, in the order served."""
-        return self.rows(_CONTACTS, ListID)
+        return self.rows(CONTACTS, ListID)
 
     def conversation_ids(self, ListID: int) -> list[int]:
         """Return the conversations of a list, including terminated ones, in the order served."""
@@ -165,7 +163,7 @@ class Account(Tables):
         self, ListID: int, email: str, addition_date: datetime | str | None, **fields: Field
     ) -> None:
         """Add a contact to the end of a list; `addition_date` as `date` in `add_row`."""
-        self.add_row(_CONTACTS, ListID, addition_date, **{"EmailAddress": email, **fields})
+        self.add_row(CONTACTS, ListID, addition_date, **{"EmailAddress": email, **fields})
 
     def add_row(
         self,
@@ -219,7 +217,7 @@ class Account(Tables):
 
     def hide_contact(self, ListID: int, email: str) -> None:
         """Remove a contact from a list's subscribed contacts; `add_contact` adds it again."""
-        rows = self._changeable(_CONTACTS, ListID)
+        rows = self._changeable(CONTACTS, ListID)
         kept = [row for row in rows if row.get("EmailAddress") != email]
         if len(kept) == len(rows):
             raise KeyError(f"no contact {email} in list {ListID}")

@@ -5,7 +5,7 @@ Each row is made from its rank in its table, so that a table of a million rows n
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +16,7 @@ from fake_listrak.clock import DAY, NEVER, SECOND, Range, Timeline, instant
 from fake_listrak.contract import (
     CONVERSATION_OPERATIONS,
     MESSAGE_OPERATIONS,
+    NAME_OF,
     OPERATIONS,
     PASSALONGS,
     Row,
@@ -24,6 +25,7 @@ from fake_listrak.rows import SALTS, Field, RowMaker, mix
 
 SENT, OPEN, READ, CLICK, BOUNCE, REMOVAL = MESSAGE_OPERATIONS
 SERIES_SENT: Final = CONVERSATION_OPERATIONS[0]
+CONTACTS: Final = NAME_OF["subscribed_contacts"]
 
 _FIRST_LIST, _FIRST_MESSAGE, _FIRST_CONVERSATION = 345_001, 7_000_001, 90_001
 _FORMER: Final = 10**9
@@ -248,7 +250,7 @@ class Generator:
             "saved_messages": 2,
             "complaints": shape.complaints if self.messages else 0,
         }.get(table, 5)
-        times = Timeline(rows, self._start, self._end, mix(self._seed, SALTS[operation], ID))
+        times = self._times(operation, rows, ID)
         first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
         messages = [*self.messages.values()] if table == "complaints" else []
 
@@ -257,7 +259,7 @@ class Generator:
             known: dict[str, Field] = {"ListID": str(ID), "SavedMsgID": str(rank + 1)}
             person = first + rank
             if table == "list_unsubs":
-                person = first + self._leaver(rank)
+                person = first + self._leaver(ID, rank, times.at(rank))
             elif table == "campaigns":
                 known |= self._campaign(ID, rank)
                 known |= {"MessageCount": "0"} if rank == rows - 1 else {}
@@ -274,12 +276,16 @@ class Generator:
 
         return Generated(make, times.at, 0, rows)
 
-    def _leaver(self, rank: int) -> int:
-        """Return who leaves: of three, one subscribes again later, and one leaves twice."""
-        contacts, removals = self.shape.contacts, self.shape.removals
-        if rank % 3 == 0:
-            return contacts * min(rank + 2, removals) // removals
-        return _FORMER + rank - rank % 3
+    def _leaver(self, ListID: int, rank: int, moment: int) -> int:
+        """Return who leaves: of four, one subscribes again later, and one leaves twice."""
+        if rank % 4 == 0:
+            joined = self._times(CONTACTS, self.shape.contacts, ListID)
+            return bisect_right(range(joined.rows), moment, key=joined.at)
+        return _FORMER + rank - 2 * (rank % 4 == 3)
+
+    def _times(self, operation: str, rows: int, ID: int) -> Timeline:
+        salt = mix(self._seed, SALTS[operation], ID)
+        return Timeline(rows, self._start, self._end, salt)
 
     def campaign_of(self, ListID: int, ID: int) -> dict[str, Field]:
         """Return the campaign of a message or conversation, as rows have it."""

@@ -16,16 +16,24 @@ _LOCAL = (
 )
 _QUOTE = rf"(?:\"|{_ESCAPED}22)"
 _AT = rf"(?:@|{_ESCAPED}40)"
-_LABEL = rf"(?:[\w-]|{_ESCAPED}(?:2D|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9A]|[89A-F][0-9A-F]))+"
-_DOMAIN = rf"(?:{_LABEL}(?:(?:\.|{_ESCAPED}2E){_LABEL})*|\[[\w.:]+\])"
+# Combining marks and joiners, which are no word characters.
+_MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0eff\u200c\u200d"
+_LETTER = (
+    rf"[\w{_MARKS}-]"
+    rf"|{_ESCAPED}(?:2D|3\d|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9A]|[89A-F][0-9A-F])"
+)
+_LITERAL = rf"(?:\[|{_ESCAPED}5B)(?:{_LETTER}|[.:]|{_ESCAPED}(?:2E|3A))+(?:\]|{_ESCAPED}5D)"
+_DOMAIN = rf"(?:(?:{_LETTER})+(?:(?:\.|{_ESCAPED}2E)(?:{_LETTER})+)*|{_LITERAL})"
 # The name of a query's parameter, which is not part of the address after it.
 _PARAMETER = rf"(?:(?<=[?&#;])|(?<=%(?:3F|26|23))|(?<=%25(?:3F|26|23)))[\w.~-]+(?:=|{_ESCAPED}3D)"
 # A match without an address consumes all that cannot begin one, so matching takes linear time.
 _ADDRESS = re.compile(
-    rf"(?P<parameter>{_PARAMETER})?(?:(?!['`*{{|]){_LOCAL}+|{_QUOTE}[^\"]{{1,99}}?{_QUOTE}(?={_AT}))"
+    rf"(?P<parameter>{_PARAMETER})?"
+    rf"(?:(?!['`*{{|]){_LOCAL}+|{_QUOTE}(?:[^\"\\]|\\.){{1,99}}?{_QUOTE}(?={_AT}))"
     rf"(?P<domains>(?:{_AT}{_DOMAIN})+)?|{_ESCAPED}[0-9A-F]{{2}}",
     re.IGNORECASE,
 )
+_MAX_ENCODINGS = 5
 _HAS_AT = re.compile(_AT)
 _ENCODED_AGAIN = re.compile("%(?:25)+")
 # The text that key_check hashes.
@@ -68,7 +76,7 @@ def key_check(key: str) -> str:
 
 
 def _replace(text: str, write: Callable[[str], str]) -> str:
-    if "@" not in text and not ("%" in text and _HAS_AT.search(text)):
+    if "@" not in text and "%" not in text:
         return text
 
     def replaced(found: re.Match[str]) -> str:
@@ -77,8 +85,19 @@ def _replace(text: str, write: Callable[[str], str]) -> str:
         parameter = found["parameter"] or ""
         return parameter + write(found[0][len(parameter) :])
 
-    return _ADDRESS.sub(replaced, text)
+    result = _ADDRESS.sub(replaced, text) if "@" in text or _HAS_AT.search(text) else text
+    # The pattern does not match every encoding, such as %25%34%30 for %40.
+    decoded = _decode(result)
+    is_left = "@" in decoded and _ADDRESS.sub(replaced, decoded) != decoded
+    if is_left or decoded.count("@") > result.count("@"):
+        return _ADDRESS.sub(replaced, _decode(text))
+    return result
 
 
-def _decode(address: str) -> str:
-    return unquote(_ENCODED_AGAIN.sub("%", address)) if "%" in address else address
+def _decode(text: str) -> str:
+    """Return a text without its percent-encoding, which may be applied several times."""
+    for _ in range(_MAX_ENCODINGS):
+        encoded, text = text, unquote(_ENCODED_AGAIN.sub("%", text)) if "%" in text else text
+        if text == encoded:
+            break
+    return text

@@ -28,7 +28,7 @@ from tap_listrak.logs import MaskingFormatter, set_up_logging
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.probe import Probe, observing_readers
 from tap_listrak.readers import build_readers
-from tap_listrak.signals import cancel_alarm, end_on_signals
+from tap_listrak.signals import RESUME, cancel_alarm, end_on_signals
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import PUBLISHED, resolve_tables
 from tap_listrak.sync.report import Report
@@ -37,6 +37,8 @@ from tap_listrak.sync.state_file import read_state
 from tap_listrak.workers import Workers
 
 LOGGER = logging.getLogger("tap_listrak")
+
+RUN_AGAIN = "A backfill does not resume: run the same range again, or split it into shorter ones."
 
 # M_ARENA_MAX in glibc's malloc.h.
 _M_ARENA_MAX = -8
@@ -117,7 +119,7 @@ def _sync(invocation: _Invocation) -> None:
     if not selection:
         return
     workers = Workers(config.concurrency)
-    end_on_signals(workers.interrupt)
+    end_on_signals(workers.interrupt, RUN_AGAIN if is_backfill else RESUME)
     calls = CallMetrics()
     readers = build_readers(tables, selection, config)
     # Selected streams come first, so that an error names one that the user can deselect.

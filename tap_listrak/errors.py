@@ -39,6 +39,6 @@ class OutputError(TapError):
 class Interrupted(TapError):
     """A signal stopped the run."""
 
-    def __init__(self, signum: int, name: str) -> None:
-        super().__init__(f"Stopped by {name}. Resume from the last STATE, if there is one.")
+    def __init__(self, signum: int, name: str, next_step: str) -> None:
+        super().__init__(f"Stopped by {name}. {next_step}")
         self.exit_code = 128 + signum

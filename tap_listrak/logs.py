@@ -28,6 +28,9 @@ LOGGER = logging.getLogger("tap_listrak")
 MAX_LINE_LENGTH = 1000
 # The message of singer.metrics.log; its argument is the metric's JSON.
 _METRIC = "METRIC: %s"
+# Replaces a secret until addresses are masked. These are word characters, so that the address that
+# contains a secret is still found.
+_PLACEHOLDER = "_hidden_"
 
 
 class MaskingFormatter(logging.Formatter):
@@ -59,7 +62,8 @@ class MaskingFormatter(logging.Formatter):
         return text if record.exc_info else _one_line(text)
 
     def _mask(self, text: str) -> str:
-        return mask_addresses(self._secrets.sub("***", text) if self._secrets else text)
+        without_secrets = self._secrets.sub(_PLACEHOLDER, text) if self._secrets else text
+        return mask_addresses(without_secrets).replace(_PLACEHOLDER, "***")
 
 
 class JsonLines(MaskingFormatter):

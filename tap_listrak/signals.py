@@ -21,13 +21,16 @@ SECONDS_AFTER_SECOND_SIGNAL = 1.0
 # script that handles it, such as sync.sh, forwards it.
 SECONDS_OF_ONE_STOP = 1.0
 
+RESUME = "Resume from the last STATE, if there is one."
+
 LOGGER = logging.getLogger(__name__)
 
 
-def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
+def end_on_signals(interrupt: Callable[[Interrupted], None], next_step: str = RESUME) -> None:
     """Call `interrupt` at the first signal; end the process if stdout stays blocked after it.
 
-    Off the main thread, and on systems without SIGALRM, keep the default signal handlers.
+    `next_step` says what the user can do after it. Off the main thread, and on systems without
+    SIGALRM, keep the default signal handlers.
     """
     if not _can_handle_signals():
         return
@@ -45,7 +48,7 @@ def end_on_signals(interrupt: Callable[[Interrupted], None]) -> None:
                 signal.setitimer(signal.ITIMER_REAL, SECONDS_AFTER_SECOND_SIGNAL)
             return
         stopped_at = time.monotonic()
-        reason = Interrupted(signum, signal.Signals(signum).name)
+        reason = Interrupted(signum, signal.Signals(signum).name, next_step)
         code = reason.exit_code
         signal.signal(signal.SIGALRM, give_up)
         signal.setitimer(signal.ITIMER_REAL, SECONDS_FOR_TARGET)

@@ -31,6 +31,7 @@ from tests.support.runs import (
     rows,
     text,
     tiny_tap,
+    warnings,
     wire,
 )
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
@@ -254,9 +255,43 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_begin
         run = backfill(tap, state=state)
         tap.service.rules.remove(end)
         assert run.code == 143
+        (line,) = run.lines("CRITICAL")
+        assert "run the same range again" in line
+        assert "Resume" not in line
         assert run.states
         assert all(each == (state or EMPTY) for each in run.states)
         assert rows(backfill(tap, state=run.state)) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"keep_every_event": True},
+        {"typed_event_dates": True},
+        {"email_hash_key": "the key of the hashes"},
+        {"timezone": "America/New_York"},
+    ],
+    ids=str,
+)
+def test_a_backfill_whose_rows_do_not_fit_the_tables_warns_as_a_sync_does(
+    changed: dict[str, Any], tap: Tap
+) -> None:
+    (option,) = changed
+    state = tap.run(clock=at(NOW)).state
+    sync = tap.run(clock=at(NOW), state=state, config=changed)
+    run = backfill(tap, changed, state=state)
+    assert_unchanged(run, state)
+    (line,) = warnings(run, f"{option} ")
+    assert [line] == warnings(sync, f"{option} ")
+    assert not warnings(backfill(tap, state=state), "")
+
+
+def test_a_backfill_does_not_warn_of_what_only_a_sync_would_request(tap: Tap) -> None:
+    mirror = {"mirror": "lists, messages", "include_test_messages": False}
+    state = tap.run(clock=at(NOW), config=mirror).state
+    run = backfill(tap, {"start_date": text(days(-300))}, state=state)
+    assert_unchanged(run, state)
+    assert not warnings(run, "")
 
 
 # Failures.

@@ -112,7 +112,8 @@ def test_addresses_in_a_message_of_listrak_are_masked_in_the_log(
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     monkeypatch.setenv("TAP_LISTRAK_LOG_FORMAT", log_format)
     text = f"No row of <{LINKED}>, {LINKED.upper()}, {quote(LINKED)}, {quote(quote(LINKED))}."
-    with serving(small(), tmp_path) as tap:
+    with serving(small(), tmp_path, username="example") as tap:
+        tap.service.username = "example"
         tap.answer(OPEN, lambda ask: answer(ask, text))
         run = tap.run(clock=now)
     assert run.code == 1
@@ -138,10 +139,24 @@ def test_a_stream_with_addresses_links_or_details_is_marked() -> None:
 
 letters = some.sampled_from(string.ascii_letters + string.digits + "éßø")
 atoms = some.text(string.ascii_letters + string.digits + "._+-'!$=^~é")
-local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(['"a b"', '"a@b,c"'])
-domains = some.sampled_from(["example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"])
+local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(
+    ['"a b"', '"a@b,c"', r'"a\"b"']
+)
+domains = some.sampled_from(
+    [
+        *("example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"),
+        *("bu\u0308cher.example", "नमस्ते.भारत", "[192.168.0.1]", "[IPv6:2001:db8::1]"),
+    ]
+)
 addresses = some.builds("{}@{}".format, local_parts, domains)
-writers = some.lists(some.sampled_from([str.upper, quote]), max_size=4)
+
+
+def escaped(text: str) -> str:
+    """Percent-encode every character, also those that need no encoding."""
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+writers = some.lists(some.sampled_from([str.upper, quote, escaped]), max_size=4)
 # `{}` is where the address comes.
 TEXTS = [
     *("{}", " {}\n", "<{}>", "mailto:{}?subject=hi", "https://example.org/u/{}/off"),

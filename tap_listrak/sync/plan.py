@@ -75,13 +75,8 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
     before = entry.unfinished or entry.covers
     if before is None:
         return []
-    found = []
-    if config.start_date < before.first_date:
-        found.append("start_date is earlier than before: everything since then is requested")
-    elif config.include_test_messages and not before.include_test_messages:
-        found.append("include_test_messages is on now: everything since start_date is requested")
-    if _mirror_has_changed(stream, entry, config):
-        found.append("mirror has changed: everything since start_date is requested")
+    # What a backfill requests does not depend on the last run.
+    found = [] if config.backfill_from else _changes_of_range(stream, entry, before, config)
     if before.timezone != str(config.timezone.zone):
         found.append(
             f"timezone changed from {before.timezone} to {config.timezone.zone}: rows already in "
@@ -104,6 +99,18 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
     return found
 
 
+def _changes_of_range(stream: Stream, entry: Entry, before: Range, config: Config) -> list[str]:
+    """Return warnings about options that make this run request more than the last."""
+    found = []
+    if config.start_date < before.first_date:
+        found.append("start_date is earlier than before: everything since then is requested")
+    elif config.include_test_messages and not before.include_test_messages:
+        found.append("include_test_messages is on now: everything since start_date is requested")
+    if _mirror_has_changed(stream, entry, config):
+        found.append("mirror has changed: everything since start_date is requested")
+    return found
+
+
 def _email_hash(stream: Stream, config: Config) -> str | None:
     """Return the check of the key under which a stream's addresses are hashed."""
     key = config.email_hash_key
@@ -113,7 +120,9 @@ def _email_hash(stream: Stream, config: Config) -> str | None:
 def adapt_entry(
     stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...], end: datetime
 ) -> Entry:
-    """Return the entry without what the current config invalidates."""
+    """Return the entry without what the current config invalidates; an empty one in a backfill."""
+    if config.backfill_from:
+        return Entry()
     known = entry.unfinished or entry.covers
     if known and known.timezone != str(config.timezone.zone):
         set_aside = tuple(aside.widened(stream) for aside in entry.set_aside)

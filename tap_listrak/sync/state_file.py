@@ -64,7 +64,7 @@ def read_state(
     """Read a state. Return its JSON unchanged, and a StreamState per stream.
 
     Accepts a STATE message, Meltano's `singer_state` and the published tap's state. Raises
-    UsageError that names the path of what is wrong. The StreamStates of a backfill are empty.
+    UsageError that names the path of what is wrong. A backfill writes no entries.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "STATE":
         raw = raw.get("value")
@@ -88,12 +88,8 @@ def read_state(
     states = {}
     for stream in STREAMS:
         entry = _read_entry(stream, bookmarks.get(stream.name, {}), now, lookback)
-        states[stream] = StreamState(
-            stream,
-            Entry() if is_backfill else entry,
-            has_entry=stream.name in bookmarks and not is_backfill,
-            is_backfill=is_backfill,
-        )
+        has_entry = stream.name in bookmarks and not is_backfill
+        states[stream] = StreamState(stream, entry, has_entry=has_entry, is_backfill=is_backfill)
     return given if is_backfill else msgspec.json.encode(value), states
 
 

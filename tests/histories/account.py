@@ -59,6 +59,7 @@ class AccountRow:
     arrived: the number of the first run that could see it.
     shown_since: the first run since which it was visible without interruption.
     excused: it may be missing for good: it was hidden from a run that would have given it.
+    changed_in: the run before which a contact last came back, or changed the address.
     """
 
     stream: str
@@ -71,6 +72,7 @@ class AccountRow:
     order: float
     shown_since: int
     excused: bool = False
+    changed_in: int | None = None
 
 
 class MadeUpAccount(Account):
@@ -150,10 +152,16 @@ class MadeUpAccount(Account):
         self._served[self._place(row)].remove(row)
         self.changed()
 
+    def change_address(self, row: AccountRow, run: int) -> None:
+        """Give a contact another address, with the same AdditionDate."""
+        row.wire["EmailAddress"] = f"run{run}.{row.wire['EmailAddress']}"
+        row.changed_in = run
+        self.changed()
+
     def come_back(self, row: AccountRow, run: int) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
-        row.shown_since, row.excused = run, True
+        row.shown_since = row.changed_in = run
         self._serve(row)
         self.changed()
 
@@ -212,6 +220,7 @@ class MadeUpAccount(Account):
         found = list(rows)
         return {
             "right": len(found),
+            "unique": (len(found) + 1) // 2,  # every second is of someone who is counted already
             "late": sum(row.arrived < self.run for row in found),
             "fixed": 1,
             "jumping": self.version,

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from tests.histories.account import REPLICATION_KEYS, Key, key_of
+from tests.histories.account import Key, key_of
 from tests.histories.faults import Fault, Outage
+from tests.histories.states import StateValue
 
 MANY_PARTS: Final = 1000
 SHORT_OUTAGE: Final = 120.0
 """In seconds; a run waits for longer."""
 
-StateValue = Mapping[str, Any]
 Message = Mapping[str, Any]
 
 
@@ -53,6 +53,11 @@ class RunFacts:
     def wall(self, moment: datetime) -> datetime:
         """Return the wall time of an instant in the zone of the config."""
         return moment.astimezone(self.zone).replace(tzinfo=None)
+
+    @property
+    def turns(self) -> tuple[int | None, str]:
+        """The options that the turns of contacts depend on."""
+        return None if self.recent_days is None else self.older_every_days, str(self.zone)
 
     def bad_parts(self, stream: str) -> int:
         """Return how many parts of a stream are bad; many where none is named."""
@@ -95,19 +100,6 @@ class Ended:
     def last_state(self, given: StateValue | None) -> StateValue | None:
         """Return the value of the last STATE, or what was given where there is none."""
         return self.states[-1] if self.states else given
-
-
-def bookmark_of(state: StateValue | None, stream: str) -> datetime | None:
-    """Return a stream's bookmark."""
-    entry = ((state or {}).get("bookmarks") or {}).get(stream) or {}
-    text = entry.get(REPLICATION_KEYS[stream])
-    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def set_aside_count(state: StateValue | None, stream: str) -> int:
-    """Return how many parts of a stream are set aside."""
-    entry = ((state or {}).get("bookmarks") or {}).get(stream) or {}
-    return len(entry.get("set_aside") or ())
 
 
 @dataclass

@@ -52,16 +52,6 @@ def _returning(value: Any) -> Callable[[Method], Method]:
     return lambda _: lambda *_args, **_names: value
 
 
-def _passing_failures(_: Method) -> Method:
-    """Let parts that fail pass for done."""
-    return lambda self, part, *_rest: self.part_finished(part)
-
-
-def _passing_retries(_: Method) -> Method:
-    """Let retries that fail pass for done."""
-    return lambda self, part, *_rest: self.retry_finished(part)
-
-
 def _lookback_of_an_hour(original: Method) -> Method:
     def start_of(stream: Any, entry: Any, list_id: Any, config: Any, since: Any = None) -> Any:
         start = original(stream, entry, list_id, config, since)
@@ -100,31 +90,18 @@ def _without_second_pass(original: Method) -> Method:
     return begin_ranges
 
 
-def _covering_every_list(original: Method) -> Method:
-    def covers_list(covers: Any, list_id: Any, wanted: Any) -> bool:
-        if covers is not None and list_id is not None:
-            covers = replace(covers, list_ids=(*covers.list_ids, list_id))
-        return bool(original(covers, list_id, wanted))
+def _covering(changes: Callable[[Any, Any, Any], dict[str, Any]]) -> Callable[[Method], Method]:
+    """Let what is covered hold more."""
 
-    return covers_list
+    def broken(original: Method) -> Method:
+        def covers_list(covers: Any, list_id: Any, wanted: Any) -> bool:
+            if covers is not None and list_id is not None:
+                covers = replace(covers, **changes(covers, list_id, wanted))
+            return bool(original(covers, list_id, wanted))
 
+        return covers_list
 
-def _covering_any_start(original: Method) -> Method:
-    def covers_list(covers: Any, list_id: Any, wanted: Any) -> bool:
-        if covers is not None:
-            covers = replace(covers, start_date=min(covers.start_date, wanted.start_date))
-        return bool(original(covers, list_id, wanted))
-
-    return covers_list
-
-
-def _covering_tests(original: Method) -> Method:
-    def covers_list(covers: Any, list_id: Any, wanted: Any) -> bool:
-        if covers is not None:
-            covers = replace(covers, include_test_messages=True)
-        return bool(original(covers, list_id, wanted))
-
-    return covers_list
+    return broken
 
 
 def _forgetting_what_is_set_aside(original: Method) -> Method:
@@ -168,6 +145,16 @@ def _due_from_the_last_run(_original: Method) -> Method:
     return start_of_turn
 
 
+def _trusting_counts(original: Method) -> Method:
+    def start_of_message(self: Rotation, msg_id: int, sent: Any, count: Any) -> Any:
+        is_old = sent is not None and sent < self.recent_since
+        if is_old and self.counts and not self.counts.lacks(sent, msg_id, count):
+            return None
+        return original(self, msg_id, sent, count)
+
+    return start_of_message
+
+
 def _without_windows_of_messages(original: Method) -> Method:
     def part_failed(self: StreamState, part: Part, *rest: Any) -> None:
         if part.parent_id is not None or part.sent_range is None:
@@ -180,8 +167,10 @@ STATE: Final = (StreamState,)
 COVERS: Final = (plan,)
 ROTATION: Final = (Rotation,)
 MUTANTS: Final = (
-    Mutant("what fails is not set aside", STATE, "part_failed", _passing_failures),
-    Mutant("what fails again is taken out", STATE, "retry_failed", _passing_retries),
+    Mutant("what fails is not set aside", STATE, "part_failed",
+           lambda _: lambda self, part, *_rest: self.part_finished(part)),
+    Mutant("what fails again is taken out", STATE, "retry_failed",
+           lambda _: lambda self, part, *_rest: self.retry_finished(part)),
     Mutant("a range forgets what is set aside", STATE, "range_finished",
            _forgetting_what_is_set_aside),
     Mutant("held parts are claimed", STATE, "snapshot",
@@ -200,9 +189,13 @@ MUTANTS: Final = (
     Mutant("shifted pages are not noticed", (PartPages,), "_has_shifted", _returning(False)),
     Mutant("a resumed run ends with its first pass", (run.Runner,), "_begin_ranges",
            _without_second_pass),
-    Mutant("every list is covered", COVERS, "covers_list", _covering_every_list),
-    Mutant("every start_date is covered", COVERS, "covers_list", _covering_any_start),
-    Mutant("test messages are covered", COVERS, "covers_list", _covering_tests),
+    Mutant("every list is covered", COVERS, "covers_list",
+           _covering(lambda covers, list_id, _: {"list_ids": (*covers.list_ids, list_id)})),
+    Mutant("every start_date is covered", COVERS, "covers_list",
+           _covering(lambda covers, _, wanted: {
+               "start_date": min(covers.start_date, wanted.start_date)})),
+    Mutant("test messages are covered", COVERS, "covers_list",
+           _covering(lambda *_: {"include_test_messages": True})),
     Mutant("the service's clock is not looked at", (run,), "end_of_run",
            lambda _: lambda now, _offset: now),
     Mutant("windows are not halved", (Part,), "can_halve", lambda _: property(lambda _: False)),
@@ -211,6 +204,8 @@ MUTANTS: Final = (
     Mutant("old messages are never due", ROTATION, "is_due", _returning(False), "turns"),
     Mutant("what is due is requested from the last run", ROTATION, "start_of_turn",
            _due_from_the_last_run, "turns"),
+    Mutant("a known count waits for good", ROTATION, "start_of_message", _trusting_counts,
+           "turns"),
     Mutant("pages of a mirror are not verified", (walk,), "_is_read_twice", _returning(False),
            "mirror"),
     Mutant("a mirror with a hole is activated", STATE, "is_complete",

@@ -1,6 +1,7 @@
 """What a run must have emitted, worked out from the account, the config and the faults alone.
 
-Of a state, the bookmarks are read, which must not move back, and how many parts are set aside.
+Of a state, the bookmarks are read, which must not move back, how many parts are set aside, and
+under which options contacts took turns.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from tests.histories.rules import (
     check_exit,
     check_missing,
 )
+from tests.histories.states import turns_of
 
 LATE: Final = timedelta(hours=5)
 """How long after its date a row arrives at most."""
 MARGIN: Final = timedelta(seconds=2)
 """Whether a row at the bounds of a range belongs to it is not said."""
 ZONES_APART: Final = timedelta(hours=15)
+CLOCK_BEHIND: Final = timedelta(hours=6)
+"""How far the clock of a run is behind at most."""
 SHORTEST_LOOKBACK: Final = timedelta(days=1)
 MAX_RUNS_TO_GET_PAST: Final = 3
 """In as many runs every good part arrives, however many others are bad."""
@@ -37,14 +41,18 @@ class Oracle:
     """Checks each run, and holds what the target has stored.
 
     dead_calls: calls of a dead stream by night, where nothing changes that they depend on.
+    turns_since: the end of the last run that was given a state of other turns of contacts; None
+        where the next is, whatever its state says.
     """
 
     account: MadeUpAccount
     dead_calls: list[int] | None = None
     tables: Tables = field(default_factory=Tables)
+    turns_since: datetime | None = None
     _latest_end: datetime | None = None
     _not_always_recent: set[AccountRow] = field(default_factory=set)
     _missed: Counter[AccountRow] = field(default_factory=Counter)
+    _changed_at: dict[AccountRow, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.mirror = MirrorRules(self.account)
@@ -57,6 +65,13 @@ class Oracle:
             for row in self.account.rows_of_message(msg_id):
                 if row.stream != "messages" and row.key not in self.tables.rows[row.stream]:
                     row.excused = True
+        if "subscribed_contacts" in run.selected and run.turns != turns_of(run.given):
+            self.turns_since = None
+        self.turns_since = self.turns_since or run.end
+        for row in self.account.rows_of["subscribed_contacts"]:
+            if row.changed_in == run.number:
+                self.tables.rows[row.stream].pop(row.key, None)
+                self._changed_at[row] = run.end
         for stream in EVENT_STREAMS if run.recent_days is not None else ():
             for row in self.account.rows_of[stream]:
                 if not self._is_recent(row, run):
@@ -109,12 +124,21 @@ class Oracle:
                 return True
         if not (self._is_new_range(run) and start <= row.wall < end):
             return False
+        if row in self._changed_at:
+            return self._has_been_due(row, run)
         if row.stream not in EVENT_STREAMS or run.recent_days is None:
             return True
         if row not in self._not_always_recent:
             return True
         turn = timedelta(days=run.older_every_days)
         return row.wall < end - turn - SHORTEST_LOOKBACK - ZONES_APART
+
+    def _has_been_due(self, row: AccountRow, run: RunFacts) -> bool:
+        """Return whether the window of a contact who changed has been due since then."""
+        assert self.turns_since
+        since = max(self._changed_at[row], self.turns_since)
+        turn = timedelta(days=run.older_every_days + 1)
+        return run.recent_days is not None and since + turn + CLOCK_BEHIND < run.end
 
     def _excused(self, row: AccountRow, run: RunFacts) -> bool:
         return any(each.excuses(row, self.account, run.message_window) for each in run.faults)

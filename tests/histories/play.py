@@ -24,10 +24,17 @@ from zoneinfo import ZoneInfo
 from fake_listrak import Account, ListrakService
 from tap_listrak.listrak import transport
 from tests.histories.account import REPLICATION_KEYS, STREAMS
-from tests.histories.facts import Ended, Failed, RunFacts, bookmark_of, set_aside_count
+from tests.histories.facts import Ended, Failed, RunFacts
 from tests.histories.faults import MAX_REPLY_BYTES, Wire
 from tests.histories.oracle import Oracle
 from tests.histories.scenes import DEFAULT_OLDER_EVERY_DAYS, World
+from tests.histories.states import (
+    Filter,
+    exchange_filters,
+    filters_of,
+    move_bookmarks_back,
+    set_aside_count,
+)
 from tests.support.state_keeping import TARGETS, MergeFailed, StateBackend, Stored
 from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
 
@@ -104,6 +111,7 @@ class History:
         self._target = self.world.rng.choice((*TARGETS, "any"))
         self._merges = self.world.rng.random() < 0.33
         self._message_window = timedelta()
+        self._filters: list[Filter] = []
 
     def play(self) -> None:
         """Play it to its end. Raises Failed."""
@@ -138,7 +146,10 @@ class History:
         if not world.run and world.rng.random() < 0.1:
             given = self._published_state()
         elif world.rng.random() < 0.03:
-            _move_bookmarks_back(given)
+            move_bookmarks_back(given)
+            self._oracle.turns_since = None
+        elif self._filters and world.rng.random() < 0.1:
+            exchange_filters(given, self._filters, world.rng)
         if any(set_aside_count(given, stream) for stream in REPLICATION_KEYS):
             # What is set aside gets one try, which must not meet what more tries would get past.
             world.faults = [each for each in world.faults if each.is_lasting]
@@ -154,6 +165,7 @@ class History:
         messages = self._read(run)
         kept, text = self._keep(messages, is_last=is_last)
         self._tell_end(run, text)
+        self._filters += filters_of(run.states)
         self._count(run, facts, text)
         calls, answered = dict(self._wire.calls), dict(self._wire.answered)
         ended = Ended(messages, run.code, run.err, calls, answered, kept.has_all)
@@ -308,15 +320,6 @@ class History:
         counts["fault: clock ahead"] = self.world.skew > timedelta()
         counts["fault: clock behind"] = self.world.skew < timedelta()
         self.counts.update(counts)
-
-
-def _move_bookmarks_back(state: dict[str, Any] | None) -> None:
-    """Move bookmarks back by three days, as a user may who wants to load these again."""
-    for stream, entry in ((state or {}).get("bookmarks") or {}).items():
-        bookmark = bookmark_of(state, stream) if stream in REPLICATION_KEYS else None
-        if bookmark:
-            earlier = bookmark - timedelta(days=3)
-            entry[REPLICATION_KEYS[stream]] = f"{earlier:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @contextlib.contextmanager

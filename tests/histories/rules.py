@@ -14,8 +14,9 @@ from tests.histories.account import (
     Key,
     MadeUpAccount,
 )
-from tests.histories.facts import Ended, Failed, RunFacts, Tables, bookmark_of, set_aside_count
+from tests.histories.facts import Ended, Failed, RunFacts, Tables
 from tests.histories.faults import Fault
+from tests.histories.states import bookmark_of, set_aside_count
 
 FEW_PARTS: Final = 5
 """As many bad parts of a stream stop nothing and delay nothing, wherever they are."""

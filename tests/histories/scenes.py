@@ -80,7 +80,7 @@ class World:
             empty=rng.choice(("absent", "empty", "nil", "mixed")),
         )
         if self.scene.has_turns:
-            self.account.counts = rng.choice(("right", "late", "fixed", "jumping"))
+            self.account.counts = rng.choice(("right", "unique", "late", "fixed", "jumping"))
         self.told: list[str] = []
         self.clock = FIRST_RUN
         self.run = 0
@@ -226,6 +226,8 @@ class World:
                 account.come_back(row, self.run)
             elif rng.random() < 0.3:
                 account.leave(row)
+            elif rng.random() < 0.3:
+                account.change_address(row, self.run)
 
     def _change_what_is_seen(self) -> None:
         rng, account = self.rng, self.account
