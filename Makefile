@@ -31,7 +31,7 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 
 # Tests of many runs cover hardly a line that others do not, and take twice as long under coverage.
 WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
-	histories hostile_replies kills mirror ranges resume set_aside stopped tls turns windows))
+	histories hostile_replies kills resume set_aside stopped tls turns))
 # Many tests wait for another process, so one worker more than CI's cores is faster.
 IN_PARALLEL := -n 3
 
