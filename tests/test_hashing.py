@@ -187,3 +187,4 @@ def test_the_hash_in_a_link_is_that_of_the_column(address: str, encode: list[Any
     link = hash_addresses(KEY)(f"https://example.org/?e={written}&b=1")
     assert link == f"https://example.org/?e={hash_address(KEY)(address)}&b=1"
     assert hash_address(KEY)(f" {address.upper()}\n") == hmac_of(address)
+    assert hash_address(KEY)(" \n") == " \n", "no address"
