@@ -40,10 +40,15 @@ LINKS: Final = (
     "https://www.example.com/日本語/",
     "https://www.example.com/a;b=c,d?e=f%20g+h",
 )
+VMTAS: Final[tuple[Field, ...]] = (
+    {"VmtaID": "7", "Description": "Pool <A> & é"},
+    {"VmtaID": "8"},
+    ...,
+)
+"""What the Vmta of a list may be, in turn."""
 _ODD_TEXTS: Final[tuple[Field, ...]] = (*TEXTS, "", None, ...)
 _VALUES: Final[Mapping[str, tuple[Field, ...]]] = {
     "ListName": TEXTS,
-    "Vmta": ({"VmtaID": "7", "Description": "Pool <A> & é"}, {"VmtaID": "8"}, ...),
     "GoogleTrackingDomains": (["www.example.com", "shop.example.com?a=b&c=<d>"], [], ["a.example"]),
     "LinkUrl": LINKS,
     "LinkURL": LINKS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import cycle
 from typing import Any, Final, Literal
 
 from fake_listrak.clock import Range, Zone, instant
@@ -14,7 +15,7 @@ from fake_listrak.contract import (
     Row,
 )
 from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
-from fake_listrak.rows import LINKS, SALTS, Field, RowMaker, mix, number_of
+from fake_listrak.rows import LINKS, SALTS, VMTAS, Field, RowMaker, mix, number_of
 
 ACCOUNT: Final = 0
 """The ID of the account as a parent."""
@@ -101,12 +102,13 @@ class Tables:
 
     def lists(self) -> list[Row]:
         """Return the rows of GetContactListCollection, in the order served."""
-        make, seed = self._maker.row, self._maker.seed
-        return [
-            make(LISTS, self._start, mix(seed, ListID), {"ListID": str(ListID)}, fields=fields)
-            for ListID, fields in self._lists.items()
-            if ListID not in self._hidden
-        ]
+        rows = []
+        for (ListID, fields), vmta in zip(self._lists.items(), cycle(VMTAS), strict=False):
+            known = {"ListID": str(ListID), "Vmta": vmta}
+            bits = mix(self._maker.seed, ListID)
+            if ListID not in self._hidden:
+                rows.append(self._maker.row(LISTS, self._start, bits, known, fields=fields))
+        return rows
 
     def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
         """Return the messages of a list that were sent in a range of walls; None means all."""

@@ -333,9 +333,10 @@ def test_an_object_or_a_part_of_it_is_deselected_as_any_column(
     (schema,) = run.of_type("SCHEMA")
     vmta = schema["schema"]["properties"].get("Vmta")
     assert (set(vmta["properties"]) if vmta else None) == parts
-    for record in run.records("lists"):
-        assert (set(record["Vmta"]) if vmta else None) == parts
-        assert ("Vmta" in record) == bool(parts)
+    records = run.records("lists")
+    assert all(("Vmta" in record) == bool(parts) for record in records)
+    shown = {frozenset(vmta) for record in records if (vmta := record.get("Vmta"))}
+    assert shown == ({frozenset(parts)} if parts else set())
 
 
 # Patterns.
@@ -378,7 +379,8 @@ def test_select_is_obeyed_by_a_sync_and_marked_by_discovery(
 
 def test_a_pattern_of_a_part_leaves_the_other_parts_out(tap: Tap) -> None:
     run = tap.run(clock=now, config={"select": ["lists.Vmta.Description"]})
-    assert {tuple(record["Vmta"]) for record in run.records("lists")} == {("Description",)}
+    shown = [record["Vmta"] for record in run.records("lists")]
+    assert {tuple(vmta) for vmta in shown if vmta} == {("Description",)}
     assert_valid(run)
 
 

@@ -254,6 +254,7 @@ def assert_refused(tap: Tap, run: Run, named: str) -> None:
 
 NO_STATES = {
     "state.json": ["{", "[" * 100_000, '{"bookmarks": ' + "1" * 5_000],
+    "Pass only the last state": ['{"bookmarks": {}}\n{"bookmarks": {}}\n'],
     "The state must be a JSON object": [
         *("[]", "null", '{"type": "STATE"}', '{"type": "STATE", "value": []}'),
         '{"singer_state": 1}',
