@@ -310,6 +310,11 @@ def test_a_broken_catalog_is_refused_in_one_line_before_any_request(broken: Any,
 VMTA = ("properties", "Vmta")
 
 
+def parts_of_vmta(run: Run) -> set[frozenset[str]]:
+    """Which parts the Vmta of the lists have that have one."""
+    return {frozenset(record["Vmta"]) for record in run.records("lists") if record.get("Vmta")}
+
+
 @pytest.mark.parametrize(
     ("deselected", "parts"),
     [
@@ -334,8 +339,8 @@ def test_an_object_or_a_part_of_it_is_deselected_as_any_column(
     vmta = schema["schema"]["properties"].get("Vmta")
     assert (set(vmta["properties"]) if vmta else None) == parts
     for record in run.records("lists"):
-        assert (set(record["Vmta"]) if vmta else None) == parts
         assert ("Vmta" in record) == bool(parts)
+    assert parts_of_vmta(run) == ({frozenset(parts)} if parts else set())
 
 
 # Patterns.
@@ -378,7 +383,7 @@ def test_select_is_obeyed_by_a_sync_and_marked_by_discovery(
 
 def test_a_pattern_of_a_part_leaves_the_other_parts_out(tap: Tap) -> None:
     run = tap.run(clock=now, config={"select": ["lists.Vmta.Description"]})
-    assert {tuple(record["Vmta"]) for record in run.records("lists")} == {("Description",)}
+    assert parts_of_vmta(run) == {frozenset({"Description"})}
     assert_valid(run)
 
 
