@@ -24,8 +24,8 @@ MESSAGES = "ReportListMessageActivity"
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
-    """A tap for an account of two lists and three months."""
-    return make_tap(small(), {"start_date": "2026-04-01"})
+    """A tap for an account of three months and two lists, each with a Vmta."""
+    return make_tap(small(seed=3), {"start_date": "2026-04-01"})
 
 
 @pytest.fixture(scope="module")
