@@ -68,11 +68,9 @@ histories: $(DEV) ## Play random histories of runs, kills and faults, for an hou
 mutants: $(DEV) ## Break the tap in every way that the histories must notice (ten minutes)
 	.venv/bin/python -m tests.histories.mutants
 
-# Each file goes to one worker, because its tests share what they load; the longest goes first.
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest tests/integration/test_models.py tests/integration \
-		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py snowflake.py) \
-		$(IN_PARALLEL) --dist loadfile --no-loadscope-reorder
+	.venv/bin/pytest tests/integration $(IN_PARALLEL) --dist worksteal \
+		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py snowflake.py)
 
 models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL, also with odd rows
 	.venv/bin/pytest tests/integration/test_models*.py -n 2

@@ -30,23 +30,20 @@ def test_no_history_loses_a_row(scene: str, histories: int) -> None:
             outcome = playing.play(seed)
             counts.update(outcome.counts)
             if outcome.failure:
-                failures.append(outcome.describe(f" --scene '{scene}'"))
+                failures.append(outcome.describe())
     assert not failures, "\n\n".join(failures)
     assert scene != "general" or counts["runs cut off"] > counts["runs"] / 10
     assert any(name.startswith("fault: ") for name in counts)
 
 
-OPTIONS = {"scene": "bad row", "has_faults": True, "has_kills": True, "ignored": frozenset[str]()}
-
-
 def test_several_processes_share_the_histories() -> None:
-    played = [outcome.seed for outcome in outcomes(2, FIRST, 0, 1, OPTIONS)]
+    played = [outcome.seed for outcome in outcomes(2, FIRST, 0, "bad row")]
     assert sorted(played) == [FIRST, FIRST + 1]
 
 
 def test_the_death_of_a_process_that_plays_is_noticed() -> None:
     with pytest.raises(EOFError):
-        list(outcomes(2, FIRST, 0, 1, {**OPTIONS, "no such option": True}))
+        list(outcomes(2, FIRST, 0, "no such scene"))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.title)

@@ -13,19 +13,13 @@ from fake_listrak.clock import Range, instant, write_iso, write_us
 
 OPERATION_OF: Final = {OPERATIONS[name].table: name for name in PUBLISHED_OPERATIONS}
 """By stream, the operation that gives its rows."""
-STREAM_OF: Final = {operation: stream for stream, operation in OPERATION_OF.items()}
 STREAMS: Final = tuple(OPERATION_OF)
 MESSAGE_STREAMS: Final = tuple(each for each in STREAMS if each.startswith("message_"))
 """The streams that are keyed by message."""
 EVENT_STREAMS: Final = tuple(each for each in MESSAGE_STREAMS if each != "message_sends")
 REPLICATION_KEYS: Final = {
-    "message_sends": "SendDate",
-    "message_opens": "OpenDate",
-    "message_clicks": "ClickDate",
-    "message_reads": "ReadDate",
-    "message_bounces": "BounceDate",
-    "message_unsubs": "RemovalDate",
-    "subscribed_contacts": "AdditionDate",
+    each: OPERATIONS[OPERATION_OF[each]].date or "SendDate"
+    for each in (*MESSAGE_STREAMS, "subscribed_contacts")
 }
 
 Key = tuple[str, ...]
@@ -165,13 +159,13 @@ class MadeUpAccount(Account):
         self._serve(row)
         self.changed()
 
-    def rows_of_list(self, list_id: int) -> Iterable[AccountRow]:
-        """All rows of a list, itself included."""
-        return (row for rows in self.rows_of.values() for row in rows if row.list_id == list_id)
+    def all_rows(self) -> Iterable[AccountRow]:
+        """Return the rows of every stream."""
+        return itertools.chain.from_iterable(self.rows_of.values())
 
     def rows_of_message(self, msg_id: int) -> Iterable[AccountRow]:
-        """All rows of a message, itself included."""
-        return (row for rows in self.rows_of.values() for row in rows if row.msg_id == msg_id)
+        """Return all rows of a message, itself included."""
+        return (row for row in self.all_rows() if row.msg_id == msg_id)
 
     def shows(self, row: AccountRow) -> bool:
         """Return whether Listrak shows a row now."""

@@ -119,7 +119,10 @@ class Fault:
         if int(arguments.get("Page", "1")) < self.since_page:
             return False
         if self.poison or self.longest:
-            start, end = (_wall(arguments[each]) for each in ("StartDate", "EndDate"))
+            start, end = (
+                datetime.fromisoformat(arguments[each]).replace(tzinfo=None)
+                for each in ("StartDate", "EndDate")
+            )
             if self.poison and not start <= self.poison <= end:
                 return False
             if self.longest and end - start <= self.longest:
@@ -136,29 +139,23 @@ class Fault:
             return self.how == "logon"
         if self.stream == "lists":
             return True
-        if self.stream == "messages":
-            is_keyed = row.stream in MESSAGE_STREAMS and self.how != "unreadable"
-            if row.stream != "messages" and not is_keyed:
-                return False
-            assert row.msg_id is not None
-            sent = account.messages_by_id[row.msg_id].wall
-            is_near = self.poison is None or abs(sent - self.poison) <= message_window
-            return is_near and (self.ids is None or row.list_id in self.ids)
-        if row.stream != self.stream:
-            return False
         ID = row.list_id if row.msg_id is None else row.msg_id
-        is_near = self.poison is None or abs(row.wall - self.poison) <= CONTACT_WINDOW
-        return is_near and (self.ids is None or ID in self.ids)
+        wall, window, is_struck = row.wall, CONTACT_WINDOW, row.stream == self.stream
+        if self.stream == "messages":
+            is_struck |= row.stream in MESSAGE_STREAMS and self.how != "unreadable"
+            ID, window = row.list_id, message_window
+            wall = account.messages_by_id[row.msg_id].wall if row.msg_id else wall
+        is_near = self.poison is None or abs(wall - self.poison) <= window
+        return is_struck and is_near and (self.ids is None or ID in self.ids)
 
     def __str__(self) -> str:
-        parts = [f"{self.kind}: {self.how}", self.stream or "any stream"]
-        if self.ids is not None:
-            parts.append(f"of {len(self.ids)}: {sorted(self.ids)[:6]}")
+        parts = [self.how, self.stream or "any stream", f"{self.nights} nights"]
+        parts += [f"of {sorted(self.ids)[:6]}"] if self.ids else []
         parts += [f"windows with {self.poison}"] * bool(self.poison)
         parts += [f"windows over {self.longest}"] * bool(self.longest)
         parts += [f"from page {self.since_page}"] * (self.since_page > 1)
         parts += [f"{self.tries} tries of one call in {self.one_in}"] * (self.tries < 99)
-        return f"{', '.join(parts)}, {self.nights} nights"
+        return f"{self.kind}: {', '.join(parts)}"
 
 
 def draw_blip(rng: random.Random) -> Fault:
@@ -201,10 +198,6 @@ def draw_lasting(
         return Fault("bad window of messages", how, "messages", nights, frozenset(ids), bad)
     kind_of, stream = "bad window of contacts", "subscribed_contacts"
     return Fault(kind_of, how, stream, nights, frozenset(ids), bad, since_page=page)
-
-
-def _wall(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=None)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
 import random
 import socket
@@ -13,7 +12,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -45,37 +44,30 @@ FIRST_PORT: Final = 20_000
 
 @dataclass
 class Outcome:
-    """What became of one history."""
+    """What became of one history. options: what else replays it, besides its seed."""
 
     seed: int
     kind: str | None
     failure: str | None
     told: list[str]
     counts: Counter[str]
+    options: str
 
-    def describe(self, options: str = "") -> str:
+    def describe(self) -> str:
         """Return how it went, and the command that plays it again."""
         lines = [f"History {self.seed} failed." if self.failure else f"History {self.seed}:"]
-        lines += self.told
-        if self.failure:
-            lines.append(self.failure)
-        return "\n".join([*lines, f"Replay: python -m tests.histories --seed {self.seed}{options}"])
+        lines += [*self.told, *([self.failure] if self.failure else [])]
+        replay = f"Replay: python -m tests.histories --seed {self.seed}{self.options}"
+        return "\n".join([*lines, replay])
 
 
 @dataclass
 class Player:
-    """Plays histories on one service, one after the other.
-
-    scene: the one kind of history that is played. has_kills: whether runs are cut off, and states
-    kept in other ways than whole. ignored: kinds of failures that are counted only.
-    """
+    """Plays histories on one service, one after the other; of one scene, if it is named."""
 
     service: ListrakService
     folder: Path
-    scene: str | None = None
-    has_faults: bool = True
-    has_kills: bool = True
-    ignored: frozenset[str] = frozenset()
+    scene: str | None
 
     def play(self, seed: int) -> Outcome:
         """Play the history of a seed."""
@@ -89,20 +81,17 @@ class Player:
             kind, failure = "bug", traceback.format_exc()
         finally:
             self.service.rules.clear()
-        return Outcome(seed, kind, failure, history.world.told, history.counts)
+        options = f" --scene '{self.scene}'" if self.scene else ""
+        return Outcome(seed, kind, failure, history.world.told, history.counts, options)
 
 
-@dataclass
 class History:
     """One history while it is played."""
 
-    player: Player
-    seed: int
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        player = self.player
-        self.world = World(self.seed, player.scene, has_faults=player.has_faults)
+    def __init__(self, player: Player, seed: int) -> None:
+        self.player, self.seed = player, seed
+        self.counts = Counter[str]()
+        self.world = World(seed, player.scene)
         self.world.tell(f"Scene: {self.world.name}")
         self._oracle = Oracle(self.world.account, [] if self.world.scene.dead else None)
         self._wire = Wire(player.service)
@@ -130,12 +119,7 @@ class History:
         is_all_requested = world.config.get("include_test_messages", True)
         for stream in REPLICATION_KEYS.keys() & set(world.selected):
             if is_all_requested and set_aside_count(self._backend.state, stream):
-                self._fail(Failed("unfinished", f"parts of {stream} are still set aside"))
-
-    def _fail(self, failed: Failed) -> None:
-        if failed.kind not in self.player.ignored:
-            raise failed
-        self.counts[f"ignored: {failed.kind}"] += 1
+                raise Failed("unfinished", f"parts of {stream} are still set aside")
 
     # One run
 
@@ -162,17 +146,16 @@ class History:
         self.player.service.date = self._date
         run = self._run_tap(given)
         self._wire.end_run()
-        messages = self._read(run)
+        if run.out and not run.out.endswith("\n"):
+            raise Failed("lines", f"the last line is not whole: {run.out[-200:]!r}")
+        messages = run.messages
         kept, text = self._keep(messages, is_last=is_last)
         self._tell_end(run, text)
         self._filters += filters_of(run.states)
         self._count(run, facts, text)
         calls, answered = dict(self._wire.calls), dict(self._wire.answered)
         ended = Ended(messages, run.code, run.err, calls, answered, kept.has_all)
-        try:
-            self._oracle.end_run(facts, ended)
-        except Failed as failed:
-            self._fail(failed)
+        self._oracle.end_run(facts, ended)
         self._oracle.tables.apply(kept.records)
 
     def _published_state(self) -> dict[str, Any]:
@@ -204,9 +187,8 @@ class History:
         return self._wire.clock.replace(tzinfo=UTC)
 
     def _date(self) -> str | None:
-        if not self.world.sends_date:
-            return None
-        return format_datetime((self._now() - self.world.skew), usegmt=True)
+        sent = format_datetime(self._now() - self.world.skew, usegmt=True)
+        return sent if self.world.sends_date else None
 
     def _facts(self, given: dict[str, Any] | None) -> RunFacts:
         world, config = self.world, self.world.config
@@ -250,25 +232,18 @@ class History:
 
         return rng.randint(2, 12), leave
 
-    @staticmethod
-    def _read(run: Run) -> list[dict[str, Any]]:
-        if run.out and not run.out.endswith("\n"):
-            raise Failed("lines", f"the last line is not whole: {run.out[-200:]!r}")
-        return [json.loads(line) for line in run.out.split("\n")[:-1]]
-
     def _keep(self, messages: list[dict[str, Any]], *, is_last: bool) -> tuple[Stored, str]:
         """Let the target and the runner keep what they see; return what is stored, and how."""
         world = self.world
         # Drawn apart, since the lines of a run that fails may depend on the order of its threads.
         rng = random.Random(f"{self.seed} {world.run}")
-        is_kept = is_last or not self.player.has_kills
-        is_killed = not is_kept and rng.randrange(100) < world.scene.kills
+        is_killed = not is_last and rng.randrange(100) < world.scene.kills
         seen = messages[: rng.randint(0, len(messages))] if is_killed else messages
         name = self._target if self._target != "any" else rng.choice(list(TARGETS))
-        if is_kept or world.scene.dead or (world.scene.has_bad_row and not is_killed):
+        if is_last or world.scene.dead or (world.scene.has_bad_row and not is_killed):
             name = "last"
         stored = TARGETS[name](seen, rng)
-        is_merged = self._merges and not is_kept and rng.random() < 0.7
+        is_merged = self._merges and not is_last and rng.random() < 0.7
         try:
             if is_merged:
                 printed = [each for each in stored.printed[:-1] if rng.random() < 0.5]
@@ -277,8 +252,7 @@ class History:
                 self._backend.replace(stored.printed)
             self._backend.state  # noqa: B018 # it merges, which may fail
         except MergeFailed as failed:
-            self._fail(Failed("merge", str(failed)))
-            self._backend.replace(stored.printed)
+            raise Failed("merge", str(failed)) from failed
         stored.has_all = stored.has_all and not is_killed and not is_merged
         text = f"kept by {name}{', merged' if is_merged else ''}"
         return stored, f"cut off after line {len(seen)}, {text}" if is_killed else text
@@ -300,30 +274,26 @@ class History:
     def _tell_end(self, run: Run, kept: str) -> None:
         calls, struck = dict(self._wire.calls), dict(self._wire.struck)
         self.world.tell(
-            f"    exit {run.code}, {run.out.count(chr(10))} lines, {kept}; calls {calls}, "
+            f"    exit {run.code}, {len(run.messages)} lines, {kept}; calls {calls}, "
             f"struck {struck}"
         )
-        for line in run.err.splitlines():
-            if line.startswith("CRITICAL"):
-                self.world.tell(f"    {line[:300]}")
+        for line in run.lines("CRITICAL"):
+            self.world.tell(f"    {line[:300]}")
 
     def _count(self, run: Run, facts: RunFacts, kept: str) -> None:
-        counts = {"runs": 1, f"exit {run.code}": 1, "calls": self._wire.calls.total()}
-        counts["runs cut off"] = "cut off" in kept
-        counts[kept[kept.index("kept by") :]] = 1
-        for each in facts.faults:
-            counts[f"fault: {each.kind}"] = 1
+        names = ["runs", f"exit {run.code}", kept[kept.index("kept by") :]]
+        names += ["runs cut off"] * ("cut off" in kept)
+        names += [f"fault: {each.kind}" for each in facts.faults]
+        names += [f"fault: outage of {facts.outage.seconds:.0f} s"] if facts.outage else []
+        names += [f"fault: clock off by {self.world.skew}"] * bool(self.world.skew)
+        self.counts.update(names)
+        self.counts["calls"] += self._wire.calls.total()
         for name, number in self._wire.struck.items():
-            counts[f"calls struck by {name.partition(': ')[2]}"] = number
-        if facts.outage:
-            counts[f"fault: outage of {facts.outage.seconds:.0f} s"] = 1
-        counts["fault: clock ahead"] = self.world.skew > timedelta()
-        counts["fault: clock behind"] = self.world.skew < timedelta()
-        self.counts.update(counts)
+            self.counts[f"calls struck by {name.partition(': ')[2]}"] += number
 
 
 @contextlib.contextmanager
-def player(**options: Any) -> Iterator[Player]:
+def player(scene: str | None = None) -> Iterator[Player]:
     """Serve histories, with a tap that writes a STATE wherever it has something new to say."""
     module = next(
         each for name, each in sys.modules.items()
@@ -339,7 +309,7 @@ def player(**options: Any) -> Iterator[Player]:
         service = ListrakService(
             Account(), USERNAME, PASSWORD, port=_free_port(), record=False, wsdl="nine"
         )
-        yield Player(stack.enter_context(service), folder, **options)
+        yield Player(stack.enter_context(service), folder, scene)
 
 
 def _free_port() -> int:

@@ -11,14 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import (
-    NOT_RETRIED,
-    RETRIED,
-    Fault,
-    Outage,
-    draw_blip,
-    draw_lasting,
-)
+from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, Outage, draw_blip, draw_lasting
 from tests.histories.oracle import LATE
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
@@ -28,7 +21,6 @@ ZONES: Final = ("UTC", "America/New_York", "Asia/Tokyo")
 ZONES_APART: Final = timedelta(hours=16)
 SEND_HOURS: Final = timedelta(hours=20)
 DEFAULT_OLDER_EVERY_DAYS: Final = 7
-PAGED: Final = ("subscribed_contacts", *MESSAGE_STREAMS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,6 @@ class Scene:
     lists: tuple[int, int] = (1, 3)
     streams: tuple[int, int] = (1, 9)
     kills: int = 40
-    has_faults: bool = True
     has_turns: bool = False
     has_mirror: bool = False
     has_bad_row: bool = False
@@ -66,13 +57,12 @@ SCENES: Final[Mapping[str, Scene]] = {
 class World:
     """An account, a config and the faults of the night, as they follow from a seed."""
 
-    def __init__(self, seed: int, scene: str | None = None, *, has_faults: bool = True) -> None:
+    def __init__(self, seed: int, scene: str | None = None) -> None:
         rng = self.rng = random.Random(seed)
         shares = [each.share for each in SCENES.values()]
         drawn = rng.choices(list(SCENES), shares)[0]
         self.name = scene or drawn
         self.scene = SCENES[self.name]
-        self.has_faults = has_faults and self.scene.has_faults
         self.account = MadeUpAccount(
             page_size=rng.randint(1, 4),
             bounds=rng.choice(("inclusive", "exclusive", "start")),
@@ -100,7 +90,7 @@ class World:
             self._add_list()
         if self.scene.has_bad_row:
             self._add_bad_row()
-        if self.scene.dead and self.has_faults:
+        if self.scene.dead:
             stream = self.selected[0]
             how = rng.choice((*RETRIED, *NOT_RETRIED))
             self.faults.append(Fault("dead stream", how, stream, 99))
@@ -136,9 +126,8 @@ class World:
         self.tell(f"  + list {list_id}")
 
     def _add_message(self, list_id: int, wall: datetime, most: int) -> int:
-        known = self.account.messages_by_id
         msg_id = self.rng.randint(1000, 99999)
-        while msg_id in known:
+        while msg_id in self.account.messages_by_id:
             msg_id = self.rng.randint(1000, 99999)
         self._add("messages", list_id, msg_id, wall)
         if self.rng.random() < 0.15 and not self.scene.has_bad_row:
@@ -172,12 +161,11 @@ class World:
         )
         ids = sorted(self._add_message(list_id, wall, most=1) for wall in walls)
         by_walk = sorted(ids) if rng.random() < 0.5 else ids
-        if self.has_faults:
-            struck = frozenset(by_walk[before : before + bad])
-            streams = [each for each in self.selected if each in MESSAGE_STREAMS]
-            how = rng.choice((*RETRIED, *NOT_RETRIED))
-            for stream in streams[: rng.randint(1, 2)]:
-                self.faults.append(Fault(f"{bad} bad parts in a row", how, stream, 99, struck))
+        struck = frozenset(by_walk[before : before + bad])
+        streams = [each for each in self.selected if each in MESSAGE_STREAMS]
+        how = rng.choice((*RETRIED, *NOT_RETRIED))
+        for stream in streams[: rng.randint(1, 2)]:
+            self.faults.append(Fault(f"{bad} bad parts in a row", how, stream, 99, struck))
 
     # Between runs
 
@@ -231,35 +219,29 @@ class World:
 
     def _change_what_is_seen(self) -> None:
         rng, account = self.rng, self.account
-        for list_id in sorted(account.lists_by_id):
-            if list_id in account.revoked:
-                if rng.random() < 0.5 or self._is_long_hidden(list_id):
-                    account.revoked.discard(list_id)
-                    for row in account.rows_of_list(list_id):
-                        row.shown_since = self.run
-                    self.tell(f"  list {list_id} is granted again")
-            elif rng.random() < 0.08 and len(account.visible_lists()) > 1:
-                account.revoked.add(list_id)
-                self._hidden_since[list_id] = self.clock
-                self.tell(f"  list {list_id} is revoked")
-        for msg_id in sorted(account.messages_by_id):
-            if msg_id in account.absent:
-                if rng.random() < 0.5 or self._is_long_hidden(msg_id):
-                    account.absent.discard(msg_id)
-                    for row in account.rows_of_message(msg_id):
-                        row.shown_since = self.run
-                    self.tell(f"  message {msg_id} is there again")
-            elif rng.random() < 0.04:
-                account.absent.add(msg_id)
-                self._hidden_since[msg_id] = self.clock
-                self.tell(f"  message {msg_id} is absent")
+        for number, hidden, share in (
+            *((each, account.revoked, 0.08) for each in sorted(account.lists_by_id)),
+            *((each, account.absent, 0.04) for each in sorted(account.messages_by_id)),
+        ):
+            what = f"list {number}" if hidden is account.revoked else f"message {number}"
+            if number in hidden:
+                # Not for so long that the tap may drop what it has set aside of it.
+                is_long = self.clock - self._hidden_since[number] > timedelta(days=15)
+                if rng.random() < 0.5 or is_long:
+                    hidden.discard(number)
+                    for row in account.all_rows():
+                        if number in (row.list_id, row.msg_id):
+                            row.shown_since = self.run
+                    self.tell(f"  {what} is seen again")
+            elif rng.random() < share and (
+                hidden is account.absent or len(account.visible_lists()) > 1
+            ):
+                hidden.add(number)
+                self._hidden_since[number] = self.clock
+                self.tell(f"  {what} is hidden")
         if rng.random() < 0.2:
             account.page_size = rng.randint(1, 4)
         account.changed()
-
-    def _is_long_hidden(self, number: int) -> bool:
-        """Return whether the tap may soon drop what it has set aside of a list or message."""
-        return self.clock - self._hidden_since[number] > timedelta(days=15)
 
     def _change_options(self) -> None:
         rng = self.rng
@@ -312,7 +294,7 @@ class World:
         """Choose what goes wrong tonight, besides what still does."""
         rng = self.rng
         self.outage, self.skew, self.sends_date = None, timedelta(), rng.random() < 0.7
-        if not self.has_faults or self.scene.dead or self.scene.has_bad_row:
+        if self.scene.dead or self.scene.has_bad_row:
             return
         if rng.random() < 0.12:
             hours = rng.choice((-6, -2, 1, 3)) if not self.sends_date else rng.choice((-6, 3, 50))
@@ -341,7 +323,7 @@ class World:
         self.clock += timedelta(hours=30)
         self.faults.clear()
         self.outage, self.skew, self.sends_date = None, timedelta(), True
-        for row in (row for rows in account.rows_of.values() for row in rows):
+        for row in account.all_rows():
             if not account.shows(row) and row not in account.left:
                 row.shown_since = self.run
         account.revoked.clear()

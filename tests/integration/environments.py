@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import shutil
 import subprocess
@@ -13,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 KEPT = ROOT / ".environments"
 NO_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "out", "output")
 
 
 def environment(name: str) -> Path:
-    """Give the bin folder of the environment that holds what requirements/NAME.txt says.
+    """Return the bin folder of the environment that holds what requirements/NAME.txt says.
 
-    The versions are those of requirements/locked/NAME.txt, which lists everything, so that pip has
-    nothing to look for. It is made again when one of these files or the Python changes. Raises
+    The versions are those of requirements/locked/NAME.txt, which lists everything, so that there
+    is nothing to resolve. It is made again when one of these files or the Python changes. Raises
     CalledProcessError where something cannot be installed.
     """
     requirements = ROOT / "tests/integration/requirements"
@@ -30,15 +32,16 @@ def environment(name: str) -> Path:
     return _with(name, given, "--no-deps", *(word for file in given for word in ("-r", str(file))))
 
 
+@functools.cache
 def tap_environment() -> Path:
-    """Give the bin folder of an environment with the tap as a user gets it: from its wheel."""
+    """Return the bin folder of an environment with the tap as a user gets it: from its wheel."""
     (wheel,) = distributions().glob("*.whl")
     return _with("tap", [wheel], str(wheel))
 
 
 def distributions() -> Path:
-    """Build the source distribution and, out of that, the wheel; give the folder they are in."""
-    python = environment("packaging") / "python"
+    """Build the source distribution and, from that, the wheel; return their folder."""
+    build = [str(environment("installers") / "uv"), "build", "-q", "--python", sys.executable]
     out, made = KEPT / "dist", KEPT / "dist/made-of"
     with tempfile.TemporaryDirectory() as folder, _locked("dist"):
         # A copy, so that setuptools' own folders do not land in the checkout.
@@ -48,8 +51,7 @@ def distributions() -> Path:
         wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         if not made.exists() or made.read_text("utf-8") != wanted:
             shutil.rmtree(out, ignore_errors=True)
-            build = [str(python), "-m", "build", "--outdir", str(out), str(source)]
-            subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*build, "--out-dir", str(out), str(source)], check=True)
             made.write_text(wanted, "utf-8")
     return out
 
@@ -61,12 +63,15 @@ def _with(name: str, files: Sequence[Path], *arguments: str) -> Path:
     wanted = hashlib.sha256(content + sys.executable.encode()).hexdigest()
     with _locked(name):
         if not made.exists() or made.read_text("utf-8") != wanted:
-            # With a pip of its own, an environment takes seconds to make.
             venv = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)]
             subprocess.run(venv, check=True)
-            pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python")]
-            quiet = ["-qq", "--disable-pip-version-check"]
-            subprocess.run([*pip, "install", *quiet, *arguments], check=True)
+            into = ["--python", str(folder / "bin/python")]
+            install = [str(KEPT / "installers/bin/uv"), "pip", "install", *into]
+            if name == "installers":
+                install = [sys.executable, "-m", "pip", *into, "install"]
+            else:
+                environment("installers")  # its uv is several times as fast
+            subprocess.run([*install, "-q", *arguments], check=True)
             made.write_text(wanted, "utf-8")
     return folder / "bin"
 

@@ -7,14 +7,12 @@ import os
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from tests.integration.environments import environment
-from tests.integration.examples import EXAMPLES
-from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres
+from tests.integration.environments import EXAMPLES, environment
+from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres, duckdb_rows
 
 Row = dict[str, Any]
 
@@ -34,11 +32,11 @@ class Models:
             there = f"CREATE SCHEMA IF NOT EXISTS {schema}; SET search_path TO {schema};"
             self.target.postgres.run(there + statements)
         else:
-            with duckdb.connect(str(self.target.database)) as database:
+            with duckdb.connect(str(self.target.file)) as database:
                 database.execute(statements)
 
-    def build(self, *flags: str) -> str:
-        """Build and test everything; give what dbt said. Raises CalledProcessError with that."""
+    def build(self, *flags: str) -> None:
+        """Build and test everything. Raises AssertionError with what dbt said if it fails."""
         there, folder = self.target.postgres, self.target.folder
         is_duckdb = isinstance(self.target, DuckDBOfFiles)
         variables = {
@@ -66,23 +64,16 @@ class Models:
             command, env=os.environ | variables, capture_output=True, text=True, timeout=300
         )
         assert ended.returncode == 0, ended.stdout[-6000:]
-        return ended.stdout
 
     def rows(self, model: str) -> list[Row]:
-        """Give the rows of a model."""
+        """Return the rows of a model."""
         if isinstance(self.target, MeltanoPostgres):
             return self.target.postgres.rows(f"SELECT * FROM listrak_models.{model}")
-        return rows_of(self.target.folder / "listrak.duckdb", model)
-
-
-def rows_of(database: Path, model: str) -> list[Row]:
-    with duckdb.connect(str(database), read_only=True) as connection:
-        found = connection.sql(f"SELECT * FROM {model}")
-        return [dict(zip(found.columns, row)) for row in found.fetchall()]
+        return duckdb_rows(self.target.file, f"SELECT * FROM {model}")
 
 
 def instant(value: Any) -> datetime | None:
-    """Give a timestamp as either database returns it."""
+    """Return a timestamp as either database returns it."""
     if value is None or isinstance(value, datetime):
         return value
     return datetime.fromisoformat(fraction(value))

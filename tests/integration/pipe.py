@@ -11,26 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.integration.environments import tap_environment
+
 
 @dataclass(frozen=True)
 class Piped:
-    """What the two ends of a pipe printed."""
+    """The tap's messages and log, and what the target printed."""
 
     emitted: list[dict[str, Any]]
-    """The tap's messages."""
     log: str
-    """The tap's log."""
     printed: str
-    """What the target printed."""
 
     @property
     def state(self) -> Any:
-        """The last state that the target printed, to go on from."""
+        """The last state that the target printed."""
         return json.loads(self.printed.rstrip("\n").split("\n")[-1])
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
-        """The tap's messages of one type."""
         return [message for message in self.emitted if message["type"] == kind]
+
+
+def tap_command(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of the installed tap."""
+    return [str(tap_environment() / "tap-listrak"), *arguments]
 
 
 def pipe(
@@ -38,16 +41,19 @@ def pipe(
     target: Sequence[str],
     folder: Path,
     variables: Mapping[str, str] | None = None,
+    between: str = "cat",
 ) -> Piped:
-    """Run a tap and a target in this folder. Raises RuntimeError with their logs if one fails."""
+    """Run the tap with these arguments, and a target, in this folder.
+
+    What the tap prints passes through `between`. Raises RuntimeError with the logs if one fails.
+    """
     stages = (
-        f"{shlex.join(tap)} 2> tap.log",
-        "tee emitted.jsonl",
+        f"{shlex.join(tap_command(tap))} 2> tap.log",
+        f"{between} | tee emitted.jsonl",
         f"{shlex.join(target)} 2> target.log",
     )
-    shell = ["/bin/bash", "-o", "pipefail", "-c", " | ".join(stages)]
     run = subprocess.run(
-        shell,
+        ["/bin/bash", "-o", "pipefail", "-c", " | ".join(stages)],
         cwd=folder,
         env={**os.environ, **(variables or {})},
         stdout=subprocess.PIPE,

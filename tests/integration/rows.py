@@ -73,8 +73,8 @@ WHOLE = {each.name for each in STREAMS if each.replication_key in (None, "AskedU
 _OPEN, _CLICK = "ReportRangeMessageContactOpen", "ReportRangeMessageContactClick"
 _BOUNCE, _SENT = "ReportRangeMessageContactBounces", "ReportMessageContactSent"
 _OLD_LIST, _NEW_LIST = 345_001, 1
-_OLD_MESSAGE, _NEW_MESSAGES = 100, (200, 201)
-_OLD_CONVERSATION, _NEW_CONVERSATIONS = 100, (200, 201)
+_FIRST, _NEW = 100, (200, 201)
+"""The ID of the first message and conversation of the old list; those of what comes later."""
 _DERIVED = {"message_deliveries", "message_analytics", "conversations", "conversation_deliveries"}
 _ROW_BY_ROW = [
     OPERATIONS[name] for name in FURTHER_OPERATIONS if OPERATIONS[name].table not in _DERIVED
@@ -83,33 +83,35 @@ _ROW_BY_ROW = [
 LATE_READER = "late@example.com"
 
 
+def account_of_2025(**shape: Any) -> Account:
+    """Return an account whose rows are dated in 2025."""
+    return Account(start=datetime(2025, 1, 1), end=datetime(2025, 12, 31), **shape)
+
+
 def hard_account() -> Account:
     """Several lists, several pages of each kind, and texts and numbers that are easily harmed."""
-    start, end = datetime(2025, 1, 1), datetime(2025, 12, 31)
-    account = Account(
-        lists=3, messages=5, contacts=25, sends=25, page_size=10, start=start, end=end, imports=0
-    )
+    account = account_of_2025(lists=3, messages=5, contacts=25, sends=25, page_size=10, imports=0)
     account.add_list(_OLD_LIST, ListName=TEXTS[0], GoogleTrackingDomains=list(TEXTS[:-2]))
     moment = datetime(2025, 6, 1, 12, 30, 15, 120_000)
-    for number, text in enumerate(TEXTS):
-        MsgID, email = _OLD_MESSAGE + number, f"o'{number}@example.com"
-        account.add_message(_OLD_LIST, MsgID, moment, Subject=text, **NUMBERS)
-        account.add_event(_CLICK, MsgID, email, moment, LinkDescription=text, LinkUrl=text)
-        account.add_event(_BOUNCE, MsgID, email, moment, BounceReason=text, BounceDetail=text)
-        ConversationID = _OLD_CONVERSATION + number
+    for ID, text in enumerate(TEXTS, _FIRST):
+        email = f"o'{ID}@example.com"
+        account.add_message(_OLD_LIST, ID, moment, Subject=text, **NUMBERS)
+        account.add_event(_CLICK, ID, email, moment, LinkDescription=text, LinkUrl=text)
+        account.add_event(_BOUNCE, ID, email, moment, BounceReason=text, BounceDetail=text)
         names: dict[str, Any] = {"CampaignName": text, "ConversationName": text}
-        account.add_conversation(_OLD_LIST, ConversationID, moment, **names, **RATES)
-        parents = {"list": _OLD_LIST, "message": MsgID, "conversation": ConversationID}
+        account.add_conversation(_OLD_LIST, ID, moment, **names, **RATES)
         for operation in _ROW_BY_ROW:
             # Listrak keeps imports for 30 days.
-            kept = operation.name != "ReportListImportHistory"
-            _add_row(account, operation, parents, moment if kept else _lately(), text, email)
-    account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
+            is_kept = operation.name != "ReportListImportHistory"
+            _add_row(
+                account, operation, _OLD_LIST, ID, moment if is_kept else _ago(10), text, email
+            )
+    account.add_event(_OPEN, _FIRST, LATE_READER, moment)
     return account
 
 
-def _lately() -> datetime:
-    return datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=10)
+def _ago(days: float) -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=days)
 
 
 def grow(account: Account) -> None:
@@ -118,44 +120,39 @@ def grow(account: Account) -> None:
     An old message and an old conversation gain a row of each kind, too, and LATE_READER opens the
     old message once more.
     """
-    moment = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
+    moment = _ago(1 / 24)
     account.add_list(_NEW_LIST, ListName="New")
-    lists = (_OLD_LIST, _NEW_LIST)
-    for ListID, MsgID, ConversationID in zip(lists, _NEW_MESSAGES, _NEW_CONVERSATIONS, strict=True):
-        account.add_message(ListID, MsgID, moment, Subject=TEXTS[0])
+    added = tuple(zip((_OLD_LIST, _NEW_LIST), _NEW, strict=True))
+    for ListID, ID in added:
+        account.add_message(ListID, ID, moment, Subject=TEXTS[0])
         account.add_contact(ListID, "new@example.com", moment)
-        account.add_conversation(ListID, ConversationID, moment, ConversationName=TEXTS[0])
-    for MsgID in (_OLD_MESSAGE, *_NEW_MESSAGES):
+        account.add_conversation(ListID, ID, moment, ConversationName=TEXTS[0])
+    for ListID, ID in ((_OLD_LIST, _FIRST), *added):
         for name in MESSAGE_OPERATIONS:
             # Sends have no date: rows added to an old message's would never be requested.
-            if (name, MsgID) != (_SENT, _OLD_MESSAGE):
-                account.add_event(name, MsgID, "new@example.com", moment)
-    for operation in _ROW_BY_ROW:
-        for ListID, MsgID, ConversationID in (
-            (_OLD_LIST, _OLD_MESSAGE, _OLD_CONVERSATION),
-            *zip(lists, _NEW_MESSAGES, _NEW_CONVERSATIONS, strict=True),
-        ):
-            parents = {"list": ListID, "message": MsgID, "conversation": ConversationID}
-            _add_row(account, operation, parents, moment, TEXTS[0], f"new{MsgID}@example.com")
-    account.add_event(_OPEN, _OLD_MESSAGE, LATE_READER, moment)
+            if (name, ID) != (_SENT, _FIRST):
+                account.add_event(name, ID, "new@example.com", moment)
+        for operation in _ROW_BY_ROW:
+            _add_row(account, operation, ListID, ID, moment, TEXTS[0], f"new{ID}@example.com")
+    account.add_event(_OPEN, _FIRST, LATE_READER, moment)
 
 
 def _add_row(
-    account: Account,
-    operation: Operation,
-    parents: Mapping[str, int],
-    moment: datetime,
-    text: str,
+    account: Account, operation: Operation, ListID: int, ID: int, moment: datetime, text: str,
     email: str,
-) -> None:
-    """Add a row of an operation, with this text in every column of text but IDs and addresses."""
+) -> None:  # fmt: skip
+    """Add a row of a list, or of its message or conversation with this ID.
+
+    Every column of text holds this text, but those of IDs and addresses.
+    """
     fields: dict[str, Any] = {
         column: email if column.endswith("EmailAddress") else text
         for column, kind in ALL_COLUMNS[operation.table].items()
         if kind == "string" and not column.endswith("ContactID")
     }
     if operation.asked_by == "account":
-        fields |= {"ListID": str(parents["list"]), "MessageID": str(parents["message"])}
+        fields |= {"ListID": str(ListID), "MessageID": str(ID)}
+    parents = {"list": ListID, "message": ID, "conversation": ID}
     account.add_row(operation.name, parents.get(operation.asked_by), moment, **fields)
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, ListrakService
+from fake_listrak import Ask, ListrakService, Reply, redirect
 from tests.support.published import KEYS
 from tests.support.runs import is_finished, is_page, pages
 from tests.support.tap import PASSWORD, USERNAME, keys_held
 
-SECONDS = 60  # more than anything here takes
+SECONDS = 300  # more than anything here takes on a busy machine
 
 Keys = dict[str, Counter[tuple[Any, ...]]]
 Process = subprocess.Popen[str]
@@ -35,29 +35,25 @@ class Sync:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def configs(self) -> Path:
-        return self.folder / "etc/main"
-
-    @property
-    def kept(self) -> Path:
-        return self.folder / "lib/main"
-
-    @property
-    def state_file(self) -> Path:
-        return self.kept / "state.json"
+    def __post_init__(self) -> None:
+        self.configs, self.kept = self.folder / "etc/main", self.folder / "lib/main"
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the next run goes on from."""
-        state: dict[str, Any] = json.loads(self.state_file.read_text("utf-8"))
+        """What the next run resumes from."""
+        state: dict[str, Any] = json.loads((self.kept / "state.json").read_text("utf-8"))
         return state
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a run that was cut off left the state."""
+        return not is_finished(self.state)
 
     def write(self, name: str, **content: Any) -> None:
         (self.configs / name).write_text(json.dumps(content), "utf-8")
 
     def configure(self, **changes: Any) -> None:
-        """Write the tap's config; one call at a time, so that it is known what was asked."""
+        """Write the tap's config; one call at a time, so that it is known what was requested."""
         config = {
             "username": USERNAME,
             "password": PASSWORD,
@@ -67,32 +63,24 @@ class Sync:
         }
         self.write("config.json", **{**config, **changes})
 
-    def use(self, target: str) -> None:
-        """Put this program in the place of the target."""
-        program = self.folder / "a-target"
-        program.write_text(target, "utf-8")
-        program.chmod(0o700)
-        self.environment["TARGET"] = str(program)
-
-    def program(self, name: str, content: str) -> None:
-        """Put a program into the PATH, before all others."""
+    def program(self, name: str, text: str) -> None:
+        """Put a program where it is found before others of that name."""
         path = self.folder / "bin" / name
-        path.parent.mkdir()
-        path.write_text(content, "utf-8")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
         path.chmod(0o700)
         self.environment["PATH"] = f"{path.parent}:{os.environ['PATH']}"
 
+    def use(self, target: str) -> None:
+        """Use this program as the target."""
+        self.program("a-target", target)
+        self.environment["TARGET"] = str(self.folder / "bin/a-target")
+
     def start(self) -> Process:
-        """Start sync.sh in a process group of its own."""
         # A shell cannot trap a signal that is ignored when it starts, as SIGHUP is under nohup.
+        command = ("/usr/bin/env", "--default-signal=HUP", self.folder / "opt/sync.sh")
         return subprocess.Popen(
-            [
-                "/usr/bin/env",
-                "--default-signal=HUP",
-                self.folder / "opt/sync.sh",
-                self.configs,
-                self.kept,
-            ],
+            [*command, self.configs, self.kept],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -101,11 +89,10 @@ class Sync:
         )
 
     def run(self) -> int:
-        """Run sync.sh to its end; give its exit code, and show its log where a test fails."""
         return finish(self.start())
 
-    def assert_goes_on(self) -> None:
-        """A run more gives the rest, and asks again for what came last at most."""
+    def assert_resumes(self) -> None:
+        """The next run gives the rest, and requests at most what came last again."""
         before = pages(self.service.asked)
         assert self.run() == 0
         asked = pages(self.service.asked)[len(before) :]
@@ -131,15 +118,20 @@ class Sync:
 
 
 def finish(process: Process) -> int:
-    """Wait for the end; give the exit code."""
+    """Wait for the end, show the log where a test fails, and return the exit code."""
     _, log = process.communicate(timeout=SECONDS)
     print(log)
     return process.returncode
 
 
-def is_unfinished(state: dict[str, Any]) -> bool:
-    """Whether a run that was cut off left this state."""
-    return not is_finished(state)
+def once_at_page(
+    number: int, which: Callable[[Ask], bool] = is_page
+) -> Callable[[Ask], Reply | None]:
+    """Return a rule by which the n-th of these calls fails, so that the run ends, and no more."""
+    seen = count(1)
+    return lambda ask: (
+        redirect("http://127.0.0.1:9/") if which(ask) and next(seen) == number else None
+    )
 
 
 @dataclass

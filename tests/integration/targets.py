@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 
 import duckdb
 
-from tests.integration.environments import environment
-from tests.integration.examples import EXAMPLES
+from tests.integration.environments import EXAMPLES, environment
+from tests.integration.pipe import Piped, pipe
 from tests.integration.postgres import Postgres
 from tests.integration.rows import Columns, Keeps, Tables, comparable
+from tests.support.tap import Tap
 
 Stored = dict[str, Any]
 """A row as it was read back."""
@@ -60,8 +61,13 @@ class Target(ABC):
         path.write_text(json.dumps({**self.config(), **self.options}), "utf-8")
         return [str(environment(self.package) / self.program), "--config", str(path)]
 
+    def sync(self, tap: Tap, *flags: str, state: Any = None, between: str = "cat") -> Piped:
+        """Run the tap into the target."""
+        arguments = tap.arguments(*flags, state=state)
+        return pipe(arguments, self.command(), self.folder, self.variables, between)
+
     def column(self, name: str) -> str:
-        """Give the target's name of a column."""
+        """Return the target's name of a column."""
         return name
 
     def tables(self, columns: Columns) -> Tables:
@@ -81,6 +87,18 @@ class Target(ABC):
         return record
 
 
+class JSONLines(Target):
+    """Appends to a file for each table."""
+
+    package = program = "target-jsonl"
+
+    def config(self) -> dict[str, Any]:
+        return {"destination_path": str(self.folder), "do_timestamp_file": False}
+
+    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
+        return _from_json((self.folder / f"{table}.jsonl").read_text("utf-8"))
+
+
 class Database(Target):
     """A target that makes tables of typed columns."""
 
@@ -95,41 +113,24 @@ class Database(Target):
     def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
         return self.ask(f"SELECT * FROM {self.schema}.{table}")
 
-    def column_types(self, table: str) -> dict[str, str]:
-        """Give the types of a table's columns."""
-        rows = self.ask(
-            "SELECT column_name, data_type FROM information_schema.columns"
-            f" WHERE table_schema = '{self.schema}' AND table_name = '{table}'"
-        )
-        return {row["column_name"]: row["data_type"] for row in rows}
+    def assert_types(self, columns: Columns) -> None:
+        """Each column is of the type that its schema asks for."""
+        for table, kinds in columns.items():
+            rows = self.ask(
+                "SELECT column_name, data_type FROM information_schema.columns"
+                f" WHERE table_schema = '{self.schema}' AND table_name = '{table}'"
+            )
+            types = {row["column_name"]: row["data_type"] for row in rows}
+            assert {name: types[self.column(name)] for name in kinds} == {
+                name: self.types[kind] for name, kind in kinds.items()
+            }
 
 
-class _DuckDB(Database):
-    """Tables in a file of DuckDB's."""
-
-    keeps: ClassVar = {"number": float}
-
-    @property
-    def database(self) -> Path:
-        """The file."""
-        return self.folder / "listrak.duckdb"
-
-    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        texts = [self.column(name) for name, kind in columns.items() if self.types[kind] == "JSON"]
-        for row in super().rows(table, columns):
-            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
-
-    def ask(self, query: str) -> Iterable[Stored]:
-        with duckdb.connect(str(self.database), read_only=True) as database:
-            found = database.sql(query)
-            rows = [dict(zip(found.columns, row)) for row in found.fetchall()]
-        return list(json.loads(json.dumps(rows, default=str)))
-
-
-class DuckDB(_DuckDB):
-    """Makes a file. Names of columns are in lower case."""
+class DuckDB(Database):
+    """Makes tables in a file. Names of columns are in lower case."""
 
     package = program = "target-duckdb"
+    keeps: ClassVar = {"number": float}
     types: ClassVar = {
         "integer": "HUGEINT",
         "number": "DOUBLE",
@@ -140,9 +141,13 @@ class DuckDB(_DuckDB):
         "object": "JSON",
     }
 
+    @property
+    def file(self) -> Path:
+        return self.folder / "listrak.duckdb"
+
     def config(self) -> dict[str, Any]:
         return {
-            "path": str(self.database),
+            "path": str(self.file),
             "default_target_schema": self.schema,
             "add_metadata_columns": True,
         }
@@ -150,37 +155,36 @@ class DuckDB(_DuckDB):
     def column(self, name: str) -> str:
         return name.lower()
 
+    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
+        texts = [self.column(name) for name, kind in columns.items() if self.types[kind] == "JSON"]
+        for row in super().rows(table, columns):
+            yield row | {name: row[name] and json.loads(row[name]) for name in texts}
 
-class DuckDBOfFiles(_DuckDB):
+    def ask(self, query: str) -> Iterable[Stored]:
+        return list(json.loads(json.dumps(duckdb_rows(self.file, query), default=str)))
+
+
+class DuckDBOfFiles(DuckDB):
     """Tables that examples/duckdb makes of the files of target-jsonl. Names of columns stay."""
 
     package = program = "target-jsonl"
     types: ClassVar = {**DuckDB.types, "integer": "BIGINT"}
+    config, column = JSONLines.config, JSONLines.column
 
     def __init__(self, folder: Path, postgres: Postgres, **options: Any) -> None:
         super().__init__(folder, postgres, **options)
         self.schema = "main"
 
-    def config(self) -> dict[str, Any]:
-        return {"destination_path": str(self.folder), "do_timestamp_file": False}
-
-    def tables(self, columns: Columns) -> Tables:
-        self.load()
-        return super().tables(columns)
-
-    def load(self) -> Path:
-        """Load the files, under the schemas that the tap emitted; give the database."""
-        emitted, database = self.folder / "emitted.jsonl", self.folder / "listrak.duckdb"
-        if database.exists() and database.stat().st_mtime_ns > emitted.stat().st_mtime_ns:
-            return database
+    def sync(self, *arguments: Any, **given: Any) -> Piped:
+        """Run the tap into the target, and load the files under the schemas that it emitted."""
+        piped = super().sync(*arguments, **given)
         selected = {"metadata": [{"breadcrumb": [], "metadata": {"selected": True}}]}
-        messages = map(json.loads, emitted.read_text("utf-8").split("\n")[:-1])
-        schemas = [each | selected for each in messages if each["type"] == "SCHEMA"]
+        schemas = [each | selected for each in piped.of_type("SCHEMA")]
         catalog = self.folder / "catalog.json"
         catalog.write_text(json.dumps({"streams": schemas}), "utf-8")
         script = str(EXAMPLES / "duckdb/load.py")
-        subprocess.run([sys.executable, script, catalog, self.folder, self.database], check=True)
-        return self.database
+        subprocess.run([sys.executable, script, catalog, self.folder, self.file], check=True)
+        return piped
 
 
 class _Postgres(Database):
@@ -194,10 +198,7 @@ class _Postgres(Database):
     def config(self) -> dict[str, Any]:
         there = self.postgres
         return {
-            "host": there.host,
-            "port": there.port,
-            "user": there.user,
-            "password": there.password,
+            **{name: getattr(there, name) for name in ("host", "port", "user", "password")},
             # Two names of one option: each target takes its own, and ignores the other's.
             "database": there.database,
             "dbname": there.database,
@@ -248,18 +249,6 @@ class PipelinewisePostgres(_Postgres):
 
     def column(self, name: str) -> str:
         return name.lower()
-
-
-class JSONLines(Target):
-    """Appends to a file for each table."""
-
-    package = program = "target-jsonl"
-
-    def config(self) -> dict[str, Any]:
-        return {"destination_path": str(self.folder), "do_timestamp_file": False}
-
-    def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        return _from_json((self.folder / f"{table}.jsonl").read_text("utf-8"))
 
 
 class CSV(Target):
@@ -321,13 +310,11 @@ class Stitch(Target):
                     yield request
 
 
-DATABASES: tuple[type[Database], ...] = (
-    DuckDB,
-    DuckDBOfFiles,
-    MeltanoPostgres,
-    PipelinewisePostgres,
-)
-FILES: tuple[type[Target], ...] = (JSONLines, CSV, Stitch)
+def duckdb_rows(file: Path, query: str) -> list[Stored]:
+    """Return the rows of a query of a DuckDB file."""
+    with duckdb.connect(str(file), read_only=True) as database:
+        found = database.sql(query)
+        return [dict(zip(found.columns, row)) for row in found.fetchall()]
 
 
 def _from_json(lines: str) -> Iterator[Stored]:

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from fake_listrak import Ask, ListrakService
-from tests.integration.environments import environment
-from tests.integration.examples import EXAMPLES, once_at_page
+from tests.integration.environments import EXAMPLES, environment, tap_environment
 from tests.integration.postgres import Postgres
 from tests.integration.rows import START, due_of, grow, hard_account, keys
+from tests.integration.sync import once_at_page
 from tests.integration.targets import MeltanoPostgres
+from tests.support.accounts import list_ids
 from tests.support.published import COLUMNS, KEYS
 from tests.support.runs import pages
 from tests.support.tap import PASSWORD, USERNAME, keys_held
@@ -46,13 +47,13 @@ class Airflow:
     target: MeltanoPostgres
     folder: Path
 
-    @property
-    def kept(self) -> Path:
-        return self.folder / "kept"
+    def __post_init__(self) -> None:
+        self.kept = self.folder / "kept"
 
     @property
-    def list_ids(self) -> list[int]:
-        return [int(str(each["ListID"])) for each in self.service.account.lists()]
+    def tasks(self) -> list[str]:
+        """The tasks of the DAG: one for the lists, and one for each of them."""
+        return ["lists", *map(str, list_ids(self.service.account))]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -140,14 +141,14 @@ class Airflow:
 
 
 @pytest.fixture
-def airflow(tmp_path: Path, tap_bin: Path, postgres: Postgres) -> Iterator[Airflow]:
+def airflow(tmp_path: Path, postgres: Postgres) -> Iterator[Airflow]:
     """An Airflow with the DAG, and an account."""
     for each in ("airflow/config", "dags", "home"):
         (tmp_path / each).mkdir(parents=True)
     (tmp_path / "airflow/config/airflow_local_settings.py").write_text(RETRY_SOON, "utf-8")
     shutil.copy(EXAMPLES / "airflow/listrak.py", tmp_path / "dags")
     shutil.copy(EXAMPLES / "sync.sh", tmp_path / "home")
-    (tmp_path / "home/tap").symlink_to(tap_bin.parent)
+    (tmp_path / "home/tap").symlink_to(tap_environment().parent)
     (tmp_path / "home/target").symlink_to(environment(MeltanoPostgres.package).parent)
     with ListrakService(hard_account(), USERNAME, PASSWORD) as service:
         airflow = Airflow(service, MeltanoPostgres(tmp_path, postgres), tmp_path)
@@ -159,19 +160,17 @@ def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_
     airflow: Airflow,
 ) -> None:
     account = airflow.service.account
-    tasks = ["lists", *map(str, airflow.list_ids)]
-    assert airflow.run() == dict.fromkeys(tasks, ("success", 1))
+    assert airflow.run() == dict.fromkeys(airflow.tasks, ("success", 1))
     airflow.assert_complete("listrak")
     airflow.run_unsplit("unsplit")
     airflow.assert_complete("unsplit")
-    for ListID in airflow.list_ids:
+    for ListID in list_ids(account):
         state = json.loads((airflow.kept / str(ListID) / "state.json").read_text("utf-8"))
         assert state["bookmarks"]["message_opens"]["covers"][0]["list_ids"] == [ListID]
 
     before, began = keys_held(account), datetime.now(timezone.utc)
     grow(account)
-    tasks = ["lists", *map(str, airflow.list_ids)]
-    assert airflow.run() == dict.fromkeys(tasks, ("success", 1))
+    assert airflow.run() == dict.fromkeys(airflow.tasks, ("success", 1))
     airflow.assert_complete("listrak")
     assert airflow.came_since(began) == {
         table: set(held if table in COME_WHOLE else held - before[table])
@@ -183,20 +182,18 @@ def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_
             assert password.encode() not in content, file
 
 
-def test_a_list_whose_sync_breaks_off_goes_on_where_it_stopped_when_it_is_retried(
+def test_a_list_whose_sync_breaks_off_resumes_where_it_stopped_when_it_is_retried(
     airflow: Airflow,
 ) -> None:
-    _, broken, *_ = airflow.list_ids
+    broken = list_ids(airflow.service.account)[1]
     messages = {str(each["MsgID"]) for each in airflow.service.account.messages(broken)}
 
     def is_its(ask: Ask) -> bool:
         return ask.arguments.get("MsgID") in messages
 
     airflow.service.rules.append(once_at_page(25, is_its))
-    assert airflow.run() == {
-        name: ("success", 2 if name == str(broken) else 1)
-        for name in ("lists", *map(str, airflow.list_ids))
-    }
+    ended = dict.fromkeys(airflow.tasks, ("success", 1)) | {str(broken): ("success", 2)}
+    assert airflow.run() == ended
     asked = pages(filter(is_its, airflow.service.asked))
     # The page that failed, and the one before it.
     assert set(asked[:25]) & set(asked[25:]) <= set(asked[23:25])
@@ -206,16 +203,15 @@ def test_a_list_whose_sync_breaks_off_goes_on_where_it_stopped_when_it_is_retrie
 def test_a_backfill_of_each_quarter_of_each_list_gives_what_one_run_gives(
     airflow: Airflow,
 ) -> None:
-    ended = airflow.run(
-        "listrak_backfill", "--conf", json.dumps({"since": "2025-01-01", "until": "2026-01-10"})
-    )
+    dates = json.dumps({"since": "2025-01-01", "until": "2026-01-10"})
+    ended = airflow.run("listrak_backfill", "--conf", dates)
     firsts = ("2025-01-01", "2025-04-01", "2025-07-01", "2025-10-01", "2026-01-01")
-    loads = [f"{list_id} {first}" for list_id in airflow.list_ids for first in firsts]
+    loads = [f"{list_id} {first}" for list_id in airflow.tasks[1:] for first in firsts]
     assert ended == dict.fromkeys(["lists", "quarters", *loads], ("success", 1))
     airflow.assert_complete("listrak")
     assert not airflow.kept.exists()  # no state
 
 
-def test_a_refusal_is_not_tried_again(airflow: Airflow) -> None:
+def test_a_refusal_is_not_retried(airflow: Airflow) -> None:
     assert airflow.run(password="wrong")["lists"] == ("failed", 1)
     assert airflow.service.failed_logins == 1

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from fake_listrak import Account, ListrakService
-from tests.integration.environments import ROOT, environment
-from tests.integration.examples import EXAMPLES, once_at_page
+from tests.integration.environments import EXAMPLES, ROOT, environment, tap_environment
 from tests.integration.postgres import Postgres
-from tests.integration.sync import SECONDS, Pause, Sync, finish, is_unfinished, until
+from tests.integration.sync import SECONDS, Pause, Sync, finish, once_at_page, until
 from tests.integration.targets import MeltanoPostgres
 from tests.support.tap import PASSWORD, USERNAME, keys_held
 
@@ -46,13 +45,13 @@ exit 1
 
 
 @pytest.fixture
-def sync(tmp_path: Path, tap_bin: Path) -> Iterator[Sync]:
+def sync(tmp_path: Path) -> Iterator[Sync]:
     """A sync of a small account, all of it in the past."""
     account = Account(lists=2, messages=3, contacts=12, sends=12, page_size=5)
     for each in ("etc/main", "lib", "opt"):
         (tmp_path / each).mkdir(parents=True)
     (tmp_path / "opt/sync.sh").symlink_to(EXAMPLES / "sync.sh")
-    (tmp_path / "opt/tap").symlink_to(tap_bin.parent)
+    (tmp_path / "opt/tap").symlink_to(tap_environment().parent)
     with ListrakService(account, USERNAME, PASSWORD) as service:
         sync = Sync(service, tmp_path)
         sync.environment["TARGET"] = str(environment("target-jsonl") / "target-jsonl")
@@ -65,8 +64,8 @@ def test_a_run_stores_every_row_once_and_the_next_goes_on_from_its_state(sync: S
     assert sync.run() == 0
     held = keys_held(sync.service.account)
     assert sync.stored() == held
-    assert not is_unfinished(sync.state)
-    assert sync.state_file.stat().st_mode & 0o777 == 0o600
+    assert not sync.is_unfinished
+    assert (sync.kept / "state.json").stat().st_mode & 0o777 == 0o600
     assert sync.run() == 0
     # Lists and messages come whole in every run.
     again = {name: held[name] for name in ("lists", "messages")}
@@ -93,31 +92,22 @@ def test_only_what_the_catalog_selects_is_synced(sync: Sync) -> None:
     assert {table for table, keys in sync.stored().items() if keys} == {"lists"}
 
 
-def test_a_run_that_fails_keeps_the_taps_exit_code_and_the_state_from_which_the_next_goes_on(
-    sync: Sync,
-) -> None:
+def test_a_run_that_fails_keeps_the_taps_exit_code_and_the_next_resumes_it(sync: Sync) -> None:
     sync.service.rules.append(once_at_page(20))
     assert sync.run() == 1
-    assert is_unfinished(sync.state)
-    sync.assert_goes_on()
+    assert sync.is_unfinished
+    sync.assert_resumes()
 
 
-def test_a_run_that_is_refused_leaves_the_state_as_it_was(sync: Sync) -> None:
+@pytest.mark.parametrize("refused_by", ["Listrak", "the target"])
+def test_a_run_that_is_refused_leaves_the_state_as_it_was(sync: Sync, refused_by: str) -> None:
     assert sync.run() == 0
     state = sync.state
-    sync.configure(password="wrong")
-    assert sync.run() == 3
-    assert sync.state == state
-
-
-def test_where_only_the_target_fails_the_run_fails_and_the_state_stays_as_it_was(
-    sync: Sync,
-) -> None:
-    assert sync.run() == 0
-    state = sync.state
-    # It reads all that the tap has to say, so that the tap ends with 0.
-    sync.use("#!/bin/sh\ncat > /dev/null\nexit 9\n")
-    assert sync.run() == 4
+    if refused_by == "Listrak":
+        sync.configure(password="wrong")
+    else:  # which reads all that the tap prints, so that the tap ends with 0
+        sync.use("#!/bin/sh\ncat > /dev/null\nexit 9\n")
+    assert sync.run() == (3 if refused_by == "Listrak" else 4)
     assert sync.state == state
 
 
@@ -133,11 +123,11 @@ def test_a_state_is_kept_as_soon_as_the_target_prints_it(sync: Sync) -> None:
     sync.service.rules.append(pause)
     process = sync.start()
     # The first STATE claims nothing.
-    until(lambda: sync.state_file.exists() and is_unfinished(sync.state))
+    until(lambda: (sync.kept / "state.json").exists() and sync.is_unfinished)
     assert process.poll() is None
     pause.over.set()
     assert finish(process) == 0
-    assert not is_unfinished(sync.state)
+    assert not sync.is_unfinished
 
 
 @pytest.mark.parametrize(
@@ -164,8 +154,8 @@ def test_a_signal_ends_a_run_in_good_order(
     pause.over.set()
     # The group's SIGINT reaches the tap directly.
     assert code == 143 or (number == signal.SIGINT and code == 130)
-    assert is_unfinished(sync.state)
-    sync.assert_goes_on()
+    assert sync.is_unfinished
+    sync.assert_resumes()
 
 
 def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
@@ -182,50 +172,37 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
     pause.over.set()
     # The tap and target that it leaves running end as they would have.
     subprocess.run(["flock", sync.kept / "lock", "true"], check=True, timeout=SECONDS)
-    assert not is_unfinished(sync.state)
+    assert not sync.is_unfinished
     assert sync.stored() == keys_held(sync.service.account)
 
 
-def only_with(folder: Path, *programs: str) -> str:
-    """Make a folder with these programs alone; give it as a PATH."""
-    folder.mkdir()
-    for program in programs:
-        (folder / program).symlink_to(str(shutil.which(program)))
-    return str(folder)
-
-
-@pytest.mark.parametrize("missing", ["flock", "setsid"])
-def test_where_a_tool_is_missing_the_run_says_which_and_nothing_is_begun(
-    sync: Sync, missing: str
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("flock", "flock is not installed"),
+        ("setsid", "setsid is not installed"),
+        ("locks", "No locks available"),
+        ("TAP", "cannot run /no-such-program"),
+        ("TARGET", "cannot run /no-such-program"),
+    ],
+)
+def test_where_something_that_a_run_needs_is_missing_it_says_what_and_does_not_begin(
+    sync: Sync, missing: str, message: str
 ) -> None:
-    tools = {"date", "dirname", "flock", "mkdir", "mkfifo", "mv", "rm", "setsid", "sync"}
-    sync.environment["PATH"] = only_with(sync.folder / "bin", *tools - {missing})
+    if missing == "locks":
+        sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
+    elif missing in ("TAP", "TARGET"):
+        sync.environment[missing] = "/no-such-program"
+    else:
+        tools = {"date", "dirname", "flock", "mkdir", "mkfifo", "mv", "rm", "setsid", "sync"}
+        (sync.folder / "only").mkdir()
+        for tool in tools - {missing}:
+            (sync.folder / "only" / tool).symlink_to(str(shutil.which(tool)))
+        sync.environment["PATH"] = str(sync.folder / "only")
     process = sync.start()
     _, log = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
-    assert f"{missing} is not installed" in log
-    assert "another sync" not in log
-    assert not sync.service.asked
-
-
-@pytest.mark.parametrize("program", ["TAP", "TARGET"])
-def test_where_tap_or_target_cannot_be_run_the_run_says_which_and_nothing_is_begun(
-    sync: Sync, program: str
-) -> None:
-    sync.environment[program] = str(sync.folder / "no-such-program")
-    process = sync.start()
-    _, log = process.communicate(timeout=SECONDS)
-    assert process.returncode == 2
-    assert f"cannot run {sync.folder}/no-such-program" in log
-    assert not sync.service.asked
-
-
-def test_where_nothing_can_be_locked_the_run_says_so_and_nothing_is_begun(sync: Sync) -> None:
-    sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
-    process = sync.start()
-    _, log = process.communicate(timeout=SECONDS)
-    assert process.returncode == 2
-    assert "No locks available" in log
+    assert message in log
     assert "another sync" not in log
     assert not sync.service.asked
 
@@ -246,11 +223,10 @@ def test_the_sample_config_of_the_target_loads_where_the_models_look(
     sync: Sync, postgres: Postgres
 ) -> None:
     sample = json.loads((EXAMPLES / "sample_target.json").read_text("utf-8"))
-    project = EXAMPLES / "dbt"
-    assert f"'PGDATABASE', '{sample['database']}'" in (project / "profiles.yml").read_text("utf-8")
-    assert f"'PGUSER', '{sample['user']}'" in (project / "profiles.yml").read_text("utf-8")
-    schema = sample["default_target_schema"]
-    sources = (project / "models/staging/_sources.yml").read_text("utf-8")
+    schema, profiles = sample["default_target_schema"], EXAMPLES / "dbt/profiles.yml"
+    for variable, name in (("PGDATABASE", "database"), ("PGUSER", "user")):
+        assert f"'{variable}', '{sample[name]}'" in profiles.read_text("utf-8")
+    sources = (EXAMPLES / "dbt/models/staging/_sources.yml").read_text("utf-8")
     assert f"else '{schema}'" in sources
     postgres.run(f"CREATE DATABASE {sample['database']}")
     there = {"port": postgres.port, "user": postgres.user, "password": postgres.password}
@@ -270,30 +246,17 @@ def test_git_ignores_what_holds_a_password() -> None:
 def test_the_crontabs_line_prints_the_end_of_the_log_where_a_run_fails_and_else_nothing(
     sync: Sync,
 ) -> None:
-    [line] = [
-        each
-        for each in (EXAMPLES / "cron/crontab").read_text("utf-8").splitlines()
-        if not each.startswith("#")
-    ]
+    lines = (EXAMPLES / "cron/crontab").read_text("utf-8").splitlines()
+    (line,) = (each for each in lines if not each.startswith("#"))
     command = line.split(maxsplit=5)[5]
-    for there, here in (
-        ("/opt/listrak", "opt"),
-        ("/etc/listrak", "etc"),
-        ("/var/lib/listrak", "lib"),
-    ):
-        command = command.replace(there, str(sync.folder / here))
+    for there, here in (("opt", "opt"), ("etc", "etc"), ("var/lib", "lib")):
+        command = command.replace(f"/{there}/listrak", str(sync.folder / here))
 
     def mailed() -> str:
         # As cron has it: sh, and hardly any environment.
         environment = {"PATH": "/usr/bin:/bin", **sync.environment}
-        return subprocess.run(
-            ["/bin/sh", "-c", command],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=SECONDS,
-        ).stdout
+        shell = ["/bin/sh", "-c", command]
+        return subprocess.check_output(shell, env=environment, text=True, timeout=SECONDS)
 
     assert mailed() == ""
     sync.assert_complete()
@@ -308,12 +271,6 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
         # The program has to be there.
         text = unit.read_text("utf-8").replace("/opt/listrak", str(EXAMPLES))
         (tmp_path / unit.name).write_text(text, "utf-8")
-    found = subprocess.run(
-        ["systemd-analyze", "verify", "./tap-listrak@main.timer", "./tap-listrak@main.service"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=SECONDS,
-    )
-    assert found.stdout + found.stderr == ""
+    verify = ["systemd-analyze", "verify", "./tap-listrak@main.timer", "./tap-listrak@main.service"]
+    found = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")

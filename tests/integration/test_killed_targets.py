@@ -11,19 +11,16 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from fake_listrak import Account, Ask, Reply, html
-from tests.integration.pipe import pipe
+from fake_listrak import Ask, Reply, html
+from tests.integration.pipe import tap_command
 from tests.integration.postgres import Postgres
-from tests.integration.rows import EVERY_EVENT, START, TYPED, due_of
+from tests.integration.rows import EVERY_EVENT, START, TYPED, account_of_2025, due_of
 from tests.integration.targets import Database, DuckDB, PipelinewisePostgres
-from tests.support.accounts import serving
+from tests.support.accounts import list_ids, serving
 from tests.support.published import COLUMNS
 from tests.support.tap import Tap, catalog_of
 
@@ -45,54 +42,40 @@ LOADED = {
 """The published tables, and of each further way of asking one."""
 EVENTS = {
     "ReportMessageContactSent": 12,
-    "ReportRangeMessageContactOpen": 8,
-    "ReportRangeMessageContactClick": 8,
-    "ReportRangeMessageContactRead": 8,
-    "ReportRangeMessageContactBounces": 8,
-    "ReportRangeMessageContactRemoval": 8,
+    **{
+        f"ReportRangeMessageContact{kind}": 8
+        for kind in ("Open", "Click", "Read", "Bounces", "Removal")
+    },
 }
 
 
-@dataclass(frozen=True)
-class FirstRun:
-    """A run that set a message aside, and the tap, whose service has been mended since."""
+class FirstRun(NamedTuple):
+    """A run that set a message aside, of a service that has been mended since.
+
+    batches: what the tap printed, split after each record at which a target flushes its stream.
+    """
 
     tap: Tap
-    program: str
-    batches: list[str] = field(repr=False)
-    """What the tap printed, split after each record at which a target flushes its stream."""
-
-    def command(self, state: Any) -> list[str]:
-        """Give the command line of a run that goes on from a state."""
-        return [self.program, *self.tap.arguments(state=state)]
+    batches: list[str]
 
 
 @pytest.fixture(scope="module")
-def first_run(tap_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
     """A run of the tap; made once, since what a target does follows from what it was given."""
-    account = Account(
-        lists=3,
-        messages=4,
-        contacts=14,
-        counts=EVENTS,
-        page_size=3,
-        start=datetime(2025, 1, 1),
-        end=datetime(2025, 12, 31),
-    )
-    first = min(int(str(row["ListID"])) for row in account.lists())
+    account = account_of_2025(lists=3, messages=4, contacts=14, counts=EVENTS, page_size=3)
+    first, *_ = list_ids(account)
     MsgID = sorted(account.messages(first), key=lambda row: str(row["SendDate"]))[1]["MsgID"]
 
     def has_no_second_page(ask: Ask) -> Reply | None:
         asked = ask.operation, ask.arguments.get("MsgID"), ask.arguments.get("Page")
         return html(404) if asked == ("ReportRangeMessageContactClick", MsgID, "2") else None
 
-    program = str(tap_bin / "tap-listrak")
     with serving(account, tmp_path_factory.mktemp("tap"), start_date=START, **EVERY_EVENT) as tap:
         tap.catalog = catalog_of(*LOADED)
         tap.service.rules.append(has_no_second_page)
         tap.service.latency = 0.05  # time for several STATEs, which come once a second
         ended = subprocess.run(
-            [program, *tap.arguments()], capture_output=True, encoding="utf-8", timeout=300
+            tap_command(tap.arguments()), capture_output=True, encoding="utf-8", timeout=300
         )
         assert ended.returncode == 0, ended.stderr
         lines = ended.stdout.split("\n")[:-1]
@@ -102,7 +85,7 @@ def first_run(tap_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert '"STATE"' in batches[0], "a target that was given no STATE prints none"
         tap.service.rules.clear()
         tap.service.latency = 0.0
-        yield FirstRun(tap, program, batches)
+        yield FirstRun(tap, batches)
 
 
 def split(lines: list[str]) -> Iterator[str]:
@@ -145,7 +128,7 @@ def load_and_kill(target: Database, batches: list[str]) -> Any:
     return json.loads(printed)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("kind", [DuckDB, PipelinewisePostgres])
 def test_no_row_is_lost_whenever_a_target_is_killed(
     kind: type[Database],
@@ -154,13 +137,14 @@ def test_no_row_is_lost_whenever_a_target_is_killed(
     postgres: Postgres,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    tap, batches = first_run
     target = kind(tmp_path_factory.mktemp(kind.package), postgres, batch_size_rows=ROWS)
-    batches = first_run.batches
     state = load_and_kill(target, batches[: max(1, round(part * len(batches)))])
-    due = due_of(first_run.tap.service.account, LOADED, target.keeps)
+    target.options.clear()  # batches of the usual size, which load sooner
+    due = due_of(tap.service.account, LOADED, target.keeps)
     for _ in range(2):
-        piped = pipe(first_run.command(state), target.command(), target.folder, target.variables)
-        state, stored = piped.state, target.tables(LOADED)
+        state, stored = target.sync(tap, state=state).state, target.tables(LOADED)
         lost = {table: len(rows - stored[table]) for table, rows in due.items()}
         assert lost == dict.fromkeys(due, 0)
         assert stored == due
+    target.assert_types(LOADED)

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pytest
 
-from tests.integration.examples import EXAMPLES
+from tests.integration.environments import EXAMPLES
+from tests.integration.targets import duckdb_rows
 
 COLUMNS = {
     "MsgID": {"type": ["null", "integer"]},
@@ -44,12 +45,9 @@ def run_load(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def loaded(folder: Path) -> list[int]:
-    with duckdb.connect(str(folder / "listrak.duckdb"), read_only=True) as database:
-        return [
-            each
-            for (each,) in database.sql("SELECT MsgID FROM message_sends ORDER BY ALL").fetchall()
-        ]
+def rows(folder: Path, column: str) -> list[Any]:
+    query = f"SELECT {column} AS it FROM message_sends ORDER BY ALL"
+    return [row["it"] for row in duckdb_rows(folder / "listrak.duckdb", query)]
 
 
 ONE, TWO, THREE = map(record, (1, 2, 3))
@@ -57,38 +55,32 @@ NESTED = THREE[: THREE.index(b'"Email')]
 IN_A_CHARACTER = THREE[: THREE.index("é".encode()) + 1]
 
 
-@pytest.mark.parametrize(
-    ("content", "numbers", "lines"),
-    [
-        (ONE + b"\n" + TWO + b"\n", [1, 2], []),
-        (ONE + b"\n\n" + TWO, [1, 2], []),
-        (ONE + b"\n" + TWO[:-1], [1], [2]),
-        (ONE + b"\n" + THREE[:20] + b"\n" + TWO + b"\n", [1, 2], [2]),
-        (THREE[:20] + ONE + b"\n" + TWO + b"\n", [1, 2], [1]),
-        (ONE + TWO + b"\n" + THREE + b"\n", [1, 2, 3], [1]),
-        (ONE + b" " + TWO + THREE[:9] + b"\n" + THREE + b"\n", [1, 2, 3], [1]),
-        (NESTED + ONE + b"\n", [1], [1]),
-        (IN_A_CHARACTER + ONE + b"\n" + TWO + b"\n", [1, 2], [1]),
-        (ONE + b"\n" + bytes(4096) + TWO + b"\n", [1, 2], [2]),
-        (ONE + b"\n[1]\n" + TWO + b"\n", [1, 2], [2]),
-        (THREE[:9], [], [1]),
-        (b"", [], []),
-    ],
-    ids=[
-        *("whole", "an empty line", "torn at the end", "torn in the middle"),
-        *("glued after a fragment", "two on a line", "two and a fragment", "a nested object"),
-        *("torn in a character", "zeros of a crash", "no object", "only a fragment", "empty"),
-    ],
-)
+CASES = {
+    "whole": (ONE + b"\n" + TWO + b"\n", [1, 2], []),
+    "an empty line": (ONE + b"\n\n" + TWO, [1, 2], []),
+    "torn at the end": (ONE + b"\n" + TWO[:-1], [1], [2]),
+    "torn in the middle": (ONE + b"\n" + THREE[:20] + b"\n" + TWO + b"\n", [1, 2], [2]),
+    "glued after a fragment": (THREE[:20] + ONE + b"\n" + TWO + b"\n", [1, 2], [1]),
+    "two on a line": (ONE + TWO + b"\n" + THREE + b"\n", [1, 2, 3], [1]),
+    "two and a fragment": (ONE + b" " + TWO + THREE[:9] + b"\n" + THREE + b"\n", [1, 2, 3], [1]),
+    "a nested object": (NESTED + ONE + b"\n", [1], [1]),
+    "torn in a character": (IN_A_CHARACTER + ONE + b"\n" + TWO + b"\n", [1, 2], [1]),
+    "zeros of a crash": (ONE + b"\n" + bytes(4096) + TWO + b"\n", [1, 2], [2]),
+    "no object": (ONE + b"\n[1]\n" + TWO + b"\n", [1, 2], [2]),
+    "only a fragment": (THREE[:9], [], [1]),
+    "empty": (b"", [], []),
+}
+
+
+@pytest.mark.parametrize(("content", "numbers", "lines"), CASES.values(), ids=CASES)
 def test_whole_records_are_loaded_and_each_torn_line_is_named(
     tmp_path: Path, content: bytes, numbers: list[int], lines: list[int]
 ) -> None:
     ended = load(tmp_path, content)
     assert ended.returncode == 0, ended.stderr
-    assert loaded(tmp_path) == numbers
-    warned = [line for line in ended.stderr.split("\n") if line]
+    assert rows(tmp_path, "MsgID") == numbers
+    warned = ended.stderr.splitlines()
     file = tmp_path / "message_sends.jsonl"
-    assert len(warned) == len(lines)
     for number, warning in zip(lines, warned, strict=True):
         assert warning.startswith(f"WARNING {file}, line {number}: ")
         assert "é" not in warning
@@ -97,7 +89,7 @@ def test_whole_records_are_loaded_and_each_torn_line_is_named(
 def test_a_line_cut_at_any_byte_costs_only_its_own_record(tmp_path: Path) -> None:
     fragments = [THREE[:end] for end in range(1, len(THREE))]
     assert load(tmp_path, b"".join(part + ONE + b"\n" for part in fragments) + TWO).returncode == 0
-    assert loaded(tmp_path) == [1, 2]
+    assert rows(tmp_path, "MsgID") == [1, 2]
 
 
 def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_file_with_a_torn_line(
@@ -105,8 +97,7 @@ def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_file_with_a_torn_l
 ) -> None:
     changed = ONE.replace(b'"Name": "{"', b'"Name": "new"')
     load(tmp_path, ONE + b"\n" + THREE[:9] + changed + b"\n")
-    with duckdb.connect(str(tmp_path / "listrak.duckdb"), read_only=True) as database:
-        assert database.sql("SELECT Domain->>'Name' FROM message_sends").fetchall() == [("new",)]
+    assert rows(tmp_path, "Domain->>'Name'") == ["new"]
 
 
 def test_a_catalog_that_is_missing_or_torn_is_named_without_a_traceback(tmp_path: Path) -> None:

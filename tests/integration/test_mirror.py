@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fake_listrak import Account
 from tap_listrak.config import MIRRORABLE
-from tests.integration.pipe import Piped, pipe
+from tests.integration.pipe import Piped
 from tests.integration.postgres import Postgres
-from tests.integration.rows import START
+from tests.integration.rows import START, account_of_2025
 from tests.integration.targets import (
     CSV,
     DuckDB,
@@ -34,7 +31,6 @@ from tests.support.tap import Tap, catalog_of, keys_held
 Keys = dict[str, set[tuple[Any, ...]]]
 
 MIRRORED = {table: COLUMNS[table] for table in MIRRORABLE}
-HARD_DELETE = pytest.mark.parametrize("hard_delete", [False, True])
 
 
 @dataclass
@@ -43,32 +39,21 @@ class Mirror:
 
     target: Target
     tap: Tap
-    program: str
     ever: Keys = field(default_factory=lambda: {table: set() for table in MIRRORED})
     """By table, the keys of all that any run has shown the target."""
 
     @property
     def account(self) -> Account:
-        """The account as it is now."""
         return self.tap.service.account
 
-    def sync(self, state: Any = None) -> Piped:
-        """Run the tap into the target."""
-        return self._pipe([self.program, *self.tap.arguments(state=state)])
+    def sync(self, state: Any = None, between: str = "cat") -> Piped:
+        """Run the tap into the target, in a second of its own.
 
-    def sync_cut_off(self, state: Any) -> Piped:
-        """Run the tap into the target, which gets everything before ACTIVATE_VERSION."""
-        command = shlex.join([self.program, *self.tap.arguments(state=state)])
-        return self._pipe(["/bin/bash", "-c", f"{command} | sed '/ACTIVATE_VERSION/,$d'"])
-
-    def _pipe(self, tap: list[str]) -> Piped:
-        """Run a pipe in a second of its own.
-
-        Versions are whole seconds, and a run asks a mirrored stream only for a version that is new.
+        Versions are whole seconds, and a run requests a mirrored stream only for a new version.
         """
         time.sleep(1 - time.time() % 1)
         self.ever = {table: keys | self.ever[table] for table, keys in self.shown().items()}
-        return pipe(tap, self.target.command(), self.target.folder, self.target.variables)
+        return self.target.sync(self.tap, state=state, between=between)
 
     def shown(self) -> Keys:
         """By table, the keys of what the account shows now."""
@@ -99,35 +84,23 @@ class Mirror:
         self.account.hide_list(last)
 
 
-@contextmanager
-def mirroring(target: Target, tap_bin: Path) -> Iterator[Mirror]:
-    """Give a target that is still empty, and a tap that mirrors three lists into it."""
-    account = Account(
-        lists=3,
-        messages=4,
-        contacts=12,
-        page_size=5,
-        start=datetime(2025, 1, 1),
-        end=datetime(2025, 12, 31),
-    )
-    with serving(account, target.folder, start_date=START, mirror=list(MIRRORABLE)) as tap:
-        tap.catalog = catalog_of(*MIRRORABLE)
-        yield Mirror(target, tap, str(tap_bin / "tap-listrak"))
-
-
 Make = Callable[..., Mirror]
 
 
 @pytest.fixture
-def make(
-    tap_bin: Path, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Make]:
-    """Makes a mirror in a target of a kind, with these options."""
+def make(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+    """Makes a mirror of three lists in a target of a kind, with these options."""
     with ExitStack() as stack:
 
         def make(kind: type[Target], **options: Any) -> Mirror:
             target = kind(tmp_path_factory.mktemp(kind.package), postgres, **options)
-            return stack.enter_context(mirroring(target, tap_bin))
+            account = account_of_2025(lists=3, messages=4, contacts=12, page_size=5)
+            mirror = list(MIRRORABLE)
+            tap = stack.enter_context(
+                serving(account, target.folder, start_date=START, mirror=mirror)
+            )
+            tap.catalog = catalog_of(*MIRRORABLE)
+            return Mirror(target, tap)
 
         yield make
 
@@ -147,7 +120,7 @@ def assert_deleted(mirror: Mirror) -> None:
         assert marked == mirror.gone()
 
 
-@HARD_DELETE
+@pytest.mark.parametrize("hard_delete", [False, True])
 def test_what_has_left_is_deleted_and_may_come_back(hard_delete: bool, make: Make) -> None:
     mirror = make(MeltanoPostgres, hard_delete=hard_delete)
     option = {"mirror": mirror.tap.config.pop("mirror")}
@@ -169,14 +142,11 @@ def test_what_has_left_is_deleted_and_may_come_back(hard_delete: bool, make: Mak
     assert_deleted(mirror)
 
 
-@HARD_DELETE
-def test_a_run_cut_off_deletes_nothing_and_the_one_that_goes_on_does(
-    hard_delete: bool, make: Make
-) -> None:
-    mirror = make(MeltanoPostgres, hard_delete=hard_delete)
+def test_a_run_cut_off_deletes_nothing_and_the_one_that_resumes_it_does(make: Make) -> None:
+    mirror = make(MeltanoPostgres, hard_delete=True)
     first = mirror.sync()
     mirror.leave()
-    cut_off = mirror.sync_cut_off(first.state)
+    cut_off = mirror.sync(first.state, "sed '/ACTIVATE_VERSION/,$d'")
     (version,) = {each["version"] for each in cut_off.of_type("RECORD")}
     assert mirror.stored(lambda row: not row["_sdc_deleted_at"]) == mirror.ever
     rest = mirror.sync(cut_off.state)

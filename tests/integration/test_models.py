@@ -18,11 +18,10 @@ from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak.addresses import hash_address
 from tests.integration.environments import environment
 from tests.integration.models import Models, Row, fraction, instant
-from tests.integration.pipe import pipe
 from tests.integration.postgres import Postgres
-from tests.integration.rows import EVERY_EVENT, START
+from tests.integration.rows import EVERY_EVENT, START, account_of_2025
 from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres
-from tests.support.accounts import serving
+from tests.support.accounts import list_ids, serving
 from tests.support.report import SCRIPT
 
 SENT, OPEN, READ, CLICK, BOUNCE, REMOVAL = MESSAGE_OPERATIONS
@@ -33,6 +32,14 @@ COUNTED = {
     CLICK: "unique_clicks",
     BOUNCE: "bounces",
     REMOVAL: "unsubscribes",
+}
+TOTALS = {
+    "delivered": "DeliverCount",
+    "opens": "OpenCount",
+    "reads": "ReadCount",
+    "clicks": "ClickCount",
+    "conversions": "ConversionCount",
+    "revenue": "OrderTotal",
 }
 NEW = "new@example.com"
 KEY = "the key of the hashes"
@@ -70,23 +77,9 @@ CASES = {
 }
 
 
-def make_account(case: Case) -> Account:
-    return Account(
-        lists=2,
-        messages=6,
-        contacts=40,
-        sends=30,
-        page_size=50,
-        start=datetime(2025, 1, 1),
-        end=datetime(2025, 12, 31),
-        event_dates=case.event_dates,
-        timezone=case.timezone,
-    )
-
-
 def grow(account: Account) -> None:
     """Add an event of each kind to an old message, and a new message."""
-    ListID = min(int(str(row["ListID"])) for row in account.lists())
+    ListID, *_ = list_ids(account)
     moment = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
     account.add_message(ListID, 1, moment)
     account.add_event(SENT, 1, NEW)
@@ -98,43 +91,31 @@ def grow(account: Account) -> None:
 def counts_held(account: Account) -> dict[int, Row]:
     """By message, how many contacts the account holds of each kind, and Listrak's totals."""
     held: dict[int, Row] = {}
-    for each in account.lists():
-        for message in account.messages(int(str(each["ListID"]))):
+    for ListID in list_ids(account):
+        for message in account.messages(ListID):
             MsgID = int(str(message["MsgID"]))
-            counts = {
-                column: len({row["EmailAddress"] for row in account.rows(operation, MsgID)})
-                for operation, column in COUNTED.items()
+            held[MsgID] = {
+                **{
+                    column: len({row["EmailAddress"] for row in account.rows(operation, MsgID)})
+                    for operation, column in COUNTED.items()
+                },
+                **{column: float(str(message[name])) for column, name in TOTALS.items()},
             }
-            totals = {
-                "delivered": int(str(message["DeliverCount"])),
-                "opens": int(str(message["OpenCount"])),
-                "reads": int(str(message["ReadCount"])),
-                "clicks": int(str(message["ClickCount"])),
-                "conversions": int(str(message["ConversionCount"])),
-                "revenue": float(str(message["OrderTotal"])),
-            }
-            held[MsgID] = counts | totals
     return held
 
 
 def counts_built(models: Models) -> dict[int, Row]:
-    columns = [*COUNTED.values(), "delivered", "opens", "reads", "clicks", "conversions", "revenue"]
     return {
-        row["message_id"]: {column: float(row[column]) for column in columns}
+        row["message_id"]: {column: float(row[column]) for column in (*COUNTED.values(), *TOTALS)}
         for row in models.rows("listrak__campaigns")
     }
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
 
 
 def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]:
     """By message and address, the opens that are in the tables."""
     opens: dict[tuple[int, str], list[str]] = defaultdict(list)
-    for each in account.lists():
-        for message in account.messages(int(str(each["ListID"]))):
+    for ListID in list_ids(account):
+        for message in account.messages(ListID):
             MsgID = int(str(message["MsgID"]))
             for row in account.rows(OPEN, MsgID):
                 address = case.shown(str(row["EmailAddress"]))
@@ -142,31 +123,31 @@ def kept_opens(account: Account, case: Case) -> dict[tuple[int, str], list[str]]
     return opens
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_models_hold_what_the_account_does_and_follow_as_it_grows(
-    case: Case, tap_bin: Path, postgres: Postgres, tmp_path: Path
+    case: Case, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path / f"models_{list(CASES.values()).index(case)}"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("models")
     kind = DuckDBOfFiles if case.database == "duckdb" else MeltanoPostgres
     target = kind(folder, postgres)
     models = Models(target, case.timezone)
-    account = make_account(case)
+    account = account_of_2025(
+        lists=2,
+        messages=6,
+        contacts=40,
+        sends=30,
+        page_size=50,
+        event_dates=case.event_dates,
+        timezone=case.timezone,
+    )
     options = {**case.options, "timezone": case.timezone}
     with serving(account, folder, start_date=START, **options) as tap:
-
-        def sync(state: Any = None) -> Any:
-            command = [str(tap_bin / "tap-listrak"), *tap.arguments(state=state)]
-            piped = pipe(command, target.command(), folder, target.variables)
-            if isinstance(target, DuckDBOfFiles):
-                target.load()
-            return piped.state
-
-        state = sync()
+        state = target.sync(tap).state
         models.build()
         assert counts_built(models) == counts_held(account)
         assert_opens(models, account, case)
         grow(account)
-        sync(state)
+        target.sync(tap, state=state)
     models.build()
     assert counts_built(models) == counts_held(account)
     new = case.shown(NEW)
@@ -187,7 +168,7 @@ def assert_reported(folder: Path, held: dict[int, Row]) -> None:
     subprocess.run([sys.executable, str(SCRIPT), folder / "listrak.duckdb", page], check=True)
     text = page.read_text("utf-8")
     for total in ("delivered", "unique_opens", "unique_clicks", "unsubscribes"):
-        shown = f"{sum(counts[total] for counts in held.values()):,}"
+        shown = f"{sum(counts[total] for counts in held.values()):,.0f}"
         assert f'<dd data-total="{total}">{shown}</dd>' in text
 
 

@@ -15,12 +15,17 @@ import pytest
 
 from tap_listrak import __version__
 from tap_listrak.streams import STREAMS
-from tests.integration.environments import NO_SOURCE, ROOT, distributions, environment
+from tests.integration.environments import (
+    NO_SOURCE,
+    ROOT,
+    distributions,
+    environment,
+    tap_environment,
+)
 
 
 @pytest.fixture(scope="module")
 def built() -> Path:
-    """The folder with the source distribution and the wheel."""
     return distributions()
 
 
@@ -49,11 +54,12 @@ def test_the_source_distribution_holds_all_that_is_versioned(built: Path) -> Non
     assert versioned <= names
 
 
-def test_the_installed_tap_runs_as_a_script_and_as_a_module(tap_bin: Path, tmp_path: Path) -> None:
-    for command in (["tap-listrak"], ["python", "-m", "tap_listrak"]):
-        run = [str(tap_bin / command[0]), *command[1:], "--version"]
-        ended = subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True)
-        assert ended.stdout == f"tap-listrak {__version__}\n"
+@pytest.mark.parametrize("command", [["tap-listrak"], ["python", "-m", "tap_listrak"]])
+def test_the_installed_tap_runs_as_a_script_and_as_a_module(
+    command: list[str], tmp_path: Path
+) -> None:
+    run = [str(tap_environment() / command[0]), *command[1:], "--version"]
+    assert subprocess.check_output(run, cwd=tmp_path, text=True) == f"tap-listrak {__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["uv tool install .", "pipx install ."])
@@ -75,11 +81,10 @@ def test_uv_and_pipx_install_the_command(command: str, tmp_path: Path) -> None:
     assert said == f"tap-listrak {__version__}\n"
 
 
-def test_type_checkers_see_the_types_of_the_installed_tap(tap_bin: Path, tmp_path: Path) -> None:
-    """A user's code that gets them wrong is told so."""
+def test_type_checkers_find_wrong_types_in_code_that_uses_the_installed_tap(tmp_path: Path) -> None:
     code = tmp_path / "uses.py"
     code.write_text("from tap_listrak.cli import main\n\nreveal_type(main([]))\nmain(5)\n", "utf-8")
-    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(tap_bin / "python"), str(code)]
-    ended = subprocess.run(mypy, cwd=tmp_path, check=False, capture_output=True, text=True)
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(tap_environment() / "python")]
+    ended = subprocess.run([*mypy, code], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert 'Revealed type is "int"' in ended.stdout.replace("builtins.", "")
     assert "arg-type" in ended.stdout

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import duckdb
-
 from tests.integration.environments import environment
-from tests.integration.pipe import pipe
 from tests.integration.postgres import Postgres
 from tests.integration.rows import EVERY_EVENT, START, TYPED, due_of, grow, hard_account
-from tests.integration.targets import Stored, Target
+from tests.integration.targets import Stored, Target, duckdb_rows
 from tests.support.accounts import serving
 from tests.support.published import COLUMNS
 
@@ -45,25 +42,21 @@ class Snowflake(Target):
         return name.upper()
 
     def rows(self, table: str, columns: Mapping[str, str]) -> Iterable[Stored]:
-        with duckdb.connect(str(self.folder / "WAREHOUSE.db"), read_only=True) as database:
-            found = database.sql(f"SELECT * FROM {self.schema.upper()}.{table.upper()}")
-            for values in found.fetchall():
-                row = json.loads(json.dumps(dict(zip(found.columns, values)), default=str))
-                for name, kind in columns.items():
-                    if kind in ("array", "object") and row[name.upper()] is not None:
-                        row[name.upper()] = json.loads(row[name.upper()])
-                yield {name: value for name, value in row.items() if not name.startswith("_SDC_")}
+        query = f"SELECT * FROM {self.schema.upper()}.{table.upper()}"
+        for found in duckdb_rows(self.folder / "WAREHOUSE.db", query):
+            row = json.loads(json.dumps(found, default=str))
+            for name, kind in columns.items():
+                if kind in ("array", "object") and row[name.upper()] is not None:
+                    row[name.upper()] = json.loads(row[name.upper()])
+            yield {name: value for name, value in row.items() if not name.startswith("_SDC_")}
 
 
-def test_every_row_and_cell_arrives_and_a_second_sync_adds_what_is_new(
-    tap_bin: Path, tmp_path: Path
-) -> None:
+def test_every_row_and_cell_arrives_and_a_second_sync_adds_what_is_new(tmp_path: Path) -> None:
     columns = {table: TYPED[table] for table in COLUMNS}
     target, account = Snowflake(tmp_path, Postgres(0)), hard_account()
     state: Any = None
     with serving(account, tmp_path, start_date=START, **EVERY_EVENT) as tap:
         for _ in range(2):
-            command = [str(tap_bin / "tap-listrak"), *tap.arguments(state=state)]
-            state = pipe(command, target.command(), tmp_path).state
+            state = target.sync(tap, state=state).state
             assert target.tables(columns) == due_of(account, columns, target.keeps)
             grow(account)

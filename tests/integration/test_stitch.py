@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import pytest
 from jsonschema import Draft4Validator
 
 from tap_listrak.config import OPTIONS
-from tests.integration.pipe import Piped, pipe
+from tests.integration.pipe import tap_command
 from tests.integration.postgres import Postgres
-from tests.integration.rows import START, Tables, due_of, grow, hard_account, sent_in_two
+from tests.integration.rows import START, due_of, grow, hard_account, sent_in_two
 from tests.integration.targets import Stitch
 from tests.support.accounts import serving
 from tests.support.published import ALL_COLUMNS
-from tests.support.tap import PASSWORD, USERNAME
+from tests.support.tap import PASSWORD, USERNAME, Tap
 
 CONFIG = {
     "start_date": START,
@@ -46,50 +44,18 @@ CHOSEN = {
 }
 
 
-class Hosted(NamedTuple):
-    """Two runs, with the rows due in each and the rows stored from both."""
-
-    full: Piped
-    second: Piped
-    due: tuple[Tables, Tables]
-    stored: Tables
-
-
-@pytest.fixture(scope="module", params=["--catalog", "--properties"])
-def hosted(
-    request: pytest.FixtureRequest,
-    tap_bin: Path,
-    postgres: Postgres,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Hosted:
-    """A full sync and one that went on from the state that Stitch kept of it."""
-    account, target = hard_account(), Stitch(tmp_path_factory.mktemp("stitch"), postgres)
-    with serving(account, target.folder, **CONFIG) as tap:
-        program, catalog = str(tap_bin / "tap-listrak"), target.folder / "chosen.json"
-        discover = [program, *tap.arguments("--discover")]
-        found = subprocess.check_output(discover)
-        catalog.write_text(json.dumps(chosen(json.loads(found))), "utf-8")
-
-        def sync(state: Any) -> tuple[Piped, Tables]:
-            arguments = tap.arguments(request.param, str(catalog), state=state)
-            piped = pipe([program, *arguments], target.command(), target.folder)
-            return piped, due_of(account, CHOSEN, target.keeps)
-
-        full, due = sync({})
-        grow(account)
-        second, due_then = sync(full.state)
-        return Hosted(full, second, (due, due_then), target.tables(CHOSEN))
-
-
-def chosen(catalog: dict[str, Any]) -> dict[str, Any]:
-    """The catalog as Stitch hands it back: `selected` and a method in the metadata of each."""
+def choose(tap: Tap) -> str:
+    """Return the path of the catalog as Stitch has it, with its choice in the metadata."""
+    catalog = json.loads(subprocess.check_output(tap_command(tap.arguments("--discover"))))
     for stream in catalog["streams"]:
         for each in stream["metadata"]:
             name = (stream["tap_stream_id"], *each["breadcrumb"][1:])
             each["metadata"]["selected"] = name not in LEFT_OUT
             if not each["breadcrumb"]:
                 each["metadata"]["replication-method"] = "FULL_TABLE"
-    return catalog
+    path = tap.folder / "chosen.json"
+    path.write_text(json.dumps(catalog), "utf-8")
+    return str(path)
 
 
 def test_every_option_is_given_as_a_string() -> None:
@@ -97,20 +63,23 @@ def test_every_option_is_given_as_a_string() -> None:
     assert OPTIONS.keys() == CONFIG.keys() | texts
 
 
-def test_stitch_takes_every_row_of_a_full_sync_and_the_new_ones_of_the_next(hosted: Hosted) -> None:
-    assert hosted.stored == sent_in_two(*hosted.due)
-
-
-def test_schemas_are_of_draft_4(hosted: Hosted) -> None:
-    for piped in (hosted.full, hosted.second):
-        schemas = piped.of_type("SCHEMA")
-        assert {each["stream"] for each in schemas} == CHOSEN.keys()
-        for each in schemas:
-            Draft4Validator.check_schema(each["schema"])
-
-
-def test_the_log_is_readable_and_holds_no_secrets(hosted: Hosted) -> None:
-    for piped in (hosted.full, hosted.second):
+def test_stitch_takes_every_row_of_a_full_sync_and_the_new_ones_of_the_next(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    account, target = hard_account(), Stitch(tmp_path, postgres)
+    with serving(account, tmp_path, **CONFIG) as tap:
+        flags = ("--properties", choose(tap))
+        first = due_of(account, CHOSEN, target.keeps)
+        full = target.sync(tap, *flags, state={})
+        grow(account)
+        second = target.sync(tap, *flags, state=full.state)
+    assert target.tables(CHOSEN) == sent_in_two(first, due_of(account, CHOSEN, target.keeps))
+    for piped in (full, second):
+        schemas = {each["stream"]: each["schema"] for each in piped.of_type("SCHEMA")}
+        assert schemas.keys() == CHOSEN.keys()
+        for schema in schemas.values():
+            Draft4Validator.check_schema(schema)
+        # The log is readable and holds no secrets.
         assert USERNAME not in piped.log
         assert PASSWORD not in piped.log
         for line in piped.log.rstrip("\n").split("\n"):
