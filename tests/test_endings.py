@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,36 +110,18 @@ def test_a_signal_ends_the_run_while_a_reply_hangs(
     assert_goes_on(tap, run)
 
 
+def start_program(tap: Tap, program: str, *flags: str) -> Process:
+    """Start a program that calls the tap's entry point, as a process of its own."""
+    command = [sys.executable, "-c", program, *tap.arguments(*flags)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 # The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
 # either way the wait itself is not woken.
 ELSEWHERE = """
 import signal, sys, threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-from tap_listrak.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_all_the_same(
-    make_tap: MakeTap,
-) -> None:
-    tap = tiny_tap(make_tap)
-    rule, hanging = from_the(20, HANGS)
-    tap.service.rules.append(rule)
-    process = subprocess.Popen(
-        [sys.executable, "-c", ELSEWHERE, *tap.arguments()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert hanging.wait(SECONDS)
-    time.sleep(0.1)
-    assert_ended_well(end(process, signal.SIGTERM), 143)
-
-
-SHOWING_ALARM = """
-import signal, sys
 from tap_listrak import cli
 code = cli.main(sys.argv[1:])
 print("alarm", signal.getitimer(signal.ITIMER_REAL), file=sys.stderr)
@@ -145,17 +129,15 @@ sys.exit(code)
 """
 
 
-def test_no_alarm_goes_off_once_a_run_has_ended(make_tap: MakeTap) -> None:
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_and_leaves_no_alarm(
+    make_tap: MakeTap,
+) -> None:
     tap = tiny_tap(make_tap)
     rule, hanging = from_the(20, HANGS)
     tap.service.rules.append(rule)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SHOWING_ALARM, *tap.arguments()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_program(tap, ELSEWHERE)
     assert hanging.wait(SECONDS)
+    time.sleep(0.1)
     run = end(process, signal.SIGTERM)
     assert_ended_well(run, 143)
     assert "alarm (0.0, 0.0)" in run.err
@@ -175,83 +157,67 @@ def test_a_signal_ends_the_run_while_a_retry_waits(make_tap: MakeTap) -> None:
 
 
 def start_without_reading(tap: Tap, unbuffered: str = "") -> Process:
-    """Start the tap, and return once its pipe is full and it makes no more requests."""
+    """Start the tap, and return once its pipe has no free page."""
     process = tap.start(env={"PYTHONUNBUFFERED": unbuffered})
-    quiet = -1
-    while quiet != len(tap.service.asked):
-        quiet = len(tap.service.asked) or -1
-        time.sleep(0.5)
-    assert process.poll() is None
+    with Path(f"/proc/{process.pid}/fd/1").open("wb") as pipe:
+        while select.select([], [pipe], [], 0)[1]:
+            assert process.poll() is None
+            time.sleep(0.05)
     return process
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "unbuffered"), [(signal.SIGTERM, 143, ""), (signal.SIGINT, 130, "1")]
+    ("numbers", "code", "unbuffered"),
+    [
+        ([signal.SIGTERM], 143, ""),
+        ([signal.SIGINT], 130, "1"),
+        # Ctrl-C, which reaches the whole process group and which a script forwards.
+        ([signal.SIGINT, signal.SIGTERM], 130, ""),
+    ],
+    ids=str,
 )
 def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_reads_on(
-    make_tap: MakeTap, number: signal.Signals, code: int, unbuffered: str
+    make_tap: MakeTap, numbers: list[signal.Signals], code: int, unbuffered: str
 ) -> None:
     tap = make_tap()
     process = start_without_reading(tap, unbuffered)
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
     time.sleep(2.5)  # of a target that is busy
-    assert process.poll() is None
     out, err = process.communicate(timeout=SECONDS)
     run = Run(process.returncode, out, err)
     assert_ended_well(run, code)
     assert_goes_on(tap, run)
 
 
-def test_ctrl_c_that_a_script_forwards_leaves_whole_lines_once_the_target_reads_on(
-    make_tap: MakeTap,
+FOR_TARGET = """
+import sys
+from tap_listrak import cli, signals
+signals.SECONDS_FOR_TARGET = {seconds}
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("seconds", "signals"), [(10_000, 2), (0.5, 1)])
+def test_a_second_signal_or_some_time_ends_a_run_whose_stdout_nobody_reads(
+    make_tap: MakeTap, seconds: float, signals: int
 ) -> None:
-    tap = make_tap()
-    process = start_without_reading(tap, "")
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    time.sleep(2.5)  # of a target that is busy
-    out, err = process.communicate(timeout=SECONDS)
-    run = Run(process.returncode, out, err)
-    assert_ended_well(run, 130)
-    assert_goes_on(tap, run)
-
-
-def waiting_for_target(tap: Tap, seconds: float) -> Process:
-    """Start the tap with another limit for a target that does not read."""
-    program = "import sys; from tap_listrak import cli, signals; "
-    program += f"signals.SECONDS_FOR_TARGET = {seconds}; sys.exit(cli.main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, *tap.arguments()]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline()
-    return process
-
-
-def test_a_second_signal_ends_a_run_whose_stdout_nobody_reads(make_tap: MakeTap) -> None:
-    process = waiting_for_target(make_tap(), 10_000)
-    process.send_signal(signal.SIGTERM)
-    time.sleep(1.5)  # sooner, it would repeat the first
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=SECONDS) == 143
+    process = start_program(make_tap(), FOR_TARGET.format(seconds=seconds))
     assert process.stdout
     assert process.stderr
+    assert process.stdout.readline()
+    for _ in range(signals):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)  # sooner, one would repeat the other
+    assert process.wait(timeout=SECONDS) == 143
     # communicate() would leave out what readline() has buffered.
     whole, _, _ = process.stdout.read().rpartition("\n")
     assert all(json.loads(line)["type"] for line in whole.split("\n"))
     assert "Traceback" not in process.stderr.read()
 
 
-def test_a_target_that_never_reads_on_is_not_waited_for_for_ever(make_tap: MakeTap) -> None:
-    process = waiting_for_target(make_tap(), 0.5)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=SECONDS) == 143
-    process.communicate()
-
-
 # As a library in another program, or on a system without SIGALRM.
-ELSEWHERE_RUN = {
-    "off the main thread": """
+OFF_MAIN_THREAD = """
 import sys, threading
 from tap_listrak.cli import main
 codes = []
@@ -259,92 +225,59 @@ thread = threading.Thread(target=lambda: codes.append(main(sys.argv[1:])))
 thread.start()
 thread.join()
 sys.exit(codes[0])
-""",
-    "without SIGALRM": """
+"""
+WITHOUT_SIGALRM = """
 import signal, sys
 del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL
 from tap_listrak.cli import main
 sys.exit(main(sys.argv[1:]))
-""",
-}
+"""
 
 
-@pytest.mark.parametrize("where", ELSEWHERE_RUN)
 @pytest.mark.parametrize("flags", [(), ("--test",)], ids=str)
+@pytest.mark.parametrize("program", [OFF_MAIN_THREAD, WITHOUT_SIGALRM], ids=["thread", "system"])
 def test_the_tap_runs_where_it_cannot_handle_signals(
-    make_tap: MakeTap, where: str, flags: tuple[str, ...]
+    make_tap: MakeTap, program: str, flags: tuple[str, ...]
 ) -> None:
-    tap = tiny_tap(make_tap)
-    command = [sys.executable, "-c", ELSEWHERE_RUN[where], *tap.arguments(*flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    assert bool(done.stdout) == (flags != ("--test",))
+    process = start_program(tiny_tap(make_tap), program, *flags)
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert bool(out) == (flags != ("--test",))
 
 
 @pytest.mark.parametrize(
-    ("operation", "number", "code"),
+    ("flags", "operation", "number", "code"),
     [
-        ("WSDL", signal.SIGINT, 130),
-        ("GetContactListCollection", signal.SIGTERM, 143),
-        ("ReportListMessageActivity", signal.SIGTERM, 143),
+        ((), "WSDL", signal.SIGINT, 130),
+        ((), "GetContactListCollection", signal.SIGTERM, 143),
+        ((), "ReportListMessageActivity", signal.SIGTERM, 143),
+        (("--discover",), "WSDL", signal.SIGTERM, 143),
+        (("--discover",), "GetContactListCollection", signal.SIGINT, 130),
+        (("--discover",), "ReportMessageContactSent", signal.SIGTERM, 143),
     ],
 )
-def test_a_signal_ends_the_run_while_its_first_calls_hang(
-    tap: Tap, number: signal.Signals, code: int, operation: str
+def test_a_signal_ends_a_sync_or_discovery_whose_first_calls_hang(
+    tap: Tap, flags: tuple[str, ...], operation: str, number: signal.Signals, code: int
 ) -> None:
     state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-01T00:00:00Z"}}}
     rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
     tap.service.rules.append(rule)
-    process = tap.start(state=state)
-    assert hanging.wait(SECONDS)
+    process = tap.start(*flags, state=None if flags else state)
+    assert hanging.wait(SECONDS), f"{operation} is not requested"
     run = end(process, number)
-    assert_ended_well(run, code)
-    opens = run.state["bookmarks"]["message_opens"]
-    assert opens["OpenDate"] == "2026-06-01T00:00:00Z"
+    assert_ended_well(run, code, began=not flags)
+    if not flags:
+        assert run.state["bookmarks"]["message_opens"]["OpenDate"] == "2026-06-01T00:00:00Z"
 
 
-@pytest.mark.parametrize(
-    ("operation", "number", "code"),
-    [
-        ("WSDL", signal.SIGTERM, 143),
-        ("GetContactListCollection", signal.SIGINT, 130),
-        ("ReportMessageContactSent", signal.SIGTERM, 143),
-    ],
-)
-def test_a_signal_ends_discovery(
-    tap: Tap, number: signal.Signals, code: int, operation: str
+@pytest.mark.parametrize(("flags", "lines"), [((), 0), ((), 300), (("--discover",), 0)])
+def test_a_reader_that_goes_away_ends_the_run_quietly(
+    tap: Tap, flags: tuple[str, ...], lines: int
 ) -> None:
-    rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
-    tap.service.rules.append(rule)
-    process = tap.start("--discover")
-    if not hanging.wait(SECONDS):
-        process.kill()
-        pytest.fail(f"discovery does not request {operation}")
-    run = end(process, number)
-    assert run.code == code
-    assert run.out == ""
-    assert len(run.lines("CRITICAL")) == 1
-    assert "Traceback" not in run.err
-
-
-@pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_reader_that_goes_away_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...]) -> None:
     process = tap.start(*flags)
     assert process.stdout
     assert process.stderr
-    process.stdout.close()
-    err = process.stderr.read()
-    assert process.wait(SECONDS) == 4
-    assert "Traceback" not in err
-    assert "Exception" not in err
-    assert err.count("CRITICAL") == 1
-
-
-def test_a_reader_that_goes_away_in_the_middle_ends_the_run_quietly(tap: Tap) -> None:
-    process = tap.start()
-    assert process.stdout
-    assert process.stderr
-    for _ in range(300):
+    for _ in range(lines):
         assert json.loads(process.stdout.readline())
     process.stdout.close()
     err = process.stderr.read()
@@ -390,14 +323,6 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
     assert "secret" not in run.err
     if began:
         assert_goes_on(tap, run)
-
-
-def test_a_refused_login_ends_the_run_with_a_state_to_go_on_from(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, 8)
-    tap.service.rules.append(from_the(20, fault(LOGON))[0])
-    run = tap.run()
-    assert_ended_well(run, 3)
-    assert_goes_on(tap, run)
 
 
 def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap) -> None:

@@ -87,12 +87,14 @@ def all_cells() -> list[Cell]:
 
 
 def some_cells() -> list[Cell]:
-    """A share in which each fault and each stream is."""
+    """A share in which each fault is, and a part of each stream that is set aside."""
     every, chance, chosen = all_cells(), random.Random(20), []
     for fault in ANSWERS:
         chosen += chance.sample([each for each in every if each.fault == fault], 2)
+    aside = [each for each in every if each.outcome == "set aside"]
     for stream in STREAMS:
-        chosen += chance.sample([each for each in every if each.stream is stream], 1)
+        of_stream = [each for each in aside if each.stream is stream and each.kind == "one part"]
+        chosen += chance.sample(of_stream or [each for each in every if each.stream is stream], 1)
     return list(dict.fromkeys(chosen))
 
 
@@ -194,4 +196,6 @@ def check_cell(cell: Cell, tap: Tap, run: Run, striking: Striking) -> None:
     if outcome != "healed":
         rest = night(tap, 1, run if run.states else None)
         assert rest.code == 0, rest.err
+        if owed and cell.concurrency == 1:
+            assert part_of(tap.service.asked[1]) in striking.struck, "it is first, after the lists"
         assert (set_aside(rest), missing(tap, run, rest)) == ([], {})

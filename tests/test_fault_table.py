@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -87,6 +86,7 @@ CASES: dict[str, Case] = {
         "contract", contract=lambda ask: changed(ask, r"\?>", "?><!DOCTYPE a>")
     ),
     "WSDL refused": Case("rejected", contract=lambda ask: html(403)),
+    "HTML for the WSDL": Case("not soap", contract=lambda ask: html(200)),
     "WSDL not found": Case("not found", contract=lambda ask: html(404)),
     "WSDL moved": Case("redirect", contract=lambda ask: redirect("http://127.0.0.1:9/?wsdl")),
     "WSDL cut": Case("cut short", contract=cut_body),
@@ -206,48 +206,35 @@ def test_whatever_a_request_raises_is_a_row(
     assert raised
 
 
-@pytest.fixture
-def failing_at(monkeypatch: pytest.MonkeyPatch, make_tap: MakeTap) -> Callable[..., None]:
-    """Calls a service while a library's function raises; the call must give a row."""
-    url = make_tap(tiny_account()).config["wsdl_url"]
-
-    def check(owner: Any, name: str, kind: type[BaseException], row: str) -> None:
-        def fails(*args: Any, **kwargs: Any) -> None:
-            raise made(kind)
-
-        monkeypatch.setattr(owner, name, fails)
-        with pytest.raises(ListrakError) as caught:
-            ask_for_lists(url)
-        assert caught.value.fault is FAULTS[row]
-
-    return check
-
-
 ZEEP = classes(zeep.exceptions, zeep.exceptions.Error)
+OF_A_WSDL = [*ZEEP[:3], RecursionError, AssertionError, NotImplementedError]
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("owner", "name", "kind", "row"),
     [
-        *ZEEP[:3],
-        zeep.exceptions.XMLSyntaxError,
-        RecursionError,
-        AssertionError,
-        NotImplementedError,
+        *((zeep, "Client", kind, "contract") for kind in OF_A_WSDL),
+        (zeep, "Client", zeep.exceptions.XMLSyntaxError, "not xml"),
+        *((zeep.Client, "create_message", kind, "arguments") for kind in ZEEP[:2]),
     ],
 )
-def test_whatever_zeep_raises_of_a_wsdl_is_a_row(
-    kind: type[BaseException], failing_at: Callable[..., None]
+def test_whatever_zeep_raises_of_a_wsdl_or_a_request_is_a_row(
+    make_tap: MakeTap,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    kind: type[BaseException],
+    row: str,
 ) -> None:
-    damaged = kind is zeep.exceptions.XMLSyntaxError
-    failing_at(zeep, "Client", kind, "not xml" if damaged else "contract")
+    url = make_tap(tiny_account()).config["wsdl_url"]
 
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise made(kind)
 
-@pytest.mark.parametrize("kind", ZEEP[:2])
-def test_a_request_that_zeep_cannot_build_takes_other_arguments(
-    kind: type[BaseException], failing_at: Callable[..., None]
-) -> None:
-    failing_at(zeep.Client, "create_message", kind, "arguments")
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(ListrakError) as caught:
+        ask_for_lists(url)
+    assert caught.value.fault is FAULTS[row]
 
 
 @pytest.mark.parametrize("kind", classes(lxml.etree, lxml.etree.LxmlError))

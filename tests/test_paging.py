@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fake_listrak import Ask, Reply, fault
-from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Stream
+from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tests.support.faults import FAULTS, part_of, tiny_account
 from tests.support.nights import heal, instant, missing, night, tap_for
 from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, at, bookmarks, set_aside, tiny_tap
@@ -48,8 +48,7 @@ class Endless:
         return of_page(ask, self._pages[int(ask.arguments["Page"]) % len(self._pages)])
 
 
-@pytest.mark.parametrize("stream", PAGED, ids=str)
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(("stream", "concurrency"), list(zip(PAGED, (1, 8, 8))), ids=str)
 def test_a_page_that_repeats_is_set_aside_and_costs_its_part_alone(
     make_tap: MakeTap, stream: Stream, concurrency: int
 ) -> None:
@@ -117,16 +116,6 @@ def test_a_short_page_is_not_the_end(make_tap: MakeTap, stream: Stream) -> None:
     run = night(tap)
     assert run.code == 0
     assert keys_emitted(run) == keys_held(account, [stream])
-
-
-@pytest.mark.parametrize("empty", ["absent", "empty", "nil"])
-def test_an_empty_page_in_any_form_is_the_end(make_tap: MakeTap, empty: str) -> None:
-    account = tiny_account()
-    account.empty = empty  # type: ignore[assignment] # one of the three that it takes
-    tap = tap_for(make_tap, *(stream.name for stream in STREAMS), account=account)
-    run = night(tap)
-    assert run.code == 0
-    assert keys_emitted(run) == keys_held(account, STREAMS)
 
 
 # What is requested ahead is bounded.

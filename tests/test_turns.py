@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fake_listrak import Ask, Reply, raw
 from tap_listrak.streams import PUBLISHED, Per
 from tap_listrak.sync.turns import Rotation, everything_requested_until, last_due_day
 from tests.support.accounts import list_ids, message_ids
-from tests.support.nights import fail_calls
+from tests.support.nights import change, fail_calls
+from tests.support.replies import add_message_without_date
 from tests.support.runs import (
     EPOCH,
-    MESSAGES,
     NOW,
     OPEN,
     addresses,
@@ -36,7 +35,6 @@ from tests.support.runs import (
     starts,
     text,
     wire,
-    without_message,
 )
 from tests.support.tap import MakeTap, Run, Tap, keys_emitted
 
@@ -148,7 +146,8 @@ def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day
     first = run = nights(tap, 0)
     for msg_id in everything(tap):
         tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
-    tap.service.rules.append(without_counts)
+    counts = re.compile(rb"<(\w+Count)>\d+</\1>")
+    change(tap, "messages", lambda body: counts.sub(b"", body))
     old = everything(tap) - sent_since(tap, 1 - RECENT)
     came: dict[int, int] = {}
     for number in range(1, EVERY + 1):
@@ -161,34 +160,8 @@ def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day
     assert nights(tap, 1, before=first, **OFF).records("message_opens")
 
 
-def test_a_reply_that_lacks_a_message_on_its_due_day_loses_nothing(tap: Tap) -> None:
-    run = nights(tap, 0, 1, 2)
-    (msg_id, *_) = old_ones(tap, 3)
-    tap.service.account.add_event(OPEN, msg_id, "late@example.com", days(0.25))
-    tap.service.rules.append(without_message(msg_id))
-    run = nights(tap, 3, before=run)
-    assert "late@example.com" not in addresses(run)
-    tap.service.rules.clear()
-    run = nights(tap, 4, 5, 6, 7, 3 + EVERY, before=run)
-    assert "late@example.com" in addresses(run)
-
-
-def without_counts(ask: Ask) -> Reply | None:
-    """A reply of messages that lacks their counts."""
-    if ask.operation != MESSAGES:
-        return None
-    return raw(re.sub(rb"<(\w+Count)>\d+</\1>", b"", ask.honest().body))
-
-
 def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
-    account, element = tap.service.account, b"<SendDate>2026-01-20T01:02:03</SendDate>"
-    account.add_message(list_ids(account)[0], 42, "2026-01-20T01:02:03")
-
-    def without_date(ask: Ask) -> Reply | None:
-        is_of_messages = ask.operation == MESSAGES
-        return raw(ask.honest().body.replace(element, b"")) if is_of_messages else None
-
-    tap.service.rules.append(without_date)
+    add_message_without_date(tap, 42, "2026-01-20T01:02:03")
     run = nights(tap, 0)
     for number in (1, 2, 3):
         run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
@@ -272,7 +245,7 @@ def test_an_unfinished_range_is_finished_as_it_was_begun_on_another_day(
     for each in everything(tap):
         tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
     whole, asked_whole = asked_in(tap, clock=at(days(1)), state=first.state)
-    for before in prefixes(whole)[1:-1:3]:
+    for before in prefixes(whole)[1:-1:6]:
         (unfinished,) = entry(before)["unfinished"]
         assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
         rest, asked = asked_in(tap, clock=at(days(2)), state=before.state, config=after)

@@ -81,6 +81,8 @@ def test_a_window_that_times_out_is_halved_after_one_try(make_tap: MakeTap) -> N
     run = night(tap)
     assert (run.code, missing(tap, run), run.lines("WARNING")) == (0, {}, [])
     assert days_asked(tap, "messages") == [30, 15, 15]
+    other = list_ids(tap.service.account)[1]
+    assert len(calls(tap, "messages", ListID=other)) == 1, "the other lists keep their windows"
 
 
 @pytest.mark.parametrize("stream", ["messages", "subscribed_contacts", "complaints"])
@@ -111,15 +113,6 @@ def test_a_day_has_the_usual_tries_and_if_it_fails_the_rest_is_not_split(
         ]
     tap.service.rules.clear()
     assert missing(tap, run, night(tap, 1, run)) == {}
-
-
-def test_the_other_lists_keep_their_windows(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "subscribed_contacts", account=account(), start_date="2026-06-01")
-    fail_windows(tap, "subscribed_contacts", lambda start, end: True)
-    run = night(tap)
-    assert run.code == 0
-    other = calls(tap, "subscribed_contacts", ListID=list_ids(tap.service.account)[1], Page=1)
-    assert len(other) == 1
 
 
 def test_a_window_that_fails_in_another_way_is_not_halved(make_tap: MakeTap) -> None:

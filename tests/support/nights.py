@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -44,21 +45,32 @@ def fail_calls(tap: Tap, which: Which, reply: Reply = NOT_FOUND) -> None:
     tap.service.rules.append(lambda ask: reply if which(ask) else None)
 
 
-def fail(tap: Tap, stream: str, reply: Reply = NOT_FOUND, **arguments: object) -> None:
-    """Answer a stream's calls that have these arguments (one, or one of several) with a fault."""
-
+def of_stream(stream: str, **arguments: object) -> Which:
+    """Whether a call is a stream's and has these arguments (one value, or one of several)."""
     wanted = {
         name: set(map(str, value if isinstance(value, list) else [value]))
         for name, value in arguments.items()
     }
-    fail_calls(
-        tap,
-        lambda ask: (
-            ask.operation == BY_NAME[stream].operation
-            and all(ask.arguments.get(name) in values for name, values in wanted.items())
-        ),
-        reply,
+    return lambda ask: (
+        ask.operation == BY_NAME[stream].operation
+        and all(ask.arguments.get(name) in values for name, values in wanted.items())
     )
+
+
+def fail(tap: Tap, stream: str, reply: Reply = NOT_FOUND, **arguments: object) -> None:
+    """Answer a stream's calls that have these arguments with a fault, from now on."""
+    fail_calls(tap, of_stream(stream, **arguments), reply)
+
+
+def change(tap: Tap, stream: str, by: Callable[[bytes], bytes], **arguments: object) -> None:
+    """Change the replies to a stream's calls that have these arguments, from now on."""
+    which = of_stream(stream, **arguments)
+
+    def rule(ask: Ask) -> Reply | None:
+        honest = ask.honest() if which(ask) else None
+        return honest and replace(honest, body=by(honest.body))
+
+    tap.service.rules.append(rule)
 
 
 def heal(tap: Tap) -> None:
@@ -68,14 +80,12 @@ def heal(tap: Tap) -> None:
 
 def calls(tap: Tap, stream: str, **arguments: object) -> list[Ask]:
     """The last run's calls for a stream that have these arguments."""
-    wanted = {name: str(value) for name, value in arguments.items()}.items()
-    operation = BY_NAME[stream].operation
-    return [
-        ask
-        for ask in tap.service.asked
-        if ask.operation == operation
-        if wanted <= ask.arguments.items()
-    ]
+    return list(filter(of_stream(stream, **arguments), tap.service.asked))
+
+
+def first_list(tap: Tap) -> int:
+    """The first list of the tap's account."""
+    return list_ids(tap.service.account)[0]
 
 
 def msg_ids(tap: Tap) -> list[int]:

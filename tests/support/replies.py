@@ -32,9 +32,9 @@ def rows_of(stream: str, *rows: str) -> Reply:
     return raw(body(each.operation, f"<{result}>{xml}</{result}>{exception}"))
 
 
-def add_message_without_date(tap: Tap, MsgID: int) -> None:
+def add_message_without_date(tap: Tap, MsgID: int, sent: str = "2026-06-01T11:22:33") -> None:
     """Add a message to the first list whose SendDate .NET never set, as Listrak may show it."""
-    account, sent = tap.service.account, "2026-06-01T11:22:33"
+    account = tap.service.account
     account.add_message(min(int(str(row["ListID"])) for row in account.lists()), MsgID, sent)
 
     def unset(ask: Ask) -> Reply | None:
