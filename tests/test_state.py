@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from fake_listrak import html
@@ -402,6 +402,7 @@ def damaged(draw: some.DrawFn) -> Any:
 
 
 @given(JSON | damaged())
+@example({"bookmarks": {"\n": []}})
 def test_any_json_is_a_state_or_an_error_that_says_so(value: Any) -> None:
     before, error = repr(value), "state"
     try:

@@ -6,6 +6,7 @@ several STATEs, and any deep merge of them, claims only rows that were emitted.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -80,9 +81,10 @@ def read_state(
         LOGGER.warning("The state has no `bookmarks`, so the sync starts at start_date.")
     bookmarks = _object(value.setdefault("bookmarks", {}), "bookmarks")
     for name in bookmarks:
-        _object(bookmarks[name], f"bookmarks.{name}")
+        on_one_line = json.dumps(name)[1:-1]
+        _object(bookmarks[name], f"bookmarks.{on_one_line}")
         if name not in BY_NAME:
-            LOGGER.warning("Unknown stream %s in the state: kept unchanged.", name)
+            LOGGER.warning("Unknown stream %s in the state: kept unchanged.", on_one_line)
     given = msgspec.json.encode(value)
     _move_bounce_bookmark(bookmarks)
     states = {}
