@@ -202,6 +202,8 @@ class Tables:
             of = NAME_OF.get(f"{mailing.kind}_{rows}")
             if of and column in columns:
                 known[column] = str(self._count(of, mailing))
+        if mailing.kind == "message" and "ClickerCount" in columns:
+            known["ClickerCount"] = str(self._clickers(mailing))
         if operation not in (MESSAGES, CONVERSATIONS):
             fields = {column: fields[column] for column in fields if column in columns}
         bits = mix(self._maker.seed, SALTS[operation], ID)
@@ -211,6 +213,14 @@ class Tables:
         """Count the rows of a message or conversation, which need not be made for it."""
         found = self._tables.get((operation, mailing.ID))
         return len(self._generator.events(operation, mailing) if found is None else found)
+
+    def _clickers(self, mailing: Mailing) -> int:
+        """Count the addresses that clicked in a message."""
+        found = self._tables.get((CLICK, mailing.ID))
+        if found is None:
+            clicks = self._count(CLICK, mailing)
+            return clicks - clicks // 5  # the generator lets every fifth click repeat one
+        return len({row["EmailAddress"] for row in found if row.get("EmailAddress")})
 
     def _links(self, operation: str, mailing: Mailing) -> list[Row]:
         """Return the links of a mailing. Those of a message have the counts of its clicks."""
