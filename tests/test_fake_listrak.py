@@ -300,6 +300,8 @@ def test_the_counts_of_messages_and_conversations_agree_with_their_rows(account:
             names = {"Deliver": "sends", "Remove": "unsubs"}
             name = f"message_{names.get(column, f'{column.lower()}s')}"
             assert number(row, f"{column}Count") == len(of(account, name, ID))
+        clickers = {click["EmailAddress"] for click in of(account, "message_clicks", ID)}
+        assert number(row, "ClickerCount") == len(clickers)
     for row in table(account, "conversations"):
         ID = number(row, "ConversationID")
         assert number(row, "DeliverCount") == len(of(account, "conversation_sends", ID))
