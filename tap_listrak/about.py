@@ -129,13 +129,17 @@ def _default_text(option: Option) -> str:
 
 
 def lay_out(rows: Iterable[tuple[str, str]], width: int) -> str:
-    """Return names and meanings in two columns, at most 79 characters wide."""
+    """Return names and meanings in two columns, at most 79 characters wide.
+
+    A longer word, such as a URL, is not split.
+    """
     wrapped = (
         textwrap.fill(
             meaning,
             width=79,
             initial_indent=f"  {name:<{width}} ",
             subsequent_indent=" " * (width + 3),
+            break_long_words=False,
         )
         for name, meaning in rows
     )

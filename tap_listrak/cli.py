@@ -199,7 +199,8 @@ def main(
         LOGGER.debug("Traceback:", exc_info=True)
         LOGGER.critical(
             "The tap has a defect (%s). Please report it with the log of a run at "
-            "TAP_LISTRAK_LOGLEVEL=DEBUG. Resume from the last STATE, if there is one.",
+            "TAP_LISTRAK_LOGLEVEL=DEBUG. A sync resumes from the last STATE, if there is one; a "
+            "backfill starts over: run the same range again.",
             type(exc).__name__,
         )
         return FAILED

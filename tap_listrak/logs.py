@@ -129,6 +129,11 @@ def _one_line(text: str) -> str:
     return line if len(line) <= MAX_LINE_LENGTH else f"{line[:MAX_LINE_LENGTH]}…"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun, such as `1 row` or `2,500 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def set_up_logging() -> MaskingFormatter:
     """Log to stderr, with the level and format set in the environment."""
     name = os.environ.get(LEVEL_VARIABLE) or os.environ.get("LOGLEVEL") or "INFO"

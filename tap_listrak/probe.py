@@ -23,6 +23,7 @@ from tap_listrak.listrak.faults import MissingOperationError, PermissionDeniedEr
 from tap_listrak.listrak.pages import Page, Reader
 from tap_listrak.listrak.response import parse_rows
 from tap_listrak.listrak.transport import HttpReply, parse_date
+from tap_listrak.logs import plural
 from tap_listrak.metrics import CallMetrics
 from tap_listrak.readers import build_readers
 from tap_listrak.sampling import Answer, request_each_stream
@@ -163,11 +164,11 @@ class Probe:
         elif error:
             LOGGER.warning("%s failed. %s", stream.name, error)
         elif page:
-            rows = f"{page.row_count:,} rows" if page.row_count else "no rows"
+            rows = plural(page.row_count, "row") if page.row_count else "no rows"
             LOGGER.info("%s: %s %s, in %.2f s.", stream.name, rows, part, self._seconds(stream))
             if page.issues.rows_without_key:
-                lost = page.issues.rows_without_key
-                LOGGER.warning("%s: skipped %d rows without a key.", stream.name, lost)
+                lost = plural(page.issues.rows_without_key, "row")
+                LOGGER.warning("%s: skipped %s without a key.", stream.name, lost)
         else:
             parent = stream.parent
             LOGGER.info("%s: skipped, because %s returned no rows.", stream.name, parent)
@@ -175,11 +176,11 @@ class Probe:
         if page and part and part.expected_rows is not None:
             more = "; more may follow" if page.row_count < part.expected_rows else ""
             LOGGER.info(
-                "%s %d: %d rows, %d contacts%s.",
+                "%s is %d; the page has %s, %s%s.",
                 stream.count_column,
                 part.expected_rows,
-                page.row_count,
-                observed.contacts,
+                plural(page.row_count, "row"),
+                plural(observed.contacts, "contact"),
                 more,
             )
         for name in sorted(observed.unknown_fields):
@@ -221,10 +222,11 @@ class Probe:
         if not pages:
             return
         rows, expected, name = max(pages)
+        size = plural(rows, "row")
         if expected > rows:
-            LOGGER.info("A full page has %d rows (%s, about %d in total).", rows, name, expected)
+            LOGGER.info("A full page has %s (%s, about %d in total).", size, name, expected)
         else:
-            LOGGER.info("No page is known to be full; the largest has %d rows (%s).", rows, name)
+            LOGGER.info("No page is known to be full; the largest has %s (%s).", size, name)
 
     def _log_zones(self) -> None:
         """Log the zones in which the newest date is not in the future."""
@@ -263,11 +265,11 @@ class Probe:
     def _conclude(self) -> None:
         failed = {answer.stream.name: answer.error for answer in self._answers if answer.error}
         if not failed:
-            LOGGER.info("All %d streams succeeded.", len(self._answers))
+            LOGGER.info("All %s succeeded.", plural(len(self._answers), "stream"))
             return
         error = TapError(
-            f"{len(failed)} of {len(self._answers)} streams were refused or failed (see the "
-            f"warnings): {', '.join(failed)}."
+            f"Refused or failed streams (see the warnings): {len(failed)} of {len(self._answers)}: "
+            f"{', '.join(failed)}."
         )
         error.exit_code = max(each.exit_code for each in failed.values())
         raise error

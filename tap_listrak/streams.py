@@ -519,6 +519,13 @@ class Table:
     key_defaults: dict[str, str]
 
     @property
+    def depends_on_timezone(self) -> bool:
+        """Whether `timezone` changes the values of a column."""
+        columns = self.schema["properties"].values()
+        has_dates = any(column.get("format") == "date-time" for column in columns)
+        return has_dates or bool(self.stream.utc_text)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """All columns, in schema order."""
         return tuple(self.schema["properties"])

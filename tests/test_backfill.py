@@ -319,8 +319,8 @@ def test_a_part_that_fails_is_named_and_the_rest_comes(operation: str, tap: Tap)
     name = OPERATIONS[operation].table
     tap.answer(operation, lambda ask: html(404) if part_of(ask) == parts[-1] else None)
     run = backfill(tap, state=GIVEN)
-    assert_incomplete(run, f"Backfill without {name} of ")
-    assert "1 parts failed" in run.lines("CRITICAL")[0]
+    assert_incomplete(run, f"The backfill lacks {name} of ")
+    assert "1 part failed" in run.lines("CRITICAL")[0]
     lost = rows(whole) - rows(run)
     assert {stream for stream, _ in lost} <= {name}
     assert not rows(run) - rows(whole)
@@ -341,7 +341,7 @@ def test_messages_that_cannot_be_had_are_named_for_each_of_their_streams(tap: Ta
     tap.answer(MESSAGES, lambda ask: html(404) if part_of(ask) == str(first) else None)
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)
     names = ("messages", "message_opens", "message_sends")
-    assert_incomplete(run, *(f"Backfill without {name} of list {first}" for name in names))
+    assert_incomplete(run, *(f"The backfill lacks {name} of list {first}" for name in names))
     assert {row["ListID"] for row in run.records("messages")} == {second}
 
 

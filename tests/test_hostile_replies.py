@@ -124,7 +124,7 @@ def missing_rows(run: Run) -> list[str]:
 
 def keyless(run: Run) -> set[str]:
     """The streams that a WARNING says have rows without their key."""
-    lines = [line for line in run.lines("WARNING") if "without their key" in line]
+    lines = [line for line in run.lines("WARNING") if "without a key" in line]
     return {stream.name for stream in STREAMS for line in lines if f" {stream.name}:" in line}
 
 

@@ -59,7 +59,7 @@ def test_each_stream_is_requested_once_and_reported_with_or_without_a_catalog(
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == Counter(stream.operation for stream in STREAMS)
     for stream in STREAMS:
-        assert re.search(r": (no|\d+) rows of .*, in \d+\.\d\d s\.$", told(run, stream))
+        assert re.search(r": (1 row|(no|\d+) rows) of .*, in \d+\.\d\d s\.$", told(run, stream))
     assert f"INFO All {len(STREAMS)} streams succeeded." in run.lines("INFO")
     assert f"INFO The WSDL has the operations of all {len(STREAMS)} streams." in run.lines("INFO")
     assert any("A call took 0." in line for line in run.lines("INFO"))
@@ -107,7 +107,7 @@ def test_the_count_of_a_message_is_told_beside_its_rows_and_contacts(
         email = f"contact{number % 9}@example.com"
         account.add_event(OPENS.operation, 77, email, NOW - timedelta(hours=12 - number))
     run = probe(make_tap(account, {"start_date": "2026-04-01"}))
-    assert f"INFO OpenCount 12: {end}" in run.lines("INFO")
+    assert f"INFO OpenCount is 12; the page has {end}" in run.lines("INFO")
 
 
 def test_without_a_parent_no_child_is_asked(tap: Tap) -> None:
@@ -251,7 +251,7 @@ def test_without_a_clock_no_zone_is_told(tap: Tap, date: str) -> None:
     ("row", "said"),
     [
         (f"{EMAIL}<New>x</New>", "ignored unknown field New."),
-        ("<OpenDate>x</OpenDate>", "skipped 1 rows without a key."),
+        ("<OpenDate>x</OpenDate>", "skipped 1 row without a key."),
     ],
 )
 def test_unknown_fields_and_rows_without_a_key_are_named(tap: Tap, row: str, said: str) -> None:

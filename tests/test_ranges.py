@@ -318,9 +318,24 @@ def test_options_that_make_other_rows_than_before_are_warned_of(
     first = tap.run(clock=at(NOW))
     second = tap.run(clock=at(days(1)), state=first.state, config=changed)
     (name,) = changed
-    assert [line for line in second.lines("WARNING") if f"{name} " in line and "opens" in line]
+    assert [line for line in second.lines("WARNING") if f"{name} " in line and "_opens" in line]
     third = tap.run(clock=at(days(2)), state=second.state, config=changed)
     assert third.lines("WARNING") == []
+
+
+def test_a_new_time_zone_is_warned_of_only_where_rows_in_the_target_keep_other_times(
+    tap: Tap,
+) -> None:
+    tap.catalog = EACH_KIND
+    state = tap.run(clock=at(NOW)).state
+    changed = {"timezone": "America/New_York"}
+
+    def named(config: dict[str, Any]) -> str:
+        (line,) = tap.run(clock=at(days(1)), state=state, config=config).lines("WARNING")
+        return line.partition("(streams: ")[2]
+
+    assert named(changed) == "subscribed_contacts, conversation_opens, complaints)."
+    assert named({**changed, "mirror": "subscribed_contacts"}) == "conversation_opens, complaints)."
 
 
 # The clock.

@@ -212,7 +212,7 @@ def test_rows_without_their_key_are_left_out_and_counted_in_one_warning(
     assert len(run.records(stream)) == 1
     (warning,) = run.lines("WARNING")
     assert stream in warning
-    assert "2 rows without their key" in warning
+    assert "2 rows without a key" in warning
 
 
 @pytest.mark.parametrize(

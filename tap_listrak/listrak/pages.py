@@ -89,7 +89,7 @@ class PageReader:
             record_error = exc
             records = self._fallback.read(rows, parent_id, RowIssues())
         if len(rows) and not records:
-            raise make_error(Condition.INCOMPLETE, f"none of {len(rows)} rows has its key")
+            raise make_error(Condition.INCOMPLETE, f"no row of {len(rows)} has its key")
         if self._only_lists is not None:
             records = [each for each in records if each.ListID in self._only_lists]
         digest = digest_rows(reply.body, stream.operation)

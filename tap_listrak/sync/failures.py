@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tap_listrak.errors import FAILED, REFUSED, TapError
 from tap_listrak.listrak.faults import ListrakError, Scope
+from tap_listrak.logs import plural
 from tap_listrak.streams import Stream
 
 # Above these limits the service is at fault, not single messages.
@@ -56,8 +57,9 @@ def error_of_backfill(
         return None
     reasons = "".join(f" Stopped {stream.name}: {error}" for stream, error in stopped.items())
     result = TapError(
-        f"The backfill is incomplete: {len(missing)} parts failed, and {len(stopped)} streams were "
-        f"stopped. Everything else was emitted. Run the backfill again.{reasons}"
+        f"The backfill is incomplete: {plural(len(missing), 'part')} failed, and "
+        f"{plural(len(stopped), 'stream')} stopped. Everything else was emitted. "
+        f"Run the backfill again.{reasons}"
     )
     result.exit_code = _exit_code([*stopped.values(), *missing])
     return result

@@ -11,7 +11,7 @@ from tap_listrak.addresses import key_check
 from tap_listrak.config import Config
 from tap_listrak.dates import format_instant
 from tap_listrak.errors import TapError
-from tap_listrak.streams import Per, Stream
+from tap_listrak.streams import Per, Stream, Table
 from tap_listrak.sync.entry import Entry, Range, is_parent_window, mirror_version
 from tap_listrak.sync.turns import Rotation
 
@@ -70,14 +70,16 @@ def describe_range(config: Config, end: datetime) -> str:
 # Adapting a loaded entry.
 
 
-def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
+def config_changes(table: Table, entry: Entry, config: Config) -> list[str]:
     """Return warnings about options that changed since the last run."""
-    before = entry.unfinished or entry.covers
+    stream, before = table.stream, entry.unfinished or entry.covers
     if before is None:
         return []
     # What a backfill requests does not depend on the last run.
     found = [] if config.backfill_from else _changes_of_range(stream, entry, before, config)
-    if before.timezone != str(config.timezone.zone):
+    # A mirror is reloaded, which corrects its times.
+    keeps_times = table.depends_on_timezone and stream.name not in config.mirror
+    if keeps_times and before.timezone != str(config.timezone.zone):
         found.append(
             f"timezone changed from {before.timezone} to {config.timezone.zone}: rows already in "
             "the target keep their old times and keys (see docs/times.md)"
@@ -93,8 +95,8 @@ def config_changes(stream: Stream, entry: Entry, config: Config) -> list[str]:
             )
     if before.email_hash != _email_hash(stream, config):
         found.append(
-            "email_hash_key has changed: rows come under other keys than those in the target's "
-            "tables, which keep what they hold (see docs/hashing.md)"
+            "email_hash_key has changed: new rows have different keys, so they do not replace rows "
+            "already in the target (see docs/hashing.md)"
         )
     return found
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from singer import metrics
 
 from tap_listrak.listrak.records import RowIssues
+from tap_listrak.logs import plural
 from tap_listrak.metrics import CallMetrics, log_metric
 from tap_listrak.streams import STREAMS, Stream
 from tap_listrak.sync.parts import Part
@@ -92,7 +93,9 @@ class Report:
         line = self._position
         if self._lists:
             line += f" (list {min(self._lists_finished + 1, self._lists)} of {self._lists})"
-        line += f": {records:,} rows so far, {records / (now - self._started):,.0f} a second"
+        line += (
+            f": {plural(records, 'row')} so far, {records / (now - self._started):,.0f} a second"
+        )
         done = (self._lists_finished + self._share) / self._lists if self._lists else 0.0
         minutes = (now - self._pass_started) * (1 - done) / done / 60 if done else 0.0
         if minutes > 90:
@@ -118,10 +121,10 @@ class Report:
         self._log_counts()
         for stream, count in self._rows_without_key.items():
             if count:
-                LOGGER.warning("%s: skipped %d rows without their key.", stream.name, count)
+                LOGGER.warning("%s: skipped %s without a key.", stream.name, plural(count, "row"))
         if not_due:
             LOGGER.info(
-                "%s older messages were not due in this run (older_every_days).", f"{not_due:,}"
+                "%s not due in this run (older_every_days).", plural(not_due, "older message")
             )
         totals = {
             stream.name: {
@@ -137,5 +140,5 @@ class Report:
         }
         rows, seconds = sum(self._records.values()), now - self._started
         duration = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
-        LOGGER.info("%s rows in %s.", f"{rows:,}", duration)
+        LOGGER.info("%s in %s.", plural(rows, "row"), duration)
         LOGGER.info("Totals", extra={"totals": totals})

@@ -17,6 +17,7 @@ from tap_listrak.errors import OutputError
 from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import ListrakError
 from tap_listrak.listrak.pages import Page
+from tap_listrak.logs import plural
 from tap_listrak.singer_output import SingerOutput
 from tap_listrak.streams import LISTS, Per, Stream, Table
 from tap_listrak.sync.entry import SetAside
@@ -142,7 +143,7 @@ class Runner:
         for stream, columns in self._selection.items():
             self._output.write_schema(self._tables[stream], columns)
             state = self._states[stream]
-            for change in config_changes(stream, state.entry, self._config):
+            for change in config_changes(self._tables[stream], state.entry, self._config):
                 changes.setdefault(change, []).append(stream.name)
             state.entry = adapt_entry(stream, state.entry, self._config, list_ids, end)
         for change, names in changes.items():
@@ -151,10 +152,10 @@ class Runner:
         self._has_begun = True
         self._last_state_at = float("-inf")  # write a STATE right after the first page
         LOGGER.info(
-            "tap-listrak %s: syncing %d streams of %d lists from %s, %s.",
+            "tap-listrak %s: syncing %s of %s from %s, %s.",
             __version__,
-            len(self._selection),
-            len(list_ids),
+            plural(len(self._selection), "stream"),
+            plural(len(list_ids), "list"),
             urlsplit(self._config.wsdl_url).hostname,
             describe_range(self._config, end),
         )
@@ -175,7 +176,8 @@ class Runner:
         """Finish ranges that earlier runs left unfinished."""
         unfinished = [state for state in self._active() if state.entry.unfinished]
         if unfinished:
-            LOGGER.info("Resuming %d streams where an earlier run stopped.", len(unfinished))
+            streams = plural(len(unfinished), "stream")
+            LOGGER.info("Resuming %s where an earlier run stopped.", streams)
         for states in with_same_windows(unfinished):
             self._walk(states, list_ids)
             for state in states:
@@ -265,7 +267,7 @@ class Runner:
             state.part_failed(part, error, self._now)
             if self._config.backfill_from and not state.stopped_by:
                 self._missing.append(error)
-                LOGGER.warning("Backfill without %s %s: %s", part.stream.name, part, error)
+                LOGGER.warning("The backfill lacks %s %s: %s", part.stream.name, part, error)
         self._state_is_due = True
         self._stop_if_due(state)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tap_listrak.config import Config
 from tap_listrak.listrak.faults import ListrakError
+from tap_listrak.logs import plural
 from tap_listrak.streams import Per, Stream
 from tap_listrak.sync.counts import Count, NewestCounts
 from tap_listrak.sync.entry import Entry, Place, Range, SetAside, is_parent_window
@@ -178,8 +179,8 @@ class StreamState:
     def stop_if_held(self) -> None:
         """Stop the stream if parts are still held."""
         if self._held:
-            last = self._held[-1][1]
-            self._stop_if(last.prefixed(f"{len(self._held)} parts in a row failed; last error: "))
+            last, failed = self._held[-1][1], plural(len(self._held), "part")
+            self._stop_if(last.prefixed(f"{failed} failed in a row; last error: "))
 
     def _move_place(self, part: Part, page: int | None = None, digest: str | None = None) -> None:
         # A place cannot point at a batch or at an undated request of a list.
