@@ -68,7 +68,7 @@ config:
 {lay_out(((name, describe(option)) for name, option in OPTIONS.items()), 22)}
 
 environment:
-  TAP_LISTRAK_LOGLEVEL, else LOGLEVEL: DEBUG, INFO, WARNING, ERROR or CRITICAL
+  TAP_LISTRAK_LOGLEVEL (or LOGLEVEL): DEBUG, INFO, WARNING, ERROR or CRITICAL
   TAP_LISTRAK_LOG_FORMAT: text, or json for one JSON object per line
   HTTPS_PROXY, REQUESTS_CA_BUNDLE: a proxy, and certificates of your own
 
@@ -108,7 +108,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         const="all",
         choices=("all", "records", "schema"),
         help="request one page of each selected stream (without a catalog or `select`: of every "
-        "stream), print a summary to stderr and exit; the value is ignored",
+        "stream), print a summary to stderr and exit; all three values mean the same",
     )
     instead.add_argument(
         "--about", action="store_true", help="print the tap's description and settings, and exit"

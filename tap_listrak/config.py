@@ -154,7 +154,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     username: Annotated[Secret, "Listrak user name"]
     password: Annotated[Secret, "Listrak password"]
-    start_date: Annotated[Instant, "how far back the first sync goes; without an offset it is UTC"]
+    start_date: Annotated[Instant, "date from which the first sync loads; UTC if it has no offset"]
     wsdl_url: Annotated[
         Address, "another address of the service, such as a test double or proxy"
     ] = LISTRAK_WSDL
@@ -165,9 +165,9 @@ class Config(Struct, frozen=True, kw_only=True):
     concurrency: Annotated[int, _range(1, 32), "maximum number of simultaneous requests"] = 4
     timezone: Annotated[Zone, "time zone of Listrak's timestamps"] = pytz.utc
     lookback_days: Annotated[
-        int, _range(1, 365), "how many days before its bookmark a stream starts, for late rows"
+        int, _range(1, 365), "days before its bookmark at which a stream starts, to catch late rows"
     ] = 1
-    list_ids: Annotated[ListIDs, "only these lists; also how to split an account"] | None = None
+    list_ids: Annotated[ListIDs, "sync only these lists, such as to split an account"] | None = None
     include_test_messages: Annotated[Flag, "whether to sync test messages as well"] = True
     activity_window_days: (
         Annotated[Days, "request events only of messages sent at most N days before the bookmark"]
@@ -180,7 +180,7 @@ class Config(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     older_every_days: Annotated[
-        int, _range(2, 90), "with recent_days, request each older message once in N days"
+        int, _range(2, 90), "with recent_days, request each older message every N days"
     ] = 7
     mirror: Annotated[
         Mirrored, "streams that are reloaded in full, so that the target can delete missing rows"
@@ -190,14 +190,14 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = False
     typed_event_dates: Annotated[Flag, "event dates as date-times in UTC, not as text"] = False
     email_hash_key: (
-        Annotated[HashKey, "secret under which email addresses of contacts are hashed"] | None
+        Annotated[HashKey, "secret key for hashing the email addresses of contacts"] | None
     ) = None
     backfill_from: (
         Annotated[Instant, "load what happened since then, and leave the state unchanged"] | None
     ) = None
-    backfill_to: Annotated[Instant, "with backfill_from, load only up to then; else now"] | None = (
-        None
-    )
+    backfill_to: (
+        Annotated[Instant, "end of the range that begins at backfill_from; if not set, now"] | None
+    ) = None
     select: (
         Annotated[
             Patterns,

@@ -267,10 +267,10 @@ def test_the_numbers_in_the_documents_are_those_of_the_code() -> None:
     on_call = section("## On call", TROUBLESHOOTING)
     assert f"more than {failures.MAX_FAILED_IN_A_RUN} of its parts fail in a run" in on_call
     assert (
-        f"the last {failures.MAX_HELD_AT_THE_END + 1} or more parts of it fail in a row" in on_call
+        f"the last {failures.MAX_HELD_AT_THE_END + 1} or more of its parts fail in a row" in on_call
     )
     assert f"more than {failures.MAX_SET_ASIDE:,} parts are set aside" in on_call
-    assert f"If for {entry.TIME_TO_FORGET.days} days Listrak omits" in on_call
+    assert f"If for {entry.TIME_TO_FORGET.days} days Listrak does not return" in on_call
     assert f"After {client.MAX_RETRIES_UNANSWERED} retries in a row" in TROUBLESHOOTING
     limits = DOCUMENTS["docs/limits.md"]
     assert f"The limit is {transport.MAX_REPLY_BYTES // 2**20} MiB" in limits

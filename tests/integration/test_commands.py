@@ -31,7 +31,7 @@ SECONDS = 600  # packages are installed
 # Of the list that the documents show.
 BIG_LIST, BIG_LIST_MESSAGE = 101, 9_000_101
 # The user and password that the documents show.
-USERNAME, PASSWORD = "robot@example.com", "that password"
+USERNAME, PASSWORD = "robot@example.com", "your password"
 BACKFILL = "BACKFILL_FROM"
 # What a block of docs/backfill.md brings back, by a word in it.
 QUARTER = """ "ClickDate" >= '2026-01-01' AND "ClickDate" < '2026-04-01' """
