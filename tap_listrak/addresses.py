@@ -16,7 +16,7 @@ _LOCAL = (
 )
 _QUOTE = rf"(?:\"|{_ESCAPED}22)"
 _AT = rf"(?:@|{_ESCAPED}40)"
-# Combining marks and joiners, which are no word characters.
+# Combining marks and joiners, which \w does not match.
 _MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0eff\u200c\u200d"
 _LETTER = (
     rf"[\w{_MARKS}-]"
@@ -26,7 +26,7 @@ _LITERAL = rf"(?:\[|{_ESCAPED}5B)(?:{_LETTER}|[.:]|{_ESCAPED}(?:2E|3A))+(?:\]|{_
 _DOMAIN = rf"(?:(?:{_LETTER})+(?:(?:\.|{_ESCAPED}2E)(?:{_LETTER})+)*|{_LITERAL})"
 # The name of a query's parameter, which is not part of the address after it.
 _PARAMETER = rf"(?:(?<=[?&#;])|(?<=%(?:3F|26|23))|(?<=%25(?:3F|26|23)))[\w.~-]+(?:=|{_ESCAPED}3D)"
-# A match without an address consumes all that cannot begin one, so matching takes linear time.
+# A match without an address consumes all text that cannot begin one, so the time is linear.
 _ADDRESS = re.compile(
     rf"(?P<parameter>{_PARAMETER})?"
     rf"(?:(?!['`*{{|]){_LOCAL}+|{_QUOTE}(?:[^\"\\]|\\.){{1,99}}?{_QUOTE}(?={_AT}))"
@@ -45,7 +45,7 @@ def hash_address(key: str) -> Callable[[str], str]:
 
     It trims the address and converts it to lower case first. It returns white space unchanged.
     """
-    # Copying it takes two thirds of the time of hmac.digest.
+    # Copying this object takes two thirds of the time of hmac.digest.
     keyed = hmac.new(key.encode(), digestmod="sha256")
 
     def hashed(text: str) -> str:

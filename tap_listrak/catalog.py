@@ -134,7 +134,7 @@ def select(catalog: object, tables: Tables) -> tuple[Selection, Tables]:
 
     Raises UsageError for an invalid catalog. Its schemas and keys are ignored. A stream with
     automatic inclusion is selected, because the published tap's catalogs mark lists and messages
-    like that.
+    this way.
     """
     entries = catalog.get("streams") if isinstance(catalog, Mapping) else None
     if not isinstance(entries, list):

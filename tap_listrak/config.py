@@ -328,7 +328,7 @@ def _with_backfill(config: Config, now: datetime) -> Config:
 
 
 def _report_unknown_key(key: str, raw: Mapping[str, Any], source: str) -> None:
-    """Warn of an unknown key. Name it, unless it may be a misplaced secret, and the nearest key.
+    """Warn of an unknown key, and name the nearest one. Hide a key that may be a misplaced secret.
 
     Raises UsageError if `email_hash_key` may be meant: addresses must not be emitted unhashed.
     """

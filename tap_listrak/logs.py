@@ -28,8 +28,8 @@ LOGGER = logging.getLogger("tap_listrak")
 MAX_LINE_LENGTH = 1000
 # The message of singer.metrics.log; its argument is the metric's JSON.
 _METRIC = "METRIC: %s"
-# Replaces a secret until addresses are masked. These are word characters, so that the address that
-# contains a secret is still found.
+# Replaces a secret until addresses are masked. It has only word characters, so an address that
+# contains a secret is still matched.
 _PLACEHOLDER = "_hidden_"
 
 
@@ -41,7 +41,7 @@ class MaskingFormatter(logging.Formatter):
         self._secrets: re.Pattern[str] | None = None
 
     def hide(self, *secrets: str) -> None:
-        """Mask these values in every line, also as escaped in XML, URLs and Python."""
+        """Mask these values in every line, plain or escaped for XML, URLs or Python."""
         writers = (str, escape, html.escape, quote, lambda text: repr(text)[1:-1])
         forms = {write(secret) for secret in secrets for write in writers}
         # Mask a short secret only as a whole word: many words may contain it.

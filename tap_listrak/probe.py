@@ -130,7 +130,7 @@ class Probe:
         *,
         skips_missing: bool,
     ) -> None:
-        """With `skips_missing`, only warn if an unpublished stream lacks its operation."""
+        """If `skips_missing`, a missing operation of an unpublished stream is only a warning."""
         self._config = config
         self._skips_missing = skips_missing
         self._client = client

@@ -17,8 +17,8 @@ from tap_listrak.errors import Interrupted
 SECONDS_FOR_TARGET = 20.0
 # The same after a second signal.
 SECONDS_AFTER_SECOND_SIGNAL = 1.0
-# A signal this soon after the first repeats it: Ctrl-C reaches the whole process group, and a
-# script that handles it, such as sync.sh, forwards it.
+# Ignore a second signal within this time: Ctrl-C reaches the whole process group, and a script
+# that handles it, such as sync.sh, also forwards it.
 SECONDS_OF_ONE_STOP = 1.0
 
 RESUME = "Resume from the last STATE, if there is one."
@@ -29,7 +29,7 @@ LOGGER = logging.getLogger(__name__)
 def end_on_signals(interrupt: Callable[[Interrupted], None], next_step: str = RESUME) -> None:
     """Call `interrupt` at the first signal; end the process if stdout stays blocked after it.
 
-    `next_step` says what the user can do after it. Off the main thread, and on systems without
+    `next_step` is its advice to the user. Off the main thread, and on systems without
     SIGALRM, keep the default signal handlers.
     """
     if not _can_handle_signals():

@@ -58,7 +58,7 @@ class Stream:
     late_days: int = 0
     # The parent's column that counts the events to date.
     count_column: str | None = None
-    # Old rows change, or reappear with their first date.
+    # Old rows change, or come back with their original date.
     old_rows_change: bool = False
     # Columns that are text, as sent, unless typed_event_dates is set ...
     event_dates: tuple[str, ...] = ()

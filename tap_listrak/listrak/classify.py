@@ -47,8 +47,8 @@ _EXCEPTIONS: tuple[tuple[type[BaseException], Condition], ...] = (
 _OBJECT = re.compile(r"<[^>]* object at 0x[0-9a-f]+>:?\s*|\w+Connection(?:Pool)?\(.*?\):\s*")
 # http.client's message for a rejected CONNECT.
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
-# The format of codes: `Op(): [Area] [Code] text`, or without `Op():`. ASP.NET may put the class of
-# its exception before it.
+# The format of codes: `Op(): [Area] [Code] text`, or without `Op():`. ASP.NET may prefix the class
+# of its exception.
 _START = r"\s*(?:[\w.]+Exception\s*:\s*)?(?:\w+\(\)\s*:\s*)?"
 _CODE = re.compile(_START + r"\[(\w[\w ]*)\]\s*\[(\w+)\]")
 _INVALID_CREDENTIALS = re.compile(_START + "Invalid Credentials Provided")

@@ -38,8 +38,8 @@ from tap_listrak.streams import PUBLISHED, Stream
 LOGGER = logging.getLogger(__name__)
 
 MAX_TRIES = 5
-# Do not retry a stream's requests after this many retries without a reply in between, because its
-# operation is down. Concurrent requests share the number.
+# After this many retries in a row without a reply, do not retry a stream's requests: its operation
+# is down. Concurrent requests share the number.
 MAX_RETRIES_UNANSWERED = 20
 
 

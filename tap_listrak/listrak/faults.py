@@ -38,7 +38,7 @@ class ListrakError(TapError):
     """A call failed.
 
     `fault` is its row in the tables. `retry_after` is the minimum number of seconds before a retry,
-    0 if Listrak sent none. With `is_answer` the service works, and only this part failed.
+    0 if Listrak sent none. `is_answer` means that the service works, and only this part failed.
     """
 
     is_retryable = False

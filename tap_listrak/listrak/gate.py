@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Seconds between attempts to reconnect, the last repeated, and in total.
+# Seconds between attempts to reconnect (the last is repeated), and their total.
 OUTAGE_WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)
 MAX_OUTAGE_SECONDS = 300.0
 

@@ -25,8 +25,8 @@ class Page:
     """The rows of one reply.
 
     `row_count` 0 means that there are no more rows. `lines` are the records as JSON, one per line,
-    and `record_count` is their number. `digest` is that of the rows as sent; `key_digest`, only for
-    mirrors, is that of their keys in any order. `parents` are the records of a parent stream. If
+    and `record_count` is their number. `digest` identifies the rows as sent; `key_digest`, only for
+    mirrors, identifies their keys in any order. `parents` are the records of a parent stream. If
     there is a `record_error`, a selected value is invalid, but the parents can be walked.
     """
 
@@ -56,9 +56,9 @@ class Reader(Protocol):
 class PageReader:
     """Read the pages of one stream.
 
-    Records of parents have more columns than are `selected`; only those are emitted. If a value is
-    invalid, `fallback` reads the columns that the walk needs. `only_lists` filters the rows of
-    account streams.
+    Records of parents have more columns than `selected`, but only the selected ones are emitted. If
+    a value is invalid, `fallback` reads the columns that the walk needs. `only_lists` filters the
+    rows of account streams.
     """
 
     def __init__(

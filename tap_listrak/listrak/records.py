@@ -170,7 +170,7 @@ class RecordReader:
         self._count_nodes = _xpath(f"count(*/*/node()){''.join(others)}")
 
     def read_by_column(self, rows: etree._Element, parent_id: int | None) -> list[Record] | None:
-        """Read a page of texts only; return None for any other.
+        """Read a page in which all values are plain text; return None for any other page.
 
         It does not read pages with nested, repeated or unknown elements, rows without a key, or
         invalid values.

@@ -69,7 +69,7 @@ class Transport:
         self._timeout = config.request_timeout
         self._clock = clock
         adapter = _Adapter(config.concurrency)
-        # http is only allowed to this machine, so it bypasses proxies.
+        # http is allowed only for addresses of this machine, so it bypasses proxies.
         is_secure = urlsplit(config.wsdl_url).scheme == "https"
         session = requests.Session()
         session.trust_env = is_secure

@@ -26,7 +26,7 @@ class Count(NamedTuple):
 
 
 class NewestCounts:
-    """The counts of the messages that were sent last, as many as a filter holds."""
+    """The counts of the most recently sent messages, up to MAX_MESSAGES."""
 
     def __init__(self) -> None:
         self._counts: list[Count] = []
@@ -41,11 +41,11 @@ class NewestCounts:
             self._trim()
 
     def _trim(self) -> None:
-        # One more than a filter holds, whose date is that of messages it may lack.
+        # Keep one more than a filter holds: other messages of its date may be missing.
         self._counts = sorted(self._counts, reverse=True)[: MAX_MESSAGES + 1]
 
     def build_filter(self) -> tuple[datetime, bytes] | None:
-        """Return the earliest SendDate of which all messages fit, and their filter."""
+        """Return a SendDate, and a filter of all messages sent since then."""
         self._trim()
         counts = self._counts
         if len(counts) > MAX_MESSAGES:

@@ -28,7 +28,7 @@ class Place(Struct, frozen=True, omit_defaults=True):
     """Position of the walk in a list or the account. Everything before it has been emitted.
 
     `page` is the last page written of a part; without it, the part is complete. `window` is the
-    start of the message's window or of the part; if the part is complete, its end.
+    start of the message's window or of the part, or the end of a part that is complete.
     """
 
     list_id: Identifier | None = None
@@ -47,7 +47,7 @@ class Range(Struct, frozen=True, omit_defaults=True):
 
     start_date: Instant
     end: Instant
-    list_ids: tuple[Identifier, ...] = ()  # lists walked; of an account stream: lists kept
+    list_ids: tuple[Identifier, ...] = ()  # lists done; of an account stream: lists to keep
     include_test_messages: bool = True
     timezone: str = "UTC"
     keep_every_event: bool = False
@@ -108,7 +108,7 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
         return not part.is_window or (self.start <= part.start and part.end <= self.end)
 
     def without(self, part: Part) -> list[SetAside]:
-        """Return what remains of this after a part was emitted.
+        """Return this without the dates of a part that was emitted: 0 to 2 parts.
 
         Windows that were set aside may overlap.
         """
@@ -140,9 +140,9 @@ class SetAside(Struct, frozen=True, omit_defaults=True):
         )
 
     def widened(self, stream: Stream) -> SetAside:
-        """Return this with a day more at both ends, because its dates are in another time zone.
+        """Return this, extended by a day at both ends, because the time zone has changed.
 
-        The `end` of a window of parents is when it last failed, so it stays.
+        The `end` of a window of parents is when it last failed, so keep it.
         """
         return replace(
             self,

@@ -9,7 +9,7 @@ from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.logs import plural
 from tap_listrak.streams import Stream
 
-# Above these limits the service is at fault, not single messages.
+# Above these limits, the cause is the service, not single messages.
 MAX_FAILED_IN_A_RUN = 100
 MAX_SET_ASIDE = 1000
 # Maximum number of held parts that are set aside when a range ends.

@@ -30,9 +30,9 @@ from tap_listrak.workers import Workers
 LOGGER = logging.getLogger(__name__)
 
 # Page limit per worker, in flight or buffered. A part may prefetch only within the first half, so
-# that the head of the queue always has room.
+# that the first part in the queue always has room.
 MAX_PAGES_PER_WORKER = 8
-# Maximum parts in hand of a stream after a failure, because it may be about to stop.
+# Maximum parts in progress of a stream after a failure, because it may be about to stop.
 MAX_IN_HAND_OF_FAILING = 8
 # After this many failed batches of a stream in a row, do not split: the messages are not the cause.
 MAX_FAILED_BATCHES = 40
@@ -60,13 +60,13 @@ class Fetcher:
         self._max_pages = MAX_PAGES_PER_WORKER * workers.count
         self._prefetch_limit = self._max_pages // 2
         self._queue: deque[PartPages | Outcome] = deque()
-        # Later sections, each with its parents' request: several pages if its window was split.
+        # Later sections, each with the request for its parents: several if its window was split.
         self._ahead: deque[tuple[Section, list[PartPages]]] = deque()
         self._items: Items = iter(())
         self._in_flight: set[Future[Page]] = set()
         self._failed = failed
         self._is_walk_over = False
-        self._begun: Counter[Stream] = Counter()  # parts in hand or failed
+        self._begun: Counter[Stream] = Counter()  # parts in progress or failed
 
     def outcomes(self) -> Iterator[Outcome | None]:
         """Yield outcomes in order, and None while waiting. Raises an error of scope RUN at once."""
@@ -140,7 +140,7 @@ class Fetcher:
         return len(self._in_flight) < self._workers.count
 
     def _request_pages(self) -> None:
-        """Request pages within the limit, head of the queue first."""
+        """Request pages within the limit, in the order of the queue."""
         in_hand = self._count_in_hand()
         pages_before = 0
         self._begun = Counter(
@@ -155,10 +155,10 @@ class Fetcher:
             if place and not item.in_hand and self._is_held_back(item.part):
                 continue
             while self._has_idle_worker():
-                is_head = place == 0 and not item.in_hand  # always allowed, to guarantee progress
+                is_first = place == 0 and not item.in_hand  # always allowed, to guarantee progress
                 has_room = pages_before + item.in_hand < self._prefetch_limit
                 has_room = has_room and in_hand < self._max_pages
-                number = item.next_page() if is_head or has_room else None
+                number = item.next_page() if is_first or has_room else None
                 if number is None:
                     break
                 self._request(item, number)
@@ -167,7 +167,7 @@ class Fetcher:
         self._extend_queue(in_hand)
 
     def _is_held_back(self, part: Part) -> bool:
-        """Return whether not to begin a part, since its stream may be about to stop."""
+        """Return whether a part must wait, because its stream may be about to stop."""
         stream = part.stream
         return self._failed[stream] > 0 and self._begun[stream] >= MAX_IN_HAND_OF_FAILING
 
@@ -183,7 +183,7 @@ class Fetcher:
             if (
                 self._request_parents()
                 or self._extend_by_item()
-                # Stay within the limit also while the first section waits for its parents.
+                # Respect the limit even while the first section waits for its parents.
                 or (
                     (in_hand < self._prefetch_limit or not self._ahead)
                     and self._extend_by_section()

@@ -31,7 +31,7 @@ class PartPages:
     """Pages of one part, in flight or buffered.
 
     Only an empty page ends a part. A resumed part requests its last page again, and restarts at
-    page 1 if that page changed. A part to verify requests all pages twice, and restarts if the keys
+    page 1 if that page changed. A mirrored part requests all pages twice, and restarts if the keys
     of a page changed.
     """
 
@@ -63,8 +63,8 @@ class PartPages:
     def next_page(self) -> int | None:
         """Return the next page to request, or None.
 
-        Reads ahead only while pages are full: doubles the pages up to `expected_rows`, or adds 5 %
-        of the pages seen if that is unknown.
+        Read ahead only while pages are full: double the pages up to `expected_rows`, or add 5 % of
+        the pages seen if that is unknown.
         """
         if self.is_complete:
             return None

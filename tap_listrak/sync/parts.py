@@ -37,8 +37,8 @@ class Part:
     parent_id: int | None = None  # message or conversation
     batch: tuple[int, ...] = ()  # MsgIDs
     window: datetime | None = None  # start of this window, or of the message's window
-    sent_range: tuple[datetime, datetime] | None = None  # of the messages
-    progress: tuple[int, int] | None = None  # number of the message in its window, and their total
+    sent_range: tuple[datetime, datetime] | None = None  # SendDates of the messages
+    progress: tuple[int, int] | None = None  # the message's number in its window, and the total
     expected_rows: int | None = None  # estimate
     resume: tuple[int, str] | None = None  # last page that an earlier run wrote, and its digest
     is_retry: bool = False  # an earlier run set it aside

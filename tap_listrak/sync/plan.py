@@ -57,7 +57,7 @@ def end_of_run(now: datetime, clock_offset: timedelta | None) -> datetime:
 
 
 def describe_range(config: Config, end: datetime) -> str:
-    """Return the dates of the run, as the log names them."""
+    """Describe the dates of the run for the log."""
     if config.backfill_from is None:
         return f"up to {format_instant(end)}"
     end = min(config.backfill_to or end, end)
@@ -75,7 +75,7 @@ def config_changes(table: Table, entry: Entry, config: Config) -> list[str]:
     stream, before = table.stream, entry.unfinished or entry.covers
     if before is None:
         return []
-    # What a backfill requests does not depend on the last run.
+    # A backfill's requests do not depend on the last run.
     found = [] if config.backfill_from else _changes_of_range(stream, entry, before, config)
     # A mirror is reloaded, which corrects its times.
     keeps_times = table.depends_on_timezone and stream.name not in config.mirror
@@ -114,7 +114,7 @@ def _changes_of_range(stream: Stream, entry: Entry, before: Range, config: Confi
 
 
 def _email_hash(stream: Stream, config: Config) -> str | None:
-    """Return the check of the key under which a stream's addresses are hashed."""
+    """Return the key_check of the key that hashes a stream's addresses; None if none does."""
     key = config.email_hash_key
     return key_check(key) if key and stream.holds_addresses else None
 
@@ -122,7 +122,7 @@ def _email_hash(stream: Stream, config: Config) -> str | None:
 def adapt_entry(
     stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...], end: datetime
 ) -> Entry:
-    """Return the entry without what the current config invalidates; an empty one in a backfill."""
+    """Return the entry without values that the config invalidates; empty in a backfill."""
     if config.backfill_from:
         return Entry()
     known = entry.unfinished or entry.covers
@@ -131,7 +131,7 @@ def adapt_entry(
         entry = replace(entry, set_aside=set_aside)
     now = _full_range(stream, config, end)
     if _mirror_has_changed(stream, entry, config):
-        # Deletions may have reached the target without the state, so ignore its bookmark.
+        # The target may have deleted rows of a run whose state was lost: ignore the bookmark.
         whole = replace(now, bookmark=entry.bookmark)
         return replace(entry, unfinished=whole if stream.replication_key else None, version=None)
     unfinished = entry.unfinished
@@ -160,7 +160,7 @@ def adapt_entry(
 def _is_obsolete(
     stream: Stream, entry: Entry, unfinished: Range, config: Config, end: datetime
 ) -> bool:
-    """Return whether an unfinished range is dropped, since the config needs another."""
+    """Return whether to drop an unfinished range, because the config needs another."""
     return (
         unfinished.first_date > config.start_date
         or (config.include_test_messages and not unfinished.include_test_messages)
@@ -173,7 +173,7 @@ def _is_obsolete(
 
 
 def pin_covers(stream: Stream, entry: Entry, config: Config, list_ids: tuple[int, ...]) -> Entry:
-    """Return the entry with the lists of this run as covered, if it names none."""
+    """Return the entry; if it has a bookmark but no `covers`, cover the lists of this run."""
     if entry.bookmark is None or entry.covers:
         return entry
     lists = () if stream.per is Per.ACCOUNT else list_ids
@@ -238,7 +238,7 @@ def _full_range(stream: Stream, config: Config, end: datetime) -> Range:
 
 
 def _list_filter(stream: Stream, config: Config) -> tuple[int, ...]:
-    """Return the lists to keep of an account stream; empty means all."""
+    """Return the lists whose rows of an account stream are kept; empty means all."""
     return tuple(sorted(config.list_ids or ())) if stream.per is Per.ACCOUNT else ()
 
 
@@ -263,8 +263,8 @@ def start_of_list(
 ) -> datetime:
     """Return the start date for a list (None: the account) in this pass.
 
-    That is `since` or else the bookmark, less the lookback; start_date if neither applies. In a
-    backfill neither does, and it is `backfill_from`.
+    This is `since`, or else the bookmark, less the lookback; start_date if there is neither. In a
+    backfill it is `backfill_from`.
     """
     current = entry.current
     if config.backfill_from and stream.can_backfill:

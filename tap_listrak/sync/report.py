@@ -32,7 +32,7 @@ class Report:
     def __init__(
         self, calls: CallMetrics, selected: Iterable[Stream], start_date: datetime, now: float
     ) -> None:
-        """`start_date` is for estimating the progress."""
+        """Estimate the progress from `start_date`."""
         self._calls = calls
         self._start_date = start_date
         self._records: dict[Stream, int] = dict.fromkeys(selected, 0)

@@ -53,7 +53,7 @@ SECONDS_BETWEEN_STATES = 1.0
 
 
 class Runner:
-    """Emit everything selected: first what earlier runs left, then every stream up to now."""
+    """Emit everything selected: finish the ranges of earlier runs, then sync up to now."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Runner:
         self._failed: Counter[Stream] = Counter()
         self._retried: tuple[Part, ...] = ()
         self._not_due = 0
-        self._missing: list[ListrakError] = []  # of parts that failed, in a backfill
+        self._missing: list[ListrakError] = []  # errors of a backfill's failed parts
         self._has_begun = any(each.has_entry for each in self._states.values())
         self._last_state_at = float("-inf")
         self._state_is_due = False

@@ -110,14 +110,14 @@ class StreamState:
         )
 
     def _build_filter(self, end: datetime) -> CountFilter | None:
-        """Return the filter of this range; None if another run began it or nothing rotates."""
+        """Return the filter of this range; None if an earlier run began it or nothing rotates."""
         found = self._counts.build_filter() if self._counts else None
         return CountFilter(end, *found) if found else None
 
     def _is_missing(self, aside: SetAside, covers: Range) -> bool:
         """Return whether a set-aside part is still missing after a completed range.
 
-        A window of parents is not, if a range that began later walked it without failure.
+        A window of parents is complete if a range with a later end walked it without failure.
         """
         last_date = aside.sent_to or (None if aside.parent_id else aside.end)
         if last_date and last_date < covers.start_date:
@@ -163,10 +163,7 @@ class StreamState:
         self._move_place(part)
 
     def service_works(self) -> list[ListrakError]:
-        """Record an answer, which shows that the service works: the held parts are the problem.
-
-        Set them aside, and return their errors.
-        """
+        """Record that the service answered. Set the held parts aside, and return their errors."""
         self._was_answered = True
         return self._set_aside_held()
 
@@ -183,7 +180,7 @@ class StreamState:
             self._stop_if(last.prefixed(f"{failed} failed in a row; last error: "))
 
     def _move_place(self, part: Part, page: int | None = None, digest: str | None = None) -> None:
-        # A place cannot point at a batch or at an undated request of a list.
+        # A place cannot identify a batch or an undated request of a list.
         if part.window is not None or part.stream.per is Per.CONVERSATION:
             self._update_range(place=_place(part, page, digest))
 
@@ -245,7 +242,7 @@ class StreamState:
     # Absence.
 
     def lists_shown(self, shown: Collection[int], config: Config, now: datetime) -> list[SetAside]:
-        """Update `absent_since` from the lists returned; drop and return parts to give up."""
+        """Update `absent_since` from the lists returned; give up parts, and return them."""
 
         def is_absent(aside: SetAside) -> bool | None:
             if aside.list_id is None or is_excluded(aside.list_id, None, config):
@@ -257,7 +254,7 @@ class StreamState:
         return self._update_absent(is_absent, now)
 
     def parents_shown(self, list_id: int, shown: Collection[int], now: datetime) -> list[SetAside]:
-        """Update `absent_since` from the parents of a list; drop and return parts to give up."""
+        """Update `absent_since` from the parents of a list; give up parts, and return them."""
 
         def is_absent(aside: SetAside) -> bool | None:
             has_parent = aside.list_id == list_id and aside.parent_id is not None

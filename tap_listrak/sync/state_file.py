@@ -1,7 +1,7 @@
 """Read and write STATE values, including the published tap's format.
 
 An entry describes only its own stream, and always has the same keys. So any mix of entries of
-several STATEs, and any deep merge of them, claims only rows that were emitted.
+several STATEs, and any deep merge of them, covers only rows that were emitted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_state(
     """Read a state. Return its JSON unchanged, and a StreamState per stream.
 
     Accepts a STATE message, Meltano's `singer_state` and the published tap's state. Raises
-    UsageError that names the path of what is wrong. A backfill writes no entries.
+    UsageError that names the path of the invalid value. A backfill writes no entries.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "STATE":
         raw = raw.get("value")

@@ -1,8 +1,8 @@
 """Decide which old messages and windows are due in a run (`older_every_days`). Pure.
 
 A message is due on the UTC days on which the days since 1970 and its MsgID are equal modulo
-`every`. The bookmark does not pass messages that were not requested, so rows come late but are not
-lost. A message whose count has changed is requested as well.
+`every`. The bookmark stays before the dates that are not requested yet, so rows may be late but are
+not lost. A message whose count has changed is requested as well.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class CountFilter(Struct, frozen=True):
-    """What a run remembers of its messages' counts: a Bloom filter of those sent since a date.
+    """A Bloom filter of the counts of the messages sent since a date, as of one run.
 
-    It is valid only beside what the same run covers, which ends at `end`.
+    It is valid only with the `covers` of the same run, which has the same `end`.
     """
 
     end: Instant
@@ -35,7 +35,7 @@ class CountFilter(Struct, frozen=True):
     counts: bytes
 
     def lacks(self, sent: datetime, msg_id: int, count: int) -> bool:
-        """Return whether the count of a message is another than in that run."""
+        """Return whether the count of a message has changed since that run."""
         return (
             bool(self.counts)
             and sent >= self.sent_from
@@ -50,9 +50,9 @@ def last_due_day(moment: datetime, number: int, every: int) -> datetime:
 
 
 def everything_requested_until(last_end: datetime, every: int) -> datetime:
-    """Return the date up to which every message has been requested, if the last run ended then.
+    """Return the date up to which every message has been requested after a run up to `last_end`.
 
-    That is the first of the last 2 * `every` days, because a reply may have omitted a message on
+    This is the start of the last 2 * `every` days, because a reply may have omitted a message on
     its last due day.
     """
     day = (last_end - EPOCH) // _DAY
@@ -62,7 +62,7 @@ def everything_requested_until(last_end: datetime, every: int) -> datetime:
 class Rotation(NamedTuple):
     """How the old messages of a list, or its old windows of contacts, rotate in a range.
 
-    `last_end` is the end of the last complete run, and `counts` the filter that it left.
+    `last_end` is the end of the last complete run, and `counts` is its filter.
     """
 
     last_end: datetime
@@ -97,8 +97,8 @@ class Rotation(NamedTuple):
     ) -> Iterator[tuple[datetime, datetime]]:
         """Yield the windows of the range, from `start` on, whose contacts are requested.
 
-        They reach into the recent days or beyond `new_since`, or are due. Windows are numbered
-        from 1970.
+        These are the windows that end in the recent days or after `new_since`, and those that are
+        due. Windows are numbered from 1970.
         """
         number = (start - EPOCH) // _WINDOW
         while start < self.end:

@@ -40,7 +40,7 @@ Entries = Mapping[Stream, Entry]
 
 
 def set_aside_parts(entries: Entries, config: Config, end: datetime) -> Iterator[Part]:
-    """Yield the parts that earlier runs set aside, except the parents that the walk requests."""
+    """Yield the parts that earlier runs set aside, except windows of parents: see Walk."""
     for stream, entry in entries.items():
         if stream.name in config.mirror and not entry.unfinished:
             continue  # a new mirror requests everything
@@ -206,7 +206,7 @@ class Walk:
     def _of_rows(
         self, rows: Mapping[int, ParentRow], streams: list[Stream], window: datetime | None
     ) -> Iterator[Part]:
-        """Yield the parts of these parents, including one that is resumed."""
+        """Yield the parts of these parents, and any part to resume that Listrak did not return."""
         resumed = {
             each: place.parent_id
             for each in streams
