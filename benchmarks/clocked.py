@@ -31,8 +31,7 @@ class ClockedAccount(Account):
 
     def count(self, operation: str, message: Mailing) -> int:
         """Return how many events a message has had."""
-        until_now = Range(0, self.now, with_start=True, with_end=False)
-        return len(self._generator.events(operation, message).within(until_now))
+        return len(self._generator.events(operation, message).within(Range(0, self.now)))
 
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """See Account."""

@@ -248,7 +248,7 @@ def _expected(case: Case, account: ClockedAccount, taken: Nights) -> Expected:
     nights = range(case.nights_before, case.nights_before + case.nights)
     last = FIRST_NIGHT + nights[-1] * DAY
     recent = timedelta(days=case.options.get("recent_days", 0)) // DAY * MICROSECONDS_A_DAY
-    new = Range(instant(FIRST_NIGHT - DAY), instant(last), with_start=True, with_end=False)
+    new = Range(instant(FIRST_NIGHT - DAY), instant(last))
     windows = math.ceil((last - START) / timedelta(days=INTERVAL_DAYS))
     calls: Counter[int] = Counter(dict.fromkeys(nights, 1 + LISTS * windows))
     found = Expected([], 0, Counter(), Counter())

@@ -10,6 +10,7 @@ import argparse
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
@@ -18,22 +19,6 @@ from fake_listrak.generator import Shape
 from fake_listrak.server import CREDENTIALS, ListrakService
 
 _SERVICE: Final = ("port", "username", "password", "latency", "wsdl")
-_SIZES: Final = {
-    "seed": "what every row follows from",
-    "lists": "contact lists",
-    "messages": "messages of each list",
-    "contacts": "subscribed contacts of each list",
-    "sends": "recipients of a message, about",
-    "conversations": "conversations of each list",
-    "conversation_sends": "rows of what a conversation sent, about",
-    "campaigns": "campaigns of each list",
-    "transactional": "transactional messages of each list",
-    "removals": "unsubscribes of each list",
-    "hygiene": "corrected addresses of each list",
-    "imports": "imports of each list",
-    "complaints": "complaints of the account",
-    "message_step": "how far MsgIDs lie apart",
-}
 
 
 def _count(text: str) -> tuple[str, int]:
@@ -55,9 +40,10 @@ def _arguments() -> argparse.ArgumentParser:
     add("--password", default=CREDENTIALS[1], help="password taken")
     add("--latency", type=float, default=0.0, help="seconds before each answer")
     add("--wsdl", choices=("full", "nine"), default="full", help="operations that there are")
-    for name, meaning in _SIZES.items():
-        option = f"--{name.replace('_', '-')}"
-        add(option, type=int, default=getattr(Shape, name), help=meaning)
+    for each in fields(Shape):
+        if each.metadata:
+            option = f"--{each.name.replace('_', '-')}"
+            add(option, type=int, default=each.default, help=each.metadata["help"])
     add("--page-size", type=int, default=100, help="rows on a page")
     for name, meaning in (("start", "first date, UTC"), ("end", "last date, UTC")):
         add(f"--{name}", type=datetime.fromisoformat, default=getattr(Shape, name), help=meaning)

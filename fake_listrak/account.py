@@ -26,12 +26,7 @@ class Account(Tables):
     empty: the Result of a page without rows; "mixed" is absent or empty, depending on the request.
     unknown_messages: the reply to an analytics call with a message that the user cannot see: the
         whole call is "refused", or the message is "missing".
-    shape: what is generated. `seed`: accounts of the same arguments have the same rows. `lists`;
-        of each list: `messages`, `contacts`, `conversations`, `campaigns`, `transactional`,
-        `removals`, `hygiene`, `imports`; of the account: `complaints`. `sends` and
-        `conversation_sends`: approximate recipients of each, of which other events are fractions.
-        `counts`: exact rows per message or conversation, by operation. `start` and `end`: the range
-        of all dates, UTC unless they have a zone. `message_step`: difference of successive MsgIDs.
+    shape: what is generated: the fields of Shape.
     """
 
     # Rows
@@ -227,7 +222,7 @@ class Account(Tables):
         """Return a table as a list that may be changed."""
         self.version += 1
         if (operation, ID) not in self._tables:
-            self._tables[operation, ID] = [*self._table(operation, ID)]
+            self._tables[operation, ID] = self._table(operation, ID)[:]
         return self._tables[operation, ID]
 
     def _need(self, parent: str, ID: int) -> None:

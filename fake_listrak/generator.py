@@ -6,11 +6,11 @@ Each row is made from its rank in its table, so that a table of a million rows n
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import gcd
-from typing import Final, Literal, overload
+from typing import Final, Literal
 
 from fake_listrak.clock import DAY, NEVER, SECOND, Range, Timeline, instant
 from fake_listrak.contract import (
@@ -73,32 +73,37 @@ class Mailing:
     first_person: int = 0
 
 
+def _size(default: int, meaning: str) -> int:
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class Shape:
-    """The size of a generated account. See Account."""
+    """The size of a generated account. Accounts of the same shape have the same rows."""
 
-    seed: int = 1
-    lists: int = 3
-    messages: int = 8
-    contacts: int = 40
-    sends: int = 30
+    seed: int = _size(1, "what every row follows from")
+    lists: int = _size(3, "contact lists")
+    messages: int = _size(8, "messages of each list")
+    contacts: int = _size(40, "subscribed contacts of each list")
+    sends: int = _size(30, "recipients of a message, about")
+    conversations: int = _size(3, "conversations of each list")
+    conversation_sends: int = _size(30, "rows of what a conversation sent, about")
+    campaigns: int = _size(3, "campaigns of each list")
+    removals: int = _size(12, "unsubscribes of each list")
+    hygiene: int = _size(6, "corrected addresses of each list")
+    imports: int = _size(5, "imports of each list")
+    complaints: int = _size(8, "complaints of the account")
+    message_step: int = _size(3, "difference of successive MsgIDs")
     start: datetime = datetime(2025, 1, 1)
+    """The first date of all rows, UTC unless it has a zone."""
     end: datetime = datetime(2026, 6, 30)
     counts: Mapping[str, int] = field(default_factory=dict)
-    conversations: int = 3
-    conversation_sends: int = 30
-    campaigns: int = 3
-    transactional: int = 2
-    removals: int = 12
-    hygiene: int = 6
-    imports: int = 5
-    complaints: int = 8
-    message_step: int = 3
+    """Exact rows per message or conversation, by operation."""
 
 
 @dataclass(frozen=True)
-class Generated(Sequence[Row]):
-    """Rows that are made when indexed, by the ranks of their dates, which never fall.
+class Generated:
+    """Rows that are made when sliced, by the ranks of their dates, which never fall.
 
     make: the row of a rank. at: its instant.
     """
@@ -112,26 +117,18 @@ class Generated(Sequence[Row]):
     def __len__(self) -> int:
         return self.last - self.first
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, part: slice) -> list[Row]:
+        return [self._row(index) for index in range(*part.indices(len(self)))]
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def _row(self, index: int) -> Row:
         block = index - index % 8
         places = [place for place in _SHUFFLE if block + place < len(self)]
         return self.make(self.first + block + places[index % 8])
 
     def within(self, chosen: Range) -> Generated:
         """Return the rows of a range, whose walls are those of UTC."""
-        low = chosen.start + (not chosen.with_start)
-        high = chosen.end + chosen.with_end
-        first, last = (bisect_left(range(self.last), bound, key=self.at) for bound in (low, high))
+        bounds = (chosen.start, chosen.end)
+        first, last = (bisect_left(range(self.last), bound, key=self.at) for bound in bounds)
         return Generated(self.make, self.at, first, max(first, last))
 
 
@@ -235,18 +232,18 @@ class Generator:
             usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
         return self.shape.counts.get(operation, round(usual))
 
-    def others(self, operation: str, ID: int) -> Sequence[Row]:
+    def others(self, operation: str, ID: int) -> Generated | list[Row]:
         """Return the rows of a list, of the account, or of a message's locations."""
         shape, table = self.shape, OPERATIONS[operation].table
         if not (ID in self.list_ids or ID in self.messages or table == "complaints"):
-            return ()
+            return []
         rows = {
             "subscribed_contacts": shape.contacts,
             "list_unsubs": shape.removals,
             "list_hygiene": shape.hygiene,
             "imports": shape.imports,
             "campaigns": shape.campaigns,
-            "transactional_messages": shape.transactional,
+            "transactional_messages": 2,
             "saved_messages": 2,
             "complaints": shape.complaints if self.messages else 0,
         }.get(table, 5)

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, TypeAlias
 from fake_listrak.account import Account
 from fake_listrak.clock import Range
 from fake_listrak.connections import Connections, Request
-from fake_listrak.contract import ID_OF, NAMESPACE, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
+from fake_listrak.contract import ID_OF, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
 from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
-    UNREADABLE,
+    BAD_ARGUMENT,
     Ask,
     BadRequest,
     Reply,
@@ -90,14 +90,14 @@ class ListrakService(Connections):
         self.wsdl_requests = 0
         self.failed_logins = 0
         self._record = record
-        self._attempts: Counter[tuple[str, ...]] = Counter()
+        self._attempts: Counter[object] = Counter()
         self._wsdl = read_wsdl(wsdl)
         self._known = frozenset(PUBLISHED_OPERATIONS if wsdl == "nine" else OPERATIONS)
         self._counting = threading.Lock()
         self._cached = lru_cache(512)(self._reply)
 
     def __enter__(self) -> ListrakService:
-        self._listen()
+        self.accept_again()
         return self
 
     @property
@@ -109,48 +109,50 @@ class ListrakService(Connections):
     def answer(self, request: Request) -> Reply:
         """Return the reply to a request."""
         path, _, query = request.path.partition("?")
-        if request.method == "POST" and path.lower() == PATH.lower():
-            reply = self._answer_call(request)
-            return replace(reply, delay=reply.delay + self.latency) if self.latency else reply
+        is_service = path.lower() == PATH.lower()
+        if request.method == "POST" and is_service:
+            action = request.headers.get("soapaction", "")
+            try:
+                call = read_call(action, request.body, self._known)
+                reply = self._decide(self._count(request, *call))
+            except BadRequest as error:
+                reply = fault(str(error), code="Client")
+            return replace(reply, delay=reply.delay + self.latency)
         if request.method != "GET":
             return html(405)
         if path == "/asked":
             return _json({**dict.fromkeys(OPERATIONS, 0), **self.calls, "WSDL": self.wsdl_requests})
         if path == "/rows":
             return _json(self.account.row_counts())
-        if path.lower() != PATH.lower() or query.lower() != "wsdl":
+        if not is_service or query.lower() != "wsdl":
             return html(404)
         with self._counting:
             self.wsdl_requests += 1
             number = self.wsdl_requests
-        return self._decide(
-            Ask("WSDL", {}, "", "", request.headers, request.path, number, number, self.honest)
-        )
+        headers = request.headers
+        ask = Ask("WSDL", {}, "", "", headers, request.path, number, number, self.honest)
+        return self._decide(ask)
 
-    def _answer_call(self, request: Request) -> Reply:
-        try:
-            operation, arguments, username, password = read_call(request.body, self._known)
-        except BadRequest as error:
-            return fault(str(error), code="Client")
-        action = request.headers.get("soapaction", "")
-        if action.strip('"') != NAMESPACE + operation:
-            text = f"Server did not recognize the value of HTTP Header SOAPAction: {action}."
-            return fault(text, code="Client")
+    def _count(
+        self,
+        request: Request,
+        operation: str,
+        arguments: dict[str, str],
+        username: str,
+        password: str,
+    ) -> Ask:
+        """Count a call."""
+        key = (operation, *sorted(arguments.items()))
         with self._counting:
             self.calls[operation] += 1
-            number, attempt = self.calls.total(), 1
-            if self._record:
-                key = (operation, *map("=".join, sorted(arguments.items())))
-                self._attempts[key] += 1
-                attempt = self._attempts[key]
-            headers, path = request.headers, request.path
             ask = Ask(
-                operation, arguments, username, password, headers, path, number, attempt,
-                self.honest,
+                operation, arguments, username, password, request.headers, request.path,
+                self.calls.total(), self._attempts[key] + 1, self.honest,
             )  # fmt: skip
             if self._record:
+                self._attempts[key] = ask.attempt
                 self.asked.append(ask)
-        return self._decide(ask)
+        return ask
 
     def _decide(self, ask: Ask) -> Reply:
         for rule in list(self.rules):
@@ -175,7 +177,7 @@ class ListrakService(Connections):
         """Return the reply to a call with valid credentials; `version` is the account's."""
         arguments = self._read(operation, dict(texts))
         if None in arguments.values():
-            return fault(UNREADABLE, code="Client")
+            return fault(BAD_ARGUMENT, code="Client")
         objection = self._objection(arguments)
         if objection is not None:
             return fault(f"{operation}(): {objection}")
@@ -222,10 +224,8 @@ class ListrakService(Connections):
         chosen = None
         if "StartDate" in arguments:
             chosen = Range(
-                arguments["StartDate"],
-                arguments["EndDate"],
-                account.bounds != "exclusive",
-                account.bounds == "inclusive",
+                arguments["StartDate"] + (account.bounds == "exclusive"),
+                arguments["EndDate"] + (account.bounds == "inclusive"),
             )
         if kind.table == "lists":
             return account.lists()

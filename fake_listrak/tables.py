@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import cycle
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from fake_listrak.clock import Range, Zone, instant
-from fake_listrak.contract import (
-    NAME_OF,
-    OPERATIONS,
-    Row,
-)
+from fake_listrak.contract import NAME_OF, OPERATIONS, Row
 from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
 from fake_listrak.rows import LINKS, SALTS, VMTAS, Field, RowMaker, mix, number_of
 
+Table: TypeAlias = list[Row] | Generated
 ACCOUNT: Final = 0
 """The ID of the account as a parent."""
 
@@ -117,7 +114,7 @@ class Tables:
     def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
         """Return a page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
         rows = self._within(operation, self._table(operation, ID), chosen)
-        return list(rows[(page - 1) * self.page_size : page * self.page_size])
+        return rows[(page - 1) * self.page_size : page * self.page_size]
 
     def whole(self, operation: str, ID: int, chosen: Range | None, every: bool) -> list[Row]:
         """Return all rows of an operation for a parent.
@@ -128,7 +125,7 @@ class Tables:
             if operation == MESSAGES:
                 return self.activity(ID, chosen, every)
             return self._summaries(operation, ID, chosen, every)
-        return [*self._within(operation, self._table(operation, ID), chosen)]
+        return self._within(operation, self._table(operation, ID), chosen)[:]
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
         """Return the analytics of the messages that the user can see, unordered."""
@@ -142,7 +139,7 @@ class Tables:
         }
         return [filled.get(str(each.ID)) or self._summary(ANALYTICS, each) for each in found]
 
-    def _within(self, operation: str, rows: Sequence[Row], chosen: Range | None) -> Sequence[Row]:
+    def _within(self, operation: str, rows: Table, chosen: Range | None) -> Table:
         date, read = OPERATIONS[operation].date, self.zone.read
         if chosen is None or date is None:
             return rows
@@ -162,7 +159,7 @@ class Tables:
 
     # Tables
 
-    def _table(self, operation: str, ID: int) -> Sequence[Row]:
+    def _table(self, operation: str, ID: int) -> Table:
         found = self._tables.get((operation, ID))
         if found is not None:
             return found
@@ -170,15 +167,15 @@ class Tables:
             return self._links(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
         return self._generated(operation, ID)
 
-    def _generate(self, operation: str, ID: int) -> Sequence[Row]:
+    def _generate(self, operation: str, ID: int) -> Table:
         if operation in EVENTS:
             mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
-            rows: Sequence[Row] = self._generator.events(operation, mailing)
+            rows: Table = self._generator.events(operation, mailing)
         else:
             rows = self._generator.others(operation, ID)
         # A range of these is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
-        return rows if is_many else [*rows]
+        return rows if is_many else rows[:]
 
     def _summaries(
         self, operation: str, ListID: int, chosen: Range | None, every: bool
@@ -228,7 +225,7 @@ class Tables:
         for MsgID in mailing.messages:
             clicks: Counter[str] = Counter()
             if mailing.kind == "message":
-                urls = (row.get("LinkUrl") for row in self._table(CLICK, MsgID))
+                urls = (row.get("LinkUrl") for row in self._table(CLICK, MsgID)[:])
                 clicks.update(str(url) for url in urls if url)
             for url in dict.fromkeys([*(LINKS if mailing.sends else ()), *clicks]):
                 bits = number_of(f"{MsgID} {url}")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
+from http.client import responses
 from typing import Final
+from xml.sax import saxutils
 
 from lxml import etree
 
 from fake_listrak.contract import NAMESPACE, OPERATIONS, Row
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-UNREADABLE: Final = (
-    "Server was unable to read request. ---> There is an error in the XML document. ---> "
-    "Input string was not in a correct format."
+_UNREADABLE: Final = (
+    "Server was unable to read request. ---> There is an error in the XML document."
 )
+BAD_ARGUMENT: Final = f"{_UNREADABLE} ---> Input string was not in a correct format."
 
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
 _PREFIX: Final = f"{{{NAMESPACE}}}"
@@ -80,24 +81,25 @@ class BadRequest(Exception):
     """A request that is not a call of the contract; the text becomes the fault's."""
 
 
-def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str], str, str]:
-    """Return the operation, arguments, user name and password of an envelope.
+def read_call(
+    action: str, body: bytes, known: Collection[str]
+) -> tuple[str, dict[str, str], str, str]:
+    """Return the operation, arguments, user name and password of a SOAPAction and envelope.
 
-    Raises BadRequest if it calls none of the known operations.
+    Raises BadRequest if they call none of the known operations.
     """
     try:
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
-        raise BadRequest(
-            f"Server was unable to read request. ---> There is an error in the XML document. "
-            f"---> {error}"
-        ) from error
+        raise BadRequest(f"{_UNREADABLE} ---> {error}") from error
     if root.tag != f"{{{SOAP}}}Envelope":
         raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
     call = root.find(f"{{{SOAP}}}Body/*")
     name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
     if call is None or name not in known:
         raise BadRequest(f"Server did not recognize the operation {name}.")
+    if action.strip('"') != NAMESPACE + name:
+        raise BadRequest(f"Server did not recognize the value of HTTP Header SOAPAction: {action}.")
     arguments = {
         str(child.tag).removeprefix(_PREFIX): (
             ",".join(item.text or "" for item in child) if len(child) else child.text or ""
@@ -112,8 +114,7 @@ def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str],
 
 def escape(text: str) -> str:
     """Return the text of an element. CR is a reference, or a parser would make it LF."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return text.replace(">", "&gt;").replace("\r", "&#xD;")
+    return saxutils.escape(text, {"\r": "&#xD;"})
 
 
 def write_rows(element: str, rows: Iterable[Row]) -> str:
@@ -172,7 +173,7 @@ def fault(text: str, status: int = 500, *, code: str = "Server") -> Reply:
 
 def html(status: int) -> Reply:
     """Return an error page as IIS shows it."""
-    title = "File or directory not found." if status == 404 else phrase(status)
+    title = "File or directory not found." if status == 404 else responses[status]
     text = "The resource you are looking for might have been removed, had its name changed, or is "
     page = (
         '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
@@ -187,14 +188,6 @@ def html(status: int) -> Reply:
     return Reply(page.encode(), status, {"Content-Type": "text/html"})
 
 
-def phrase(status: int) -> str:
-    """Return what HTTP calls a status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
 def redirect(url: str, status: int = 302) -> Reply:
     """Return a redirect to another address."""
     page = (
@@ -206,10 +199,7 @@ def redirect(url: str, status: int = 302) -> Reply:
 
 
 def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
-    """Return a reply of status 200 whose WSException is filled.
-
-    rows: keep the rows of the honest reply, which must not be a fault; else the Result is empty.
-    """
+    """Return a reply of status 200 whose WSException is filled, with or without the due rows."""
     exception = (
         f"<WSException><SoapMethod>{ask.operation}</SoapMethod>"
         "<DateTime>2026-01-02T03:04:05.67</DateTime>"
@@ -218,6 +208,4 @@ def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
     reply = ask.honest() if rows else Reply(write_reply(ask.operation, "", "empty"))
     body = reply.body.decode().replace(_NIL_EXCEPTION, "")
     end = f"</{ask.operation}Response>"
-    if end not in body:
-        raise ValueError(f"{ask.operation} has no rows to keep: the honest reply is a fault")
     return replace(reply, body=body.replace(end, exception + end).encode())
