@@ -12,25 +12,13 @@ import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
 from http.client import HTTPException, parse_headers, responses
 from typing import BinaryIO
 
-from fake_listrak.wire import Reply
-
-
-@dataclass(frozen=True)
-class Request:
-    """One HTTP request."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    keep_alive: bool
+from fake_listrak.wire import Reply, Request
 
 
 class Connections:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from fake_listrak.account import Account
 from fake_listrak.clock import Range
-from fake_listrak.connections import Connections, Request
+from fake_listrak.connections import Connections
 from fake_listrak.contract import ID_OF, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
 from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
@@ -22,6 +22,7 @@ from fake_listrak.wire import (
     Ask,
     BadRequest,
     Reply,
+    Request,
     fault,
     html,
     read_call,
@@ -111,12 +112,11 @@ class ListrakService(Connections):
         path, _, query = request.path.partition("?")
         is_service = path.lower() == PATH.lower()
         if request.method == "POST" and is_service:
-            action = request.headers.get("soapaction", "")
             try:
-                call = read_call(action, request.body, self._known)
-                reply = self._decide(self._count(request, *call))
+                ask = self._count(read_call(request, self._known, self.honest))
             except BadRequest as error:
-                reply = fault(str(error), code="Client")
+                return fault(str(error), code="Client")
+            reply = self._decide(ask)
             return replace(reply, delay=reply.delay + self.latency)
         if request.method != "GET":
             return html(405)
@@ -128,29 +128,19 @@ class ListrakService(Connections):
             return html(404)
         with self._counting:
             self.wsdl_requests += 1
-            number = self.wsdl_requests
-        headers = request.headers
-        ask = Ask("WSDL", {}, "", "", headers, request.path, number, number, self.honest)
-        return self._decide(ask)
+            count = self.wsdl_requests
+        headers, path = request.headers, request.path
+        return self._decide(Ask("WSDL", {}, "", "", headers, path, self.honest, count, count))
 
-    def _count(
-        self,
-        request: Request,
-        operation: str,
-        arguments: dict[str, str],
-        username: str,
-        password: str,
-    ) -> Ask:
-        """Count a call."""
-        key = (operation, *sorted(arguments.items()))
+    def _count(self, ask: Ask) -> Ask:
+        """Number a call, and keep it."""
+        key = (ask.operation, *sorted(ask.arguments.items()))
         with self._counting:
-            self.calls[operation] += 1
-            ask = Ask(
-                operation, arguments, username, password, request.headers, request.path,
-                self.calls.total(), self._attempts[key] + 1, self.honest,
-            )  # fmt: skip
+            self.calls[ask.operation] += 1
+            number, attempt = self.calls.total(), self._attempts[key] + 1
+            ask = replace(ask, number=number, attempt=attempt)
             if self._record:
-                self._attempts[key] = ask.attempt
+                self._attempts[key] = attempt
                 self.asked.append(ask)
         return ask
 
@@ -204,18 +194,15 @@ class ListrakService(Connections):
 
     def _objection(self, arguments: dict[str, Any]) -> str | None:
         """Return the fault's text for an invalid call, else None."""
-        account, MsgIDs = self.account, arguments.get("MsgIDs", [])
+        MsgIDs = arguments.get("MsgIDs", [])
         if len(MsgIDs) > _MOST_MESSAGES:
             return f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken"
-        if account.unknown_messages == "missing":
+        if self.account.unknown_messages == "missing":
             MsgIDs = []
-        for area, name, has, IDs in (
-            ("List", "ListID", account.has_list, []),
-            ("Message", "MsgID", account.has_message, MsgIDs),
-            ("Conversation", "ConversationID", account.has_conversation, []),
-        ):
-            needed = [arguments[name]] if name in arguments else IDs
-            if not all(map(has, needed)):
+        for kind, name in ID_OF.items():
+            needed = [arguments[name]] if name in arguments else MsgIDs if kind == "message" else []
+            if not all(self.account.has(kind, ID) for ID in needed):
+                area = kind.title()
                 return f"[{area}] [Invalid{name}] The {area} does not exist or is not yours"
         return "[Page] [InvalidPage] The first Page is 1" if arguments.get("Page", 1) < 1 else None
 
@@ -227,15 +214,15 @@ class ListrakService(Connections):
                 arguments["StartDate"] + (account.bounds == "exclusive"),
                 arguments["EndDate"] + (account.bounds == "inclusive"),
             )
-        if kind.table == "lists":
-            return account.lists()
         if "MsgIDs" in arguments:
             return account.analytics(arguments["MsgIDs"])
         ID = arguments.get(ID_OF.get(kind.asked_by, ""), ACCOUNT)
-        if "Page" in arguments:
-            return account.page(operation, ID, chosen, arguments["Page"])
         every = [arguments.get(name, True) for name in ("IncludeTestMessages", "IncludeTerminated")]
-        return account.whole(operation, ID, chosen, all(every))
+        rows = account.select(operation, ID, chosen, all(every))
+        if "Page" not in arguments:
+            return rows[:]
+        end = arguments["Page"] * account.page_size
+        return rows[end - account.page_size : end]
 
 
 def _json(content: object) -> Reply:

@@ -79,21 +79,12 @@ class Tables:
         """Rows that were added or changed, by operation and parent."""
         self._generated = lru_cache(4096)(self._generate)
 
-    def has_list(self, ListID: int) -> bool:
-        """Return whether the user can see the list."""
-        return ListID in self._lists and ListID not in self._hidden
-
-    def has_message(self, MsgID: int) -> bool:
-        """Return whether the user can see the message, and so the list that it was sent to."""
-        return self._has("message", MsgID)
-
-    def has_conversation(self, ConversationID: int) -> bool:
-        """Return whether the user can see the conversation, and so its list."""
-        return self._has("conversation", ConversationID)
-
-    def _has(self, kind: str, ID: int) -> bool:
+    def has(self, kind: str, ID: int) -> bool:
+        """Return whether the user can see a list, or a message or conversation and its list."""
+        if kind == "list":
+            return ID in self._lists and ID not in self._hidden
         found = self._mailings[kind].get(ID)
-        return found is not None and ID not in self._hidden and self.has_list(found.ListID)
+        return found is not None and ID not in self._hidden and self.has("list", found.ListID)
 
     # What a call returns
 
@@ -107,29 +98,31 @@ class Tables:
                 rows.append(self._maker.row(LISTS, self._start, bits, known, fields=fields))
         return rows
 
-    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
-        """Return the messages of a list that were sent in a range of walls; None means all."""
-        return self._summaries(MESSAGES, ListID, chosen, with_tests)
+    def select(
+        self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
+    ) -> Table:
+        """Return the rows of an operation for a parent, in the order served.
 
-    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
-        """Return a page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
-        rows = self._within(operation, self._table(operation, ID), chosen)
-        return rows[(page - 1) * self.page_size : page * self.page_size]
-
-    def whole(self, operation: str, ID: int, chosen: Range | None, every: bool) -> list[Row]:
-        """Return all rows of an operation for a parent.
-
-        every: include test messages, or terminated conversations.
+        ID: that of the parent, or ACCOUNT. chosen: which dates; None means all. every: include test
+        messages and terminated conversations.
         """
+        if operation == LISTS:
+            return self.lists()
+        mailings = self._mailings_of(SUMMARIES.get(operation, "message"), ID, chosen, every)
+        if operation == ANALYTICS:
+            return self.analytics(each.ID for each in mailings)
         if operation in SUMMARIES and (operation, ID) not in self._tables:
-            if operation == MESSAGES:
-                return self.activity(ID, chosen, every)
-            return self._summaries(operation, ID, chosen, every)
-        return self._within(operation, self._table(operation, ID), chosen)[:]
+            return [self._summary(operation, each) for each in mailings]
+        rows, date = self._table(operation, ID), OPERATIONS[operation].date
+        if chosen is None or date is None:
+            return rows
+        if isinstance(rows, Generated):
+            return rows.within(chosen)
+        return [row for row in rows if chosen.holds(self.zone.read(str(row.get(date))))]
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
         """Return the analytics of the messages that the user can see, unordered."""
-        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has_message(ID)]
+        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has("message", ID)]
         found = [each for each in found if each.has_analytics]
         found.sort(key=lambda each: mix(1, each.ID))
         filled = {
@@ -138,14 +131,6 @@ class Tables:
             for row in self._tables.get((ANALYTICS, ListID), ())
         }
         return [filled.get(str(each.ID)) or self._summary(ANALYTICS, each) for each in found]
-
-    def _within(self, operation: str, rows: Table, chosen: Range | None) -> Table:
-        date, read = OPERATIONS[operation].date, self.zone.read
-        if chosen is None or date is None:
-            return rows
-        if isinstance(rows, Generated):
-            return rows.within(chosen)
-        return [row for row in rows if chosen.holds(read(str(row.get(date))))]
 
     def _mailings_of(
         self, kind: str, ListID: int, chosen: Range | None = None, every: bool = True
@@ -168,20 +153,14 @@ class Tables:
         return self._generated(operation, ID)
 
     def _generate(self, operation: str, ID: int) -> Table:
-        if operation in EVENTS:
-            mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
-            rows: Table = self._generator.events(operation, mailing)
-        else:
-            rows = self._generator.others(operation, ID)
+        rows: Table = (
+            self._generator.events(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
+            if operation in EVENTS
+            else self._generator.others(operation, ID)
+        )
         # A range of these is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
         return rows if is_many else rows[:]
-
-    def _summaries(
-        self, operation: str, ListID: int, chosen: Range | None, every: bool
-    ) -> list[Row]:
-        of = self._mailings_of(SUMMARIES[operation], ListID, chosen, every)
-        return [self._summary(operation, each) for each in of]
 
     def _summary(self, operation: str, mailing: Mailing) -> Row:
         """Return a row of a message or conversation, whose counts agree with its other rows."""

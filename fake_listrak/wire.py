@@ -23,6 +23,17 @@ _PREFIX: Final = f"{{{NAMESPACE}}}"
 
 
 @dataclass(frozen=True)
+class Request:
+    """One HTTP request; names of headers in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    keep_alive: bool
+
+
+@dataclass(frozen=True)
 class Reply:
     """One HTTP reply, honest or not.
 
@@ -67,10 +78,10 @@ class Ask:
     password: str = field(repr=False)
     headers: Mapping[str, str]
     path: str
-    number: int
-    attempt: int
     answer: Callable[[Ask], Reply] = field(repr=False, compare=False)
     """`honest` of the service."""
+    number: int = 1
+    attempt: int = 1
 
     def honest(self) -> Reply:
         """Return the reply that this call gets when no rule decides."""
@@ -81,15 +92,12 @@ class BadRequest(Exception):
     """A request that is not a call of the contract; the text becomes the fault's."""
 
 
-def read_call(
-    action: str, body: bytes, known: Collection[str]
-) -> tuple[str, dict[str, str], str, str]:
-    """Return the operation, arguments, user name and password of a SOAPAction and envelope.
-
-    Raises BadRequest if they call none of the known operations.
-    """
+def read_call(request: Request, known: Collection[str], answer: Callable[[Ask], Reply]) -> Ask:
+    """Return the call that a request makes. Raises BadRequest if it is none of those known."""
     try:
-        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
+        root = etree.fromstring(
+            request.body, etree.XMLParser(resolve_entities=False, no_network=True)
+        )
     except etree.XMLSyntaxError as error:
         raise BadRequest(f"{_UNREADABLE} ---> {error}") from error
     if root.tag != f"{{{SOAP}}}Envelope":
@@ -98,6 +106,7 @@ def read_call(
     name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
     if call is None or name not in known:
         raise BadRequest(f"Server did not recognize the operation {name}.")
+    action = request.headers.get("soapaction", "")
     if action.strip('"') != NAMESPACE + name:
         raise BadRequest(f"Server did not recognize the value of HTTP Header SOAPAction: {action}.")
     arguments = {
@@ -109,7 +118,7 @@ def read_call(
     }
     user = f".//{_PREFIX}WSUser/{_PREFIX}"
     username, password = (root.findtext(f"{user}{key}", "") for key in ("UserName", "Password"))
-    return name, arguments, username, password
+    return Ask(name, arguments, username, password, request.headers, request.path, answer)
 
 
 def escape(text: str) -> str:
