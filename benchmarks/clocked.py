@@ -33,7 +33,7 @@ class ClockedAccount(Account):
                 **{name: str(self.count(of, each)) for name, of in COUNTS.items()},
             }
             for each in self._mailings_of("message", ID, chosen, every)
-            if each.wall is not None and each.wall < self.now
+            if (self.zone.read(each.date) or 0) < self.now
         ]
 
     def count(self, operation: str, message: Mailing) -> int:

@@ -21,13 +21,6 @@ from fake_listrak.server import CREDENTIALS, ListrakService
 _SERVICE: Final = ("port", "username", "password", "latency", "wsdl")
 
 
-def _count(text: str) -> tuple[str, int]:
-    operation, _, number = text.partition("=")
-    if not number.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not OPERATION=N")
-    return operation, int(number)
-
-
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fake_listrak",
@@ -50,7 +43,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--timezone", default="UTC", help="zone of the times on the wire")
     add("--offsets", action="store_true", help="give xs:dateTime values an offset")
     add("--event-dates", choices=("iso", "us"), default="iso", help="form of the event dates")
-    add("--count", type=_count, action="append", default=[], metavar="OPERATION=N",
+    add("--count", nargs=2, action="append", default=[], metavar=("OPERATION", "N"),
         help="exact rows of each message or conversation; may be repeated")  # fmt: skip
     return parser
 
@@ -60,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _arguments()
     options = vars(parser.parse_args(arguments))
     service_options = {name: options.pop(name) for name in _SERVICE}
-    counts = dict(options.pop("count"))
     try:
+        counts = {operation: int(number) for operation, number in options.pop("count")}
         account = Account(**options, counts=counts)
     except (ValueError, KeyError) as error:
         parser.error(str(error))

@@ -97,8 +97,7 @@ class Account(Tables):
         send_date: a datetime (UTC unless it has a zone), or the text to put on the wire.
         """
         date = self._maker.text(send_date)
-        wall = self.zone.read(date)
-        self._add(Mailing("message", MsgID, ListID, date, wall, (MsgID,), test, fields))
+        self._add(Mailing("message", MsgID, ListID, date, (MsgID,), test, fields))
 
     def add_conversation(
         self, ListID: int, ConversationID: int, published_date: Date, **fields: Field
@@ -109,12 +108,10 @@ class Account(Tables):
 
         published_date: as `send_date` of `add_message`.
         """
-        date = self._maker.text(published_date)
-        first = 1_600_000_000 + ConversationID * 3 % 400_000_000
+        ID, date = ConversationID, self._maker.text(published_date)
+        first = 1_600_000_000 + ID * 3 % 400_000_000
         messages = (first, first + 1, first + 2)
-        self._add(
-            Mailing("conversation", ConversationID, ListID, date, None, messages, False, fields)
-        )
+        self._add(Mailing("conversation", ID, ListID, date, messages, False, fields))
 
     def _add(self, mailing: Mailing) -> None:
         self._need("list", mailing.ListID)

@@ -154,9 +154,21 @@ def read_wsdl(which: Literal["full", "nine"]) -> bytes:
     if which == "full":
         return _CONTRACT
     root = etree.fromstring(_CONTRACT)
-    for kind in ("portType", "binding"):
-        for each in root.iterfind(f"{_WSDL}{kind}"):
-            for operation in each.findall(f"{_WSDL}operation"):
-                if operation.get("name") not in PUBLISHED_OPERATIONS:
-                    each.remove(operation)
+    unused = [
+        each
+        for each in root.iter(f"{_WSDL}operation")
+        if each.get("name") not in PUBLISHED_OPERATIONS
+    ]
+    while unused:
+        for element in unused:
+            if (parent := element.getparent()) is not None:
+                parent.remove(element)
+        used = {
+            str(value).partition(":")[2]
+            for each in root.iter()
+            for name, value in each.attrib.items()
+            if name != "name"
+        }
+        named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
+        unused = [each for each in named if each.get("name") not in used]
     return etree.tostring(root, encoding="utf-8", xml_declaration=True)

@@ -30,15 +30,15 @@ CONTACTS: Final = NAME_OF["subscribed_contacts"]
 _FIRST_LIST, _FIRST_MESSAGE, _FIRST_CONVERSATION = 345_001, 7_000_001, 90_001
 _FORMER: Final = 10**9
 """The first person who is in no list."""
-# Rows of each kind for one recipient, about.
-_SHARES: Final = {
-    "sends": 1.0,
-    "opens": 0.45,
-    "reads": 0.25,
-    "clicks": 0.12,
-    "bounces": 0.06,
-    "unsubs": 0.03,
-    "passalongs": 0.1,
+# Rows of each kind for one recipient, about, and the column that counts them.
+KINDS: Final = {
+    "sends": (1.0, "DeliverCount"),
+    "opens": (0.45, "OpenCount"),
+    "reads": (0.25, "ReadCount"),
+    "clicks": (0.12, "ClickCount"),
+    "bounces": (0.06, "BounceCount"),
+    "unsubs": (0.03, "RemoveCount"),
+    "passalongs": (0.1, "PassAlongCount"),
 }
 EVENTS: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
 """The operations whose rows are each about a recipient of a message or conversation."""
@@ -57,8 +57,6 @@ class Mailing:
     ListID: int
     date: str
     """Its SendDate or PublishedDate on the wire."""
-    wall: int | None
-    """The same; None if that cannot be read."""
     messages: tuple[int, ...]
     """The MsgIDs of its rows: its own, or those of the conversation."""
     is_extra: bool
@@ -144,8 +142,10 @@ class Generator:
         self._seed = maker.seed
         self._start, self._end = instant(shape.start), instant(shape.end)
         self.list_ids = _shuffled(shape.lists, _FIRST_LIST, 17)
-        self.messages = {each.ID: each for each in self._make_messages()}
-        self.conversations = {each.ID: each for each in self._make_conversations()}
+        self.mailings = {
+            "message": {each.ID: each for each in self._make_messages()},
+            "conversation": {each.ID: each for each in self._make_conversations()},
+        }
 
     def _make_messages(self) -> Iterator[Mailing]:
         """Yield the messages of all lists, list by list, not by date."""
@@ -162,9 +162,8 @@ class Generator:
                 late = self._end if bits % 4 == 0 else min(self._end, moment + 21 * DAY)
                 sends = self._sends(SENT, 0 if bits % 13 == 0 else shape.sends, bits)
                 yield Mailing(
-                    "message", MsgID, ListID, self._maker.write(moment),
-                    self._maker.zone.wall(moment), (MsgID,), rank % 10 == 4,
-                    is_generated=True, has_analytics=rank % 8 != 2, sends=sends,
+                    "message", MsgID, ListID, self._maker.write(moment), (MsgID,),
+                    rank % 10 == 4, is_generated=True, has_analytics=rank % 8 != 2, sends=sends,
                     first=min(moment + 60 * SECOND, late), last=late,
                     first_person=self._recipient(place, sends, bits),
                 )  # fmt: skip
@@ -181,7 +180,7 @@ class Generator:
             sends = self._sends(SERIES_SENT, sends, bits)
             yield Mailing(
                 "conversation", ID, self.list_ids[place],
-                NEVER if not sends and rank % 2 == 0 else self._maker.write(first), None,
+                NEVER if not sends and rank % 2 == 0 else self._maker.write(first),
                 # One more than the MsgIDs of lists, which are three apart.
                 tuple(_FIRST_MESSAGE + 1 + 3 * (3 * number + n) for n in range(3)), rank % 3 == 1,
                 is_generated=True, sends=sends, first=first, last=self._end,
@@ -227,15 +226,15 @@ class Generator:
     def _size(self, operation: str, mailing: Mailing, salt: int) -> int:
         if not mailing.is_generated:
             return 0
-        usual = mailing.sends * _SHARES[OPERATIONS[operation].table.partition("_")[2]]
+        usual = mailing.sends * KINDS[OPERATIONS[operation].table.partition("_")[2]][0]
         if operation not in (SENT, SERIES_SENT):
             usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
         return self.shape.counts.get(operation, round(usual))
 
     def others(self, operation: str, ID: int) -> Generated | list[Row]:
         """Return the rows of a list, of the account, or of a message's locations."""
-        shape, table = self.shape, OPERATIONS[operation].table
-        if not (ID in self.list_ids or ID in self.messages or table == "complaints"):
+        shape, table, messages = self.shape, OPERATIONS[operation].table, self.mailings["message"]
+        if not (ID in self.list_ids or ID in messages or table == "complaints"):
             return []
         rows = {
             "subscribed_contacts": shape.contacts,
@@ -245,11 +244,11 @@ class Generator:
             "campaigns": shape.campaigns,
             "transactional_messages": 2,
             "saved_messages": 2,
-            "complaints": shape.complaints if self.messages else 0,
+            "complaints": shape.complaints if messages else 0,
         }.get(table, 5)
         times = self._times(operation, rows, ID)
         first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
-        messages = [*self.messages.values()] if table == "complaints" else []
+        MsgIDs = [*messages] if table == "complaints" else []
 
         def make(rank: int) -> Row:
             bits = mix(times.salt, rank)
@@ -261,7 +260,7 @@ class Generator:
                 known |= self._campaign(ID, rank)
                 known |= {"MessageCount": "0"} if rank == rows - 1 else {}
             elif table == "complaints":
-                message = messages[bits % len(messages)]
+                message = messages[MsgIDs[bits % len(MsgIDs)]]
                 person = message.first_person + (bits >> 32) % max(1, message.sends)
                 known = {"ListID": str(message.ListID), "MessageID": str(message.ID)}
                 known |= self.campaign_of(message.ListID, message.ID)

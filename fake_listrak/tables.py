@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from fake_listrak.clock import Range, Zone, instant
 from fake_listrak.contract import NAME_OF, OPERATIONS, Row
-from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
+from fake_listrak.generator import CLICK, EVENTS, KINDS, Generated, Generator, Mailing, Shape
 from fake_listrak.rows import LINKS, SALTS, VMTAS, Field, RowMaker, mix, number_of
 
 Table: TypeAlias = list[Row] | Generated
@@ -27,16 +27,6 @@ SUMMARIES: Final = {
     if kind.key in (("MsgID",), ("ConversationID",))
 }
 """The operations with one row of each message or conversation, which follows from others."""
-_COUNTED: Final = {
-    "DeliverCount": "sends",
-    "OpenCount": "opens",
-    "ReadCount": "reads",
-    "ClickCount": "clicks",
-    "BounceCount": "bounces",
-    "RemoveCount": "unsubs",
-    "PassAlongCount": "passalongs",
-}
-"""By column, the kind of rows that it counts."""
 _MANY: Final = 5000
 """More generated rows than these are made as they are served."""
 
@@ -70,10 +60,7 @@ class Tables:
         self._generator = Generator(of, self._maker)
         self._lists: dict[int, dict[str, Field]] = {ID: {} for ID in self._generator.list_ids}
         """Chosen values of each list."""
-        self._mailings = {
-            "message": {**self._generator.messages},
-            "conversation": {**self._generator.conversations},
-        }
+        self._mailings = {kind: {**made} for kind, made in self._generator.mailings.items()}
         self._hidden: set[int] = set()
         self._tables: dict[tuple[str, int], list[Row]] = {}
         """Rows that were added or changed, by operation and parent."""
@@ -139,7 +126,7 @@ class Tables:
         for each in [*self._mailings[kind].values()]:
             if each.ListID != ListID or each.ID in self._hidden or (each.is_extra and not every):
                 continue
-            if chosen is None or chosen.holds(each.wall):
+            if chosen is None or chosen.holds(self.zone.read(each.date)):
                 yield each
 
     # Tables
@@ -174,7 +161,7 @@ class Tables:
             **dict.fromkeys(("Subject", "ConversationName"), self._maker.name(ID)),
             **self._generator.campaign_of(mailing.ListID, ID),
         }
-        for column, rows in _COUNTED.items():
+        for rows, (_, column) in KINDS.items():
             of = NAME_OF.get(f"{mailing.kind}_{rows}")
             if of and column in columns:
                 known[column] = str(self._count(of, mailing))

@@ -183,26 +183,16 @@ def fault(text: str, status: int = 500, *, code: str = "Server") -> Reply:
 def html(status: int) -> Reply:
     """Return an error page as IIS shows it."""
     title = "File or directory not found." if status == 404 else responses[status]
-    text = "The resource you are looking for might have been removed, had its name changed, or is "
     page = (
-        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
-        '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">\r\n'
-        '<html xmlns="http://www.w3.org/1999/xhtml">\r\n<head>\r\n'
-        '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"/>\r\n'
-        f"<title>{status} - {title}</title>\r\n</head>\r\n<body>\r\n"
-        '<div id="header"><h1>Server Error</h1></div>\r\n<div id="content">\r\n'
-        f"<h2>{status} - {title}</h2>\r\n<h3>{text}temporarily unavailable.</h3>\r\n"
-        "</div>\r\n</body>\r\n</html>\r\n"
+        f"<!DOCTYPE html>\r\n<html><head><title>{status} - {title}</title></head>\r\n<body>"
+        f"<h1>Server Error</h1>\r\n<h2>{status} - {title}</h2></body></html>\r\n"
     )
     return Reply(page.encode(), status, {"Content-Type": "text/html"})
 
 
 def redirect(url: str, status: int = 302) -> Reply:
     """Return a redirect to another address."""
-    page = (
-        "<html><head><title>Object moved</title></head><body>\r\n"
-        f'<h2>Object moved to <a href="{escape(url)}">here</a>.</h2>\r\n</body></html>\r\n'
-    )
+    page = f'<html><body><h2>Object moved to <a href="{escape(url)}">here</a>.</h2></body></html>'
     headers = {"Content-Type": "text/html; charset=utf-8", "Location": url}
     return Reply(page.encode(), status, headers)
 
