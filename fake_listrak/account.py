@@ -52,14 +52,6 @@ class Account(Tables):
         """Return the conversations of a list, including terminated ones, in the order served."""
         return [each.ID for each in self._mailings_of("conversation", ListID)]
 
-    def is_test(self, MsgID: int) -> bool:
-        """Return whether IncludeTestMessages=false excludes a message."""
-        return self._mailings["message"][MsgID].is_extra
-
-    def has_analytics(self, MsgID: int) -> bool:
-        """Return whether a message is in the reply of a call for its analytics."""
-        return self._mailings["message"][MsgID].has_analytics
-
     def row_counts(self) -> dict[str, dict[str, int]]:
         """Return the number of rows by table: in `total`, and `distinct` by the table's key."""
         lists = [ID for ID in self._lists if self.has("list", ID)]

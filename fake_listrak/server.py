@@ -113,7 +113,7 @@ class ListrakService(Connections):
         is_service = path.lower() == PATH.lower()
         if request.method == "POST" and is_service:
             try:
-                ask = self._count(read_call(request, self._known, self.honest))
+                ask = read_call(request, self._known, self.honest)
             except BadRequest as error:
                 return fault(str(error), code="Client")
             reply = self._decide(ask)
@@ -126,30 +126,29 @@ class ListrakService(Connections):
             return _json(self.account.row_counts())
         if not is_service or query.lower() != "wsdl":
             return html(404)
-        with self._counting:
-            self.wsdl_requests += 1
-            count = self.wsdl_requests
-        headers, path = request.headers, request.path
-        return self._decide(Ask("WSDL", {}, "", "", headers, path, self.honest, count, count))
-
-    def _count(self, ask: Ask) -> Ask:
-        """Number a call, and keep it."""
-        key = (ask.operation, *sorted(ask.arguments.items()))
-        with self._counting:
-            self.calls[ask.operation] += 1
-            number, attempt = self.calls.total(), self._attempts[key] + 1
-            ask = replace(ask, number=number, attempt=attempt)
-            if self._record:
-                self._attempts[key] = attempt
-                self.asked.append(ask)
-        return ask
+        return self._decide(Ask("WSDL", {}, "", "", request.headers, request.path, self.honest))
 
     def _decide(self, ask: Ask) -> Reply:
+        """Number a call; return what the first rule that has a reply, or the contract, gives."""
+        ask = self._numbered(ask)
         for rule in list(self.rules):
             reply = rule(ask)
             if reply is not None:
                 return reply
         return ask.honest()
+
+    def _numbered(self, ask: Ask) -> Ask:
+        key = (ask.operation, *sorted(ask.arguments.items()))
+        with self._counting:
+            if ask.operation == "WSDL":
+                self.wsdl_requests += 1
+                return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
+            self.calls[ask.operation] += 1
+            ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
+            if self._record:
+                self._attempts[key] = ask.attempt
+                self.asked.append(ask)
+        return ask
 
     def honest(self, ask: Ask) -> Reply:
         """Return the correct reply, after checking credentials and arguments."""

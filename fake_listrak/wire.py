@@ -13,10 +13,8 @@ from lxml import etree
 from fake_listrak.contract import NAMESPACE, OPERATIONS, Row
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-_UNREADABLE: Final = (
-    "Server was unable to read request. ---> There is an error in the XML document."
-)
-BAD_ARGUMENT: Final = f"{_UNREADABLE} ---> Input string was not in a correct format."
+_BAD_XML: Final = "Server was unable to read request. ---> There is an error in the XML document."
+BAD_ARGUMENT: Final = f"{_BAD_XML} ---> Input string was not in a correct format."
 
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
 _PREFIX: Final = f"{{{NAMESPACE}}}"
@@ -94,12 +92,11 @@ class BadRequest(Exception):
 
 def read_call(request: Request, known: Collection[str], answer: Callable[[Ask], Reply]) -> Ask:
     """Return the call that a request makes. Raises BadRequest if it is none of those known."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
-        root = etree.fromstring(
-            request.body, etree.XMLParser(resolve_entities=False, no_network=True)
-        )
+        root = etree.fromstring(request.body, parser)
     except etree.XMLSyntaxError as error:
-        raise BadRequest(f"{_UNREADABLE} ---> {error}") from error
+        raise BadRequest(f"{_BAD_XML} ---> {error}") from error
     if root.tag != f"{{{SOAP}}}Envelope":
         raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
     call = root.find(f"{{{SOAP}}}Body/*")
