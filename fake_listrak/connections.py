@@ -150,19 +150,14 @@ class Connections:
         sent = (f"{name.title()}: {value}" for name, value in headers.items() if value is not None)
         first = f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unknown')}"
         head = "\r\n".join([first, *sent, "", ""]).encode("latin-1")
-        body = reply.body[: reply.cut]
-        if reply.pace is None:
-            connection.sendall(head + body)
-            if reply.below_tls:
-                socket.socket.sendall(connection, reply.below_tls)
-            return alive
-        if reply.pace_headers:
-            body = head + body
-        else:
-            connection.sendall(head)
+        data = head + reply.body[: reply.cut]
+        at_once = len(data) if not reply.pace else 0 if reply.pace_headers else len(head)
+        connection.sendall(data[:at_once])
+        if reply.below_tls:
+            socket.socket.sendall(connection, reply.below_tls)
         step = max(1, int(reply.pace / 50))
-        for start in range(0, len(body), step):
-            connection.sendall(body[start : start + step])
+        for start in range(at_once, len(data), step):
+            connection.sendall(data[start : start + step])
             if not self._wait(connection, step / reply.pace):
                 return False
         return alive

@@ -231,11 +231,9 @@ class Generator:
             usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
         return self.shape.counts.get(operation, round(usual))
 
-    def others(self, operation: str, ID: int) -> Generated | list[Row]:
+    def others(self, operation: str, ID: int) -> Generated:
         """Return the rows of a list, of the account, or of a message's locations."""
         shape, table, messages = self.shape, OPERATIONS[operation].table, self.mailings["message"]
-        if not (ID in self.list_ids or ID in messages or table == "complaints"):
-            return []
         rows = {
             "subscribed_contacts": shape.contacts,
             "list_unsubs": shape.removals,
@@ -246,6 +244,8 @@ class Generator:
             "saved_messages": 2,
             "complaints": shape.complaints if messages else 0,
         }.get(table, 5)
+        if not (ID in self.list_ids or ID in messages or table == "complaints"):
+            rows = 0  # of what was added
         times = self._times(operation, rows, ID)
         first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
         MsgIDs = [*messages] if table == "complaints" else []

@@ -140,12 +140,12 @@ class Tables:
         return self._generated(operation, ID)
 
     def _generate(self, operation: str, ID: int) -> Table:
-        rows: Table = (
-            self._generator.events(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
-            if operation in EVENTS
-            else self._generator.others(operation, ID)
-        )
-        # A range of these is found by bisection, which needs times that never fall.
+        if operation in EVENTS:
+            mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
+            rows = self._generator.events(operation, mailing)
+        else:
+            rows = self._generator.others(operation, ID)
+        # A range of many is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
         return rows if is_many else rows[:]
 

@@ -38,7 +38,7 @@ class Reply:
     headers: added to the usual ones or put in their place; None leaves one out. Without
         Content-Length the end of the connection ends the body.
     delay: seconds before the reply starts.
-    pace: bytes per second of the body, and of the header too with pace_headers; None: at once.
+    pace: bytes per second of the body, and of the header too with pace_headers; 0: all at once.
     cut: close the connection after this many bytes of the body, regardless of Content-Length.
     below_tls: with cut, bytes written after those past TLS: a record that is corrupt.
     reset: the connection is reset, without an answer.
@@ -49,7 +49,7 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str | None] = field(default_factory=dict)
     delay: float = 0.0
-    pace: float | None = None
+    pace: float = 0.0
     pace_headers: bool = False
     cut: int | None = None
     below_tls: bytes = b""
