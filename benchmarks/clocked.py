@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fake_listrak import Account, Row
+from fake_listrak import Account
 from fake_listrak.clock import Range
 from fake_listrak.generator import CLICK, OPEN, READ, REMOVAL, Mailing
+from fake_listrak.tables import MESSAGES, Table
 
 COUNTS = {"OpenCount": OPEN, "ClickCount": CLICK, "ReadCount": READ, "RemoveCount": REMOVAL}
 
@@ -16,25 +17,25 @@ class ClockedAccount(Account):
 
     now = 0
 
-    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
+    def select(
+        self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
+    ) -> Table:
         """See Account."""
+        if operation != MESSAGES:
+            if chosen is not None:
+                chosen = replace(chosen, end=min(chosen.end, self.now))
+            return super().select(operation, ID, chosen, every)
         return [
             {
-                "ListID": str(ListID),
+                "ListID": str(ID),
                 "MsgID": str(each.ID),
                 "SendDate": each.date,
                 **{name: str(self.count(of, each)) for name, of in COUNTS.items()},
             }
-            for each in self._mailings_of("message", ListID, chosen, with_tests)
-            if each.wall is not None and each.wall < self.now
+            for each in self._mailings_of("message", ID, chosen, every)
+            if (self.zone.read(each.date) or 0) < self.now
         ]
 
     def count(self, operation: str, message: Mailing) -> int:
         """Return how many events a message has had."""
-        until_now = Range(0, self.now, with_start=True, with_end=False)
-        return len(self._generator.events(operation, message).within(until_now))
-
-    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
-        """See Account."""
-        assert chosen is not None
-        return super().page(operation, ID, replace(chosen, end=min(chosen.end, self.now)), page)
+        return len(self._generator.events(operation, message).within(Range(0, self.now)))

@@ -21,7 +21,6 @@ shared a factor with `older_every_days`, some nights would request more than oth
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import statistics
@@ -36,7 +35,7 @@ from typing import Any
 from benchmarks.clocked import COUNTS, ClockedAccount
 from benchmarks.processes import PASSWORD, USERNAME, Cost, measure, scaled, selecting
 from benchmarks.table import Line
-from fake_listrak import Account, ListrakService, Row
+from fake_listrak import Account, ListrakService
 from fake_listrak.clock import DAY as MICROSECONDS_A_DAY
 from fake_listrak.clock import Range, instant
 from tap_listrak.config import OPTIONS
@@ -248,7 +247,7 @@ def _expected(case: Case, account: ClockedAccount, taken: Nights) -> Expected:
     nights = range(case.nights_before, case.nights_before + case.nights)
     last = FIRST_NIGHT + nights[-1] * DAY
     recent = timedelta(days=case.options.get("recent_days", 0)) // DAY * MICROSECONDS_A_DAY
-    new = Range(instant(FIRST_NIGHT - DAY), instant(last), with_start=True, with_end=False)
+    new = Range(instant(FIRST_NIGHT - DAY), instant(last))
     windows = math.ceil((last - START) / timedelta(days=INTERVAL_DAYS))
     calls: Counter[int] = Counter(dict.fromkeys(nights, 1 + LISTS * windows))
     found = Expected([], 0, Counter(), Counter())
@@ -257,7 +256,7 @@ def _expected(case: Case, account: ClockedAccount, taken: Nights) -> Expected:
         due = instant(last - LOOKBACK - timedelta(days=days_late))
         for stream in EVENTS:
             rows: Counter[int] = Counter()
-            for row in _rows(account, stream.operation, MsgID, new):
+            for row in account.select(stream.operation, MsgID, new)[:]:
                 moment = account.zone.read(str(row[str(stream.replication_key)]))
                 assert moment is not None
                 night = (moment - new.start) // MICROSECONDS_A_DAY
@@ -281,11 +280,3 @@ def _messages(account: Account) -> Iterator[tuple[int, int]]:
             sent = account.zone.read(str(message["SendDate"]))
             assert sent is not None
             yield int(str(message["MsgID"])), sent
-
-
-def _rows(account: Account, operation: str, MsgID: int, chosen: Range) -> Iterator[Row]:
-    for page in itertools.count(1):
-        rows = account.page(operation, MsgID, chosen, page)
-        if not rows:
-            return
-        yield from rows

@@ -111,7 +111,7 @@ class Service:
         for name, value in shape.items():
             if name == "counts":
                 for operation, count in value.items():
-                    self._command += ["--count", f"{operation}={count}"]
+                    self._command += ["--count", operation, str(count)]
             else:
                 self._command += [f"--{name.replace('_', '-')}", str(value)]
 

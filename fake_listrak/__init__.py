@@ -17,7 +17,6 @@ from fake_listrak.contract import (
     PUBLISHED_OPERATIONS,
     Operation,
     Row,
-    Value,
 )
 from fake_listrak.server import ListrakService, Rule
 from fake_listrak.wire import Ask, Reply, fault, html, raw, redirect, with_exception
@@ -33,7 +32,6 @@ __all__ = [
     "Reply",
     "Row",
     "Rule",
-    "Value",
     "fault",
     "html",
     "raw",

@@ -10,6 +10,7 @@ import argparse
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
@@ -18,29 +19,6 @@ from fake_listrak.generator import Shape
 from fake_listrak.server import CREDENTIALS, ListrakService
 
 _SERVICE: Final = ("port", "username", "password", "latency", "wsdl")
-_SIZES: Final = {
-    "seed": "what every row follows from",
-    "lists": "contact lists",
-    "messages": "messages of each list",
-    "contacts": "subscribed contacts of each list",
-    "sends": "recipients of a message, about",
-    "conversations": "conversations of each list",
-    "conversation_sends": "rows of what a conversation sent, about",
-    "campaigns": "campaigns of each list",
-    "transactional": "transactional messages of each list",
-    "removals": "unsubscribes of each list",
-    "hygiene": "corrected addresses of each list",
-    "imports": "imports of each list",
-    "complaints": "complaints of the account",
-    "message_step": "how far MsgIDs lie apart",
-}
-
-
-def _count(text: str) -> tuple[str, int]:
-    operation, _, number = text.partition("=")
-    if not number.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not OPERATION=N")
-    return operation, int(number)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -55,16 +33,17 @@ def _arguments() -> argparse.ArgumentParser:
     add("--password", default=CREDENTIALS[1], help="password taken")
     add("--latency", type=float, default=0.0, help="seconds before each answer")
     add("--wsdl", choices=("full", "nine"), default="full", help="operations that there are")
-    for name, meaning in _SIZES.items():
-        option = f"--{name.replace('_', '-')}"
-        add(option, type=int, default=getattr(Shape, name), help=meaning)
+    for each in fields(Shape):
+        if each.metadata:
+            option = f"--{each.name.replace('_', '-')}"
+            add(option, type=int, default=each.default, help=each.metadata["help"])
     add("--page-size", type=int, default=100, help="rows on a page")
     for name, meaning in (("start", "first date, UTC"), ("end", "last date, UTC")):
         add(f"--{name}", type=datetime.fromisoformat, default=getattr(Shape, name), help=meaning)
     add("--timezone", default="UTC", help="zone of the times on the wire")
     add("--offsets", action="store_true", help="give xs:dateTime values an offset")
     add("--event-dates", choices=("iso", "us"), default="iso", help="form of the event dates")
-    add("--count", type=_count, action="append", default=[], metavar="OPERATION=N",
+    add("--count", nargs=2, action="append", default=[], metavar=("OPERATION", "N"),
         help="exact rows of each message or conversation; may be repeated")  # fmt: skip
     return parser
 
@@ -74,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _arguments()
     options = vars(parser.parse_args(arguments))
     service_options = {name: options.pop(name) for name in _SERVICE}
-    counts = dict(options.pop("count"))
     try:
+        counts = {operation: int(number) for operation, number in options.pop("count")}
         account = Account(**options, counts=counts)
     except (ValueError, KeyError) as error:
         parser.error(str(error))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from fake_listrak.contract import ID_OF, OPERATIONS, PASSALONGS, Row
 from fake_listrak.generator import CONTACTS, Mailing
 from fake_listrak.rows import SALTS, Field, mix
-from fake_listrak.tables import ACCOUNT, ANALYTICS, LISTS, MESSAGES, SUMMARIES, Tables
+from fake_listrak.tables import ACCOUNT, LISTS, MESSAGES, SUMMARIES, Tables
+
+Date: TypeAlias = datetime | str
 
 
 class Account(Tables):
@@ -26,12 +28,7 @@ class Account(Tables):
     empty: the Result of a page without rows; "mixed" is absent or empty, depending on the request.
     unknown_messages: the reply to an analytics call with a message that the user cannot see: the
         whole call is "refused", or the message is "missing".
-    shape: what is generated. `seed`: accounts of the same arguments have the same rows. `lists`;
-        of each list: `messages`, `contacts`, `conversations`, `campaigns`, `transactional`,
-        `removals`, `hygiene`, `imports`; of the account: `complaints`. `sends` and
-        `conversation_sends`: approximate recipients of each, of which other events are fractions.
-        `counts`: exact rows per message or conversation, by operation. `start` and `end`: the range
-        of all dates, UTC unless they have a zone. `message_step`: difference of successive MsgIDs.
+    shape: what is generated: the fields of Shape.
     """
 
     # Rows
@@ -41,12 +38,7 @@ class Account(Tables):
 
         parent_id: a ListID, MsgID or ConversationID; None for the account.
         """
-        ID = _parent(operation, parent_id)
-        if operation == LISTS:
-            return self.lists()
-        if operation == ANALYTICS:
-            return self.analytics(each.ID for each in self._mailings_of("message", ID))
-        return self.whole(operation, ID, None, True)
+        return self.select(operation, parent_id or ACCOUNT)[:]
 
     def messages(self, ListID: int) -> list[Row]:
         """Return all rows of ReportListMessageActivity for a list, in the order served."""
@@ -60,25 +52,20 @@ class Account(Tables):
         """Return the conversations of a list, including terminated ones, in the order served."""
         return [each.ID for each in self._mailings_of("conversation", ListID)]
 
-    def is_test(self, MsgID: int) -> bool:
-        """Return whether IncludeTestMessages=false excludes a message."""
-        return self._mailings["message"][MsgID].is_extra
-
-    def has_analytics(self, MsgID: int) -> bool:
-        """Return whether a message is in the reply of a call for its analytics."""
-        return self._mailings["message"][MsgID].has_analytics
-
     def row_counts(self) -> dict[str, dict[str, int]]:
         """Return the number of rows by table: in `total`, and `distinct` by the table's key."""
-        lists = [*filter(self.has_list, self._lists)]
+        lists = [ID for ID in self._lists if self.has("list", ID)]
         parents: dict[str, list[Any]] = {"account": [None], "list": lists}
         for kind in self._mailings:
             parents[kind] = [each.ID for ID in lists for each in self._mailings_of(kind, ID)]
         counts = {}
         for name, operation in OPERATIONS.items():
-            tables = [self.rows(name, parent) for parent in parents[operation.asked_by]]
-            distinct = sum(_distinct(name, rows) for rows in tables)
-            counts[operation.table] = {"total": sum(map(len, tables)), "distinct": distinct}
+            keys = [
+                (parent, *(row.get(column) or "" for column in operation.key))
+                for parent in parents[operation.asked_by]
+                for row in self.rows(name, parent)
+            ]
+            counts[operation.table] = {"total": len(keys), "distinct": len({*keys})}
         return counts
 
     # Changes between runs
@@ -93,13 +80,7 @@ class Account(Tables):
         self._lists.setdefault(ListID, {}).update(fields)
 
     def add_message(
-        self,
-        ListID: int,
-        MsgID: int,
-        send_date: datetime | str,
-        *,
-        test: bool = False,
-        **fields: Field,
+        self, ListID: int, MsgID: int, send_date: Date, *, test: bool = False, **fields: Field
     ) -> None:
         """Add a message, whose counts follow the events added to it.
 
@@ -108,32 +89,21 @@ class Account(Tables):
         send_date: a datetime (UTC unless it has a zone), or the text to put on the wire.
         """
         date = self._maker.text(send_date)
-        wall = self.zone.read(date)
-        self._add(Mailing("message", MsgID, ListID, date, wall, (MsgID,), test, fields))
+        self._add(Mailing("message", MsgID, ListID, date, (MsgID,), test, fields))
 
     def add_conversation(
-        self,
-        ListID: int,
-        ConversationID: int,
-        published_date: datetime | str,
-        *,
-        terminated: bool = False,
-        **fields: Field,
+        self, ListID: int, ConversationID: int, published_date: Date, **fields: Field
     ) -> None:
         """Add a conversation, whose counts follow the rows added to it.
 
         A hidden generated one is shown again, with its own date.
 
-        published_date: as in `add_message`. fields: also of its row of deliveries.
+        published_date: as `send_date` of `add_message`.
         """
-        date = self._maker.text(published_date)
-        first = 1_600_000_000 + ConversationID * 3 % 400_000_000
+        ID, date = ConversationID, self._maker.text(published_date)
+        first = 1_600_000_000 + ID * 3 % 400_000_000
         messages = (first, first + 1, first + 2)
-        self._add(
-            Mailing(
-                "conversation", ConversationID, ListID, date, None, messages, terminated, fields
-            )
-        )
+        self._add(Mailing("conversation", ID, ListID, date, messages, False, fields))
 
     def _add(self, mailing: Mailing) -> None:
         self._need("list", mailing.ListID)
@@ -146,31 +116,19 @@ class Account(Tables):
             self._mailings[mailing.kind][mailing.ID] = mailing
 
     def add_event(
-        self,
-        operation: str,
-        MsgID: int,
-        email: str,
-        date: datetime | str | None = None,
-        **fields: Field,
+        self, operation: str, MsgID: int, email: str, date: Date | None = None, **fields: Field
     ) -> None:
-        """Add a row to the end of a message's events (or sends, which have no date).
-
-        date, fields: as in `add_row`.
-        """
-        self.add_row(operation, MsgID, date, **{"EmailAddress": email, **fields})
+        """Add a row to the end of a message's events (or sends, which have no date)."""
+        self.add_row(operation, MsgID, date, EmailAddress=email, **fields)
 
     def add_contact(
-        self, ListID: int, email: str, addition_date: datetime | str | None, **fields: Field
+        self, ListID: int, email: str, addition_date: Date | None, **fields: Field
     ) -> None:
-        """Add a contact to the end of a list; `addition_date` as `date` in `add_row`."""
-        self.add_row(CONTACTS, ListID, addition_date, **{"EmailAddress": email, **fields})
+        """Add a contact to the end of a list."""
+        self.add_row(CONTACTS, ListID, addition_date, EmailAddress=email, **fields)
 
     def add_row(
-        self,
-        operation: str,
-        parent_id: int | None,
-        date: datetime | str | None = None,
-        **fields: Field,
+        self, operation: str, parent_id: int | None, date: Date | None = None, **fields: Field
     ) -> None:
         """Add a row to the end of a table, for one parent.
 
@@ -183,7 +141,7 @@ class Account(Tables):
         determines the ContactID; a conversation's row belongs to its first message unless MsgID is
         given.
         """
-        kind, ID = OPERATIONS[operation], _parent(operation, parent_id)
+        kind, ID = OPERATIONS[operation], parent_id or ACCOUNT
         if operation in SUMMARIES or operation == LISTS:
             raise ValueError(f"{operation}: rows of {kind.table} cannot be added")
         known: dict[str, Field] = {}
@@ -206,7 +164,7 @@ class Account(Tables):
         Also of rows that otherwise follow from others. The parent has to be added first.
         """
         self.version += 1
-        self._tables[operation, _parent(operation, parent_id)] = [*rows]
+        self._tables[operation, parent_id or ACCOUNT] = [*rows]
 
     def hide(self, ID: int) -> None:
         """Hide a list, message or conversation from the user, until it is added."""
@@ -227,25 +185,9 @@ class Account(Tables):
         """Return a table as a list that may be changed."""
         self.version += 1
         if (operation, ID) not in self._tables:
-            self._tables[operation, ID] = [*self._table(operation, ID)]
+            self._tables[operation, ID] = self._table(operation, ID)[:]
         return self._tables[operation, ID]
 
     def _need(self, parent: str, ID: int) -> None:
         if ID not in (self._lists if parent == "list" else self._mailings[parent]):
             raise KeyError(f"no {parent} {ID}")
-
-
-def _parent(operation: str, parent_id: int | None) -> int:
-    """Return the ID of a parent. Raises ValueError if the operation has none, or needs one."""
-    kind = OPERATIONS[operation].asked_by
-    if (kind == "account") != (parent_id is None):
-        raise ValueError(f"{operation} is asked by {kind}")
-    return ACCOUNT if parent_id is None else parent_id
-
-
-def _distinct(operation: str, rows: Iterable[Row]) -> int:
-    """Count the keys of the rows of one parent; a date may be absent, other parts may not."""
-    kind = OPERATIONS[operation]
-    keys = {tuple(row.get(name) or "" for name in kind.key) for row in rows}
-    may_lack = [name in (kind.date, *ID_OF.values()) for name in kind.key]
-    return sum(all(lack or part for lack, part in zip(may_lack, key)) for key in keys)

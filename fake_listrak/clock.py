@@ -101,19 +101,14 @@ def _offset(name: str, quarter: int) -> int:
 
 @dataclass(frozen=True)
 class Range:
-    """StartDate and EndDate of a request as walls, and which of the two belong to it."""
+    """The walls from `start` up to, but not including, `end`."""
 
     start: int
     end: int
-    with_start: bool
-    with_end: bool
 
     def holds(self, wall: int | None) -> bool:
         """Return whether a row of that time is selected; one without a readable time always is."""
-        if wall is None:
-            return True
-        after = self.start <= wall if self.with_start else self.start < wall
-        return after and (wall <= self.end if self.with_end else wall < self.end)
+        return wall is None or self.start <= wall < self.end
 
 
 @dataclass(frozen=True)

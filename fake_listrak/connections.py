@@ -12,24 +12,13 @@ import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
-from types import TracebackType
+from http.client import HTTPException, parse_headers, responses
+from typing import BinaryIO
 
-from fake_listrak.wire import Reply, phrase
-
-
-@dataclass(frozen=True)
-class Request:
-    """One HTTP request."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    keep_alive: bool
+from fake_listrak.wire import Reply, Request
 
 
 class Connections:
@@ -42,50 +31,28 @@ class Connections:
         self._address = ("127.0.0.1", port)
         self._tls = tls
         self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._refusing = threading.Event()
+        self._closed = threading.Event()
         self._open: dict[socket.socket, threading.Thread] = {}
 
     def answer(self, request: Request) -> Reply:
         """Return the reply to a request."""
         raise NotImplementedError
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Stop listening and close every connection, with or without a reply."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        threads = self._hang_up()
+        self.refuse_connections()
+        with self._lock:
+            threads = [*self._open.values()]
         deadline = time.monotonic() + 1
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def refuse_connections(self) -> None:
         """Close the port and end every connection, up to `accept_again`."""
-        self._refusing.set()
-        self._hang_up()
-
-    def accept_again(self) -> None:
-        """Listen again at the same address."""
-        self._refusing.clear()
-        self._listen()
-
-    def _listen(self) -> None:
-        self._listener = socket.create_server(self._address, backlog=128)
-        self._address = self._listener.getsockname()
-        self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
-        self._accepting.start()
-
-    def _hang_up(self) -> list[threading.Thread]:
-        """Close the port and end every connection; return the threads that served them."""
+        self._closed.set()
         # Closing a listener does not wake its accept everywhere; a connection does.
         with suppress(OSError):
             socket.create_connection(self._address, timeout=1).close()
@@ -95,16 +62,23 @@ class Connections:
             for connection in self._open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            return list(self._open.values())
+
+    def accept_again(self) -> None:
+        """Listen, each time at the same address."""
+        self._closed.clear()
+        self._listener = socket.create_server(self._address, backlog=128)
+        self._address = self._listener.getsockname()
+        self._accepting = threading.Thread(target=self._accept, name="listrak", daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
-        while not (self._closing.is_set() or self._refusing.is_set()):
+        while not self._closed.is_set():
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 continue
             with self._lock:
-                if self._closing.is_set() or self._refusing.is_set():
+                if self._closed.is_set():
                     connection.close()
                     return
                 self.connections += 1
@@ -118,11 +92,9 @@ class Connections:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
                 connection = self._secure(connection, self._tls)
-            rest = b""
-            alive = True
-            while alive:
-                request, rest = _receive(connection, rest)
-                alive = request is not None and self._respond(connection, request)
+            with connection.makefile("rb") as stream:
+                while (request := _receive(stream)) and self._respond(connection, request):
+                    pass
         except OSError:
             pass  # The client went, or the service closes.
         finally:
@@ -176,21 +148,16 @@ class Connections:
         if not alive:
             headers.setdefault("connection", "close")
         sent = (f"{name.title()}: {value}" for name, value in headers.items() if value is not None)
-        first = f"HTTP/1.1 {reply.status} {phrase(reply.status)}"
+        first = f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unknown')}"
         head = "\r\n".join([first, *sent, "", ""]).encode("latin-1")
-        body = reply.body[: reply.cut]
-        if reply.pace is None:
-            connection.sendall(head + body)
-            if reply.below_tls:
-                socket.socket.sendall(connection, reply.below_tls)
-            return alive
-        if reply.pace_headers:
-            body = head + body
-        else:
-            connection.sendall(head)
+        data = head + reply.body[: reply.cut]
+        at_once = len(data) if not reply.pace else 0 if reply.pace_headers else len(head)
+        connection.sendall(data[:at_once])
+        if reply.below_tls:
+            socket.socket.sendall(connection, reply.below_tls)
         step = max(1, int(reply.pace / 50))
-        for start in range(0, len(body), step):
-            connection.sendall(body[start : start + step])
+        for start in range(at_once, len(data), step):
+            connection.sendall(data[start : start + step])
             if not self._wait(connection, step / reply.pace):
                 return False
         return alive
@@ -210,28 +177,17 @@ class Connections:
             return True
         finally:
             connection.settimeout(None)
-        return not self._closing.wait(max(0.0, until - time.monotonic()))
+        return not self._closed.wait(max(0.0, until - time.monotonic()))
 
 
-def _receive(connection: socket.socket, data: bytes) -> tuple[Request | None, bytes]:
-    """Return the next request and the bytes after it; None when the client has gone."""
-    while (end := data.find(b"\r\n\r\n")) < 0:
-        part = connection.recv(65536)
-        if not part:
-            return None, b""
-        data += part
-    first, *lines = data[:end].decode("latin-1").split("\r\n")
-    pairs = (line.partition(":") for line in lines)
-    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+def _receive(stream: BinaryIO) -> Request | None:
+    """Return the next request; None when the client has gone or sends something else."""
     try:
-        method, path, version = first.split(" ")
-        stop = end + 4 + int(headers.get("content-length", "0"))
-    except ValueError:
-        return None, b""  # It talks no HTTP.
-    while len(data) < stop:
-        part = connection.recv(65536)
-        if not part:
-            return None, b""
-        data += part
+        method, path, version = stream.readline().decode("latin-1").split()
+        headers = {name.lower(): value for name, value in parse_headers(stream).items()}
+        length = int(headers.get("content-length", "0"))
+    except (ValueError, HTTPException):
+        return None
+    body = stream.read(length)
     keep_alive = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-    return Request(method, path, headers, data[end + 4 : stop], keep_alive), data[stop:]
+    return Request(method, path, headers, body, keep_alive) if len(body) == length else None

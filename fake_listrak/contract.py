@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -151,32 +151,24 @@ CONVERSATION_OPERATIONS: Final = tuple(
 
 def read_wsdl(which: Literal["full", "nine"]) -> bytes:
     """Return the contract of all 89 operations, or of those of the nine published tables."""
-    return _CONTRACT if which == "full" else _only(PUBLISHED_OPERATIONS)
-
-
-def _only(operations: Collection[str]) -> bytes:
-    """Take the other operations out of the WSDL, and the elements and types that nothing names."""
+    if which == "full":
+        return _CONTRACT
     root = etree.fromstring(_CONTRACT)
-    for operation in [*root.iter(f"{_WSDL}operation")]:
-        if operation.get("name") not in operations:
-            _remove(operation)
-    named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
-    unused = named
+    unused = [
+        each
+        for each in root.iter(f"{_WSDL}operation")
+        if each.get("name") not in PUBLISHED_OPERATIONS
+    ]
     while unused:
+        for element in unused:
+            if (parent := element.getparent()) is not None:
+                parent.remove(element)
         used = {
             str(value).partition(":")[2]
-            for element in root.iter()
-            for name, value in element.attrib.items()
+            for each in root.iter()
+            for name, value in each.attrib.items()
             if name != "name"
         }
-        unused = [element for element in named if element.get("name") not in used]
-        for element in unused:
-            _remove(element)
-            named.remove(element)
+        named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
+        unused = [each for each in named if each.get("name") not in used]
     return etree.tostring(root, encoding="utf-8", xml_declaration=True)
-
-
-def _remove(element: etree._Element) -> None:
-    parent = element.getparent()
-    if parent is not None:
-        parent.remove(element)

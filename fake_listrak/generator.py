@@ -6,11 +6,11 @@ Each row is made from its rank in its table, so that a table of a million rows n
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import gcd
-from typing import Final, Literal, overload
+from typing import Final, Literal
 
 from fake_listrak.clock import DAY, NEVER, SECOND, Range, Timeline, instant
 from fake_listrak.contract import (
@@ -30,15 +30,15 @@ CONTACTS: Final = NAME_OF["subscribed_contacts"]
 _FIRST_LIST, _FIRST_MESSAGE, _FIRST_CONVERSATION = 345_001, 7_000_001, 90_001
 _FORMER: Final = 10**9
 """The first person who is in no list."""
-# Rows of each kind for one recipient, about.
-_SHARES: Final = {
-    "sends": 1.0,
-    "opens": 0.45,
-    "reads": 0.25,
-    "clicks": 0.12,
-    "bounces": 0.06,
-    "unsubs": 0.03,
-    "passalongs": 0.1,
+# Rows of each kind for one recipient, about, and the column that counts them.
+KINDS: Final = {
+    "sends": (1.0, "DeliverCount"),
+    "opens": (0.45, "OpenCount"),
+    "reads": (0.25, "ReadCount"),
+    "clicks": (0.12, "ClickCount"),
+    "bounces": (0.06, "BounceCount"),
+    "unsubs": (0.03, "RemoveCount"),
+    "passalongs": (0.1, "PassAlongCount"),
 }
 EVENTS: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
 """The operations whose rows are each about a recipient of a message or conversation."""
@@ -57,8 +57,6 @@ class Mailing:
     ListID: int
     date: str
     """Its SendDate or PublishedDate on the wire."""
-    wall: int | None
-    """The same; None if that cannot be read."""
     messages: tuple[int, ...]
     """The MsgIDs of its rows: its own, or those of the conversation."""
     is_extra: bool
@@ -73,32 +71,37 @@ class Mailing:
     first_person: int = 0
 
 
+def _size(default: int, meaning: str) -> int:
+    return field(default=default, metadata={"help": meaning})
+
+
 @dataclass(frozen=True)
 class Shape:
-    """The size of a generated account. See Account."""
+    """The size of a generated account. Accounts of the same shape have the same rows."""
 
-    seed: int = 1
-    lists: int = 3
-    messages: int = 8
-    contacts: int = 40
-    sends: int = 30
+    seed: int = _size(1, "what every row follows from")
+    lists: int = _size(3, "contact lists")
+    messages: int = _size(8, "messages of each list")
+    contacts: int = _size(40, "subscribed contacts of each list")
+    sends: int = _size(30, "recipients of a message, about")
+    conversations: int = _size(3, "conversations of each list")
+    conversation_sends: int = _size(30, "rows of what a conversation sent, about")
+    campaigns: int = _size(3, "campaigns of each list")
+    removals: int = _size(12, "unsubscribes of each list")
+    hygiene: int = _size(6, "corrected addresses of each list")
+    imports: int = _size(5, "imports of each list")
+    complaints: int = _size(8, "complaints of the account")
+    message_step: int = _size(3, "difference of successive MsgIDs")
     start: datetime = datetime(2025, 1, 1)
+    """The first date of all rows, UTC unless it has a zone."""
     end: datetime = datetime(2026, 6, 30)
     counts: Mapping[str, int] = field(default_factory=dict)
-    conversations: int = 3
-    conversation_sends: int = 30
-    campaigns: int = 3
-    transactional: int = 2
-    removals: int = 12
-    hygiene: int = 6
-    imports: int = 5
-    complaints: int = 8
-    message_step: int = 3
+    """Exact rows per message or conversation, by operation."""
 
 
 @dataclass(frozen=True)
-class Generated(Sequence[Row]):
-    """Rows that are made when indexed, by the ranks of their dates, which never fall.
+class Generated:
+    """Rows that are made when sliced, by the ranks of their dates, which never fall.
 
     make: the row of a rank. at: its instant.
     """
@@ -112,26 +115,18 @@ class Generated(Sequence[Row]):
     def __len__(self) -> int:
         return self.last - self.first
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, part: slice) -> list[Row]:
+        return [self._row(index) for index in range(*part.indices(len(self)))]
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def _row(self, index: int) -> Row:
         block = index - index % 8
         places = [place for place in _SHUFFLE if block + place < len(self)]
         return self.make(self.first + block + places[index % 8])
 
     def within(self, chosen: Range) -> Generated:
         """Return the rows of a range, whose walls are those of UTC."""
-        low = chosen.start + (not chosen.with_start)
-        high = chosen.end + chosen.with_end
-        first, last = (bisect_left(range(self.last), bound, key=self.at) for bound in (low, high))
+        bounds = (chosen.start, chosen.end)
+        first, last = (bisect_left(range(self.last), bound, key=self.at) for bound in bounds)
         return Generated(self.make, self.at, first, max(first, last))
 
 
@@ -147,8 +142,10 @@ class Generator:
         self._seed = maker.seed
         self._start, self._end = instant(shape.start), instant(shape.end)
         self.list_ids = _shuffled(shape.lists, _FIRST_LIST, 17)
-        self.messages = {each.ID: each for each in self._make_messages()}
-        self.conversations = {each.ID: each for each in self._make_conversations()}
+        self.mailings = {
+            "message": {each.ID: each for each in self._make_messages()},
+            "conversation": {each.ID: each for each in self._make_conversations()},
+        }
 
     def _make_messages(self) -> Iterator[Mailing]:
         """Yield the messages of all lists, list by list, not by date."""
@@ -165,9 +162,8 @@ class Generator:
                 late = self._end if bits % 4 == 0 else min(self._end, moment + 21 * DAY)
                 sends = self._sends(SENT, 0 if bits % 13 == 0 else shape.sends, bits)
                 yield Mailing(
-                    "message", MsgID, ListID, self._maker.write(moment),
-                    self._maker.zone.wall(moment), (MsgID,), rank % 10 == 4,
-                    is_generated=True, has_analytics=rank % 8 != 2, sends=sends,
+                    "message", MsgID, ListID, self._maker.write(moment), (MsgID,),
+                    rank % 10 == 4, is_generated=True, has_analytics=rank % 8 != 2, sends=sends,
                     first=min(moment + 60 * SECOND, late), last=late,
                     first_person=self._recipient(place, sends, bits),
                 )  # fmt: skip
@@ -184,7 +180,7 @@ class Generator:
             sends = self._sends(SERIES_SENT, sends, bits)
             yield Mailing(
                 "conversation", ID, self.list_ids[place],
-                NEVER if not sends and rank % 2 == 0 else self._maker.write(first), None,
+                NEVER if not sends and rank % 2 == 0 else self._maker.write(first),
                 # One more than the MsgIDs of lists, which are three apart.
                 tuple(_FIRST_MESSAGE + 1 + 3 * (3 * number + n) for n in range(3)), rank % 3 == 1,
                 is_generated=True, sends=sends, first=first, last=self._end,
@@ -230,29 +226,29 @@ class Generator:
     def _size(self, operation: str, mailing: Mailing, salt: int) -> int:
         if not mailing.is_generated:
             return 0
-        usual = mailing.sends * _SHARES[OPERATIONS[operation].table.partition("_")[2]]
+        usual = mailing.sends * KINDS[OPERATIONS[operation].table.partition("_")[2]][0]
         if operation not in (SENT, SERIES_SENT):
             usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
         return self.shape.counts.get(operation, round(usual))
 
-    def others(self, operation: str, ID: int) -> Sequence[Row]:
+    def others(self, operation: str, ID: int) -> Generated:
         """Return the rows of a list, of the account, or of a message's locations."""
-        shape, table = self.shape, OPERATIONS[operation].table
-        if not (ID in self.list_ids or ID in self.messages or table == "complaints"):
-            return ()
+        shape, table, messages = self.shape, OPERATIONS[operation].table, self.mailings["message"]
         rows = {
             "subscribed_contacts": shape.contacts,
             "list_unsubs": shape.removals,
             "list_hygiene": shape.hygiene,
             "imports": shape.imports,
             "campaigns": shape.campaigns,
-            "transactional_messages": shape.transactional,
+            "transactional_messages": 2,
             "saved_messages": 2,
-            "complaints": shape.complaints if self.messages else 0,
+            "complaints": shape.complaints if messages else 0,
         }.get(table, 5)
+        if not (ID in self.list_ids or ID in messages or table == "complaints"):
+            rows = 0  # of what was added
         times = self._times(operation, rows, ID)
         first = self._first_person(self.list_ids.index(ID)) if ID in self.list_ids else 0
-        messages = [*self.messages.values()] if table == "complaints" else []
+        MsgIDs = [*messages] if table == "complaints" else []
 
         def make(rank: int) -> Row:
             bits = mix(times.salt, rank)
@@ -264,7 +260,7 @@ class Generator:
                 known |= self._campaign(ID, rank)
                 known |= {"MessageCount": "0"} if rank == rows - 1 else {}
             elif table == "complaints":
-                message = messages[bits % len(messages)]
+                message = messages[MsgIDs[bits % len(MsgIDs)]]
                 person = message.first_person + (bits >> 32) % max(1, message.sends)
                 known = {"ListID": str(message.ListID), "MessageID": str(message.ID)}
                 known |= self.campaign_of(message.ListID, message.ID)

@@ -14,14 +14,15 @@ from typing import Any, Final, Literal, TypeAlias
 
 from fake_listrak.account import Account
 from fake_listrak.clock import Range
-from fake_listrak.connections import Connections, Request
-from fake_listrak.contract import ID_OF, NAMESPACE, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
+from fake_listrak.connections import Connections
+from fake_listrak.contract import ID_OF, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
 from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
-    UNREADABLE,
+    BAD_ARGUMENT,
     Ask,
     BadRequest,
     Reply,
+    Request,
     fault,
     html,
     read_call,
@@ -90,14 +91,14 @@ class ListrakService(Connections):
         self.wsdl_requests = 0
         self.failed_logins = 0
         self._record = record
-        self._attempts: Counter[tuple[str, ...]] = Counter()
+        self._attempts: Counter[object] = Counter()
         self._wsdl = read_wsdl(wsdl)
         self._known = frozenset(PUBLISHED_OPERATIONS if wsdl == "nine" else OPERATIONS)
         self._counting = threading.Lock()
         self._cached = lru_cache(512)(self._reply)
 
     def __enter__(self) -> ListrakService:
-        self._listen()
+        self.accept_again()
         return self
 
     @property
@@ -109,55 +110,45 @@ class ListrakService(Connections):
     def answer(self, request: Request) -> Reply:
         """Return the reply to a request."""
         path, _, query = request.path.partition("?")
-        if request.method == "POST" and path.lower() == PATH.lower():
-            reply = self._answer_call(request)
-            return replace(reply, delay=reply.delay + self.latency) if self.latency else reply
+        is_service = path.lower() == PATH.lower()
+        if request.method == "POST" and is_service:
+            try:
+                ask = read_call(request, self._known, self.honest)
+            except BadRequest as error:
+                return fault(str(error), code="Client")
+            reply = self._decide(ask)
+            return replace(reply, delay=reply.delay + self.latency)
         if request.method != "GET":
             return html(405)
         if path == "/asked":
             return _json({**dict.fromkeys(OPERATIONS, 0), **self.calls, "WSDL": self.wsdl_requests})
         if path == "/rows":
             return _json(self.account.row_counts())
-        if path.lower() != PATH.lower() or query.lower() != "wsdl":
+        if not is_service or query.lower() != "wsdl":
             return html(404)
-        with self._counting:
-            self.wsdl_requests += 1
-            number = self.wsdl_requests
-        return self._decide(
-            Ask("WSDL", {}, "", "", request.headers, request.path, number, number, self.honest)
-        )
-
-    def _answer_call(self, request: Request) -> Reply:
-        try:
-            operation, arguments, username, password = read_call(request.body, self._known)
-        except BadRequest as error:
-            return fault(str(error), code="Client")
-        action = request.headers.get("soapaction", "")
-        if action.strip('"') != NAMESPACE + operation:
-            text = f"Server did not recognize the value of HTTP Header SOAPAction: {action}."
-            return fault(text, code="Client")
-        with self._counting:
-            self.calls[operation] += 1
-            number, attempt = self.calls.total(), 1
-            if self._record:
-                key = (operation, *map("=".join, sorted(arguments.items())))
-                self._attempts[key] += 1
-                attempt = self._attempts[key]
-            headers, path = request.headers, request.path
-            ask = Ask(
-                operation, arguments, username, password, headers, path, number, attempt,
-                self.honest,
-            )  # fmt: skip
-            if self._record:
-                self.asked.append(ask)
-        return self._decide(ask)
+        return self._decide(Ask("WSDL", {}, "", "", request.headers, request.path, self.honest))
 
     def _decide(self, ask: Ask) -> Reply:
+        """Number a call; return what the first rule that has a reply, or the contract, gives."""
+        ask = self._numbered(ask)
         for rule in list(self.rules):
             reply = rule(ask)
             if reply is not None:
                 return reply
         return ask.honest()
+
+    def _numbered(self, ask: Ask) -> Ask:
+        key = (ask.operation, *sorted(ask.arguments.items()))
+        with self._counting:
+            if ask.operation == "WSDL":
+                self.wsdl_requests += 1
+                return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
+            self.calls[ask.operation] += 1
+            ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
+            if self._record:
+                self._attempts[key] = ask.attempt
+                self.asked.append(ask)
+        return ask
 
     def honest(self, ask: Ask) -> Reply:
         """Return the correct reply, after checking credentials and arguments."""
@@ -175,7 +166,7 @@ class ListrakService(Connections):
         """Return the reply to a call with valid credentials; `version` is the account's."""
         arguments = self._read(operation, dict(texts))
         if None in arguments.values():
-            return fault(UNREADABLE, code="Client")
+            return fault(BAD_ARGUMENT, code="Client")
         objection = self._objection(arguments)
         if objection is not None:
             return fault(f"{operation}(): {objection}")
@@ -202,18 +193,15 @@ class ListrakService(Connections):
 
     def _objection(self, arguments: dict[str, Any]) -> str | None:
         """Return the fault's text for an invalid call, else None."""
-        account, MsgIDs = self.account, arguments.get("MsgIDs", [])
+        MsgIDs = arguments.get("MsgIDs", [])
         if len(MsgIDs) > _MOST_MESSAGES:
             return f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken"
-        if account.unknown_messages == "missing":
+        if self.account.unknown_messages == "missing":
             MsgIDs = []
-        for area, name, has, IDs in (
-            ("List", "ListID", account.has_list, []),
-            ("Message", "MsgID", account.has_message, MsgIDs),
-            ("Conversation", "ConversationID", account.has_conversation, []),
-        ):
-            needed = [arguments[name]] if name in arguments else IDs
-            if not all(map(has, needed)):
+        for kind, name in ID_OF.items():
+            needed = [arguments[name]] if name in arguments else MsgIDs if kind == "message" else []
+            if not all(self.account.has(kind, ID) for ID in needed):
+                area = kind.title()
                 return f"[{area}] [Invalid{name}] The {area} does not exist or is not yours"
         return "[Page] [InvalidPage] The first Page is 1" if arguments.get("Page", 1) < 1 else None
 
@@ -222,20 +210,18 @@ class ListrakService(Connections):
         chosen = None
         if "StartDate" in arguments:
             chosen = Range(
-                arguments["StartDate"],
-                arguments["EndDate"],
-                account.bounds != "exclusive",
-                account.bounds == "inclusive",
+                arguments["StartDate"] + (account.bounds == "exclusive"),
+                arguments["EndDate"] + (account.bounds == "inclusive"),
             )
-        if kind.table == "lists":
-            return account.lists()
         if "MsgIDs" in arguments:
             return account.analytics(arguments["MsgIDs"])
         ID = arguments.get(ID_OF.get(kind.asked_by, ""), ACCOUNT)
-        if "Page" in arguments:
-            return account.page(operation, ID, chosen, arguments["Page"])
         every = [arguments.get(name, True) for name in ("IncludeTestMessages", "IncludeTerminated")]
-        return account.whole(operation, ID, chosen, all(every))
+        rows = account.select(operation, ID, chosen, all(every))
+        if "Page" not in arguments:
+            return rows[:]
+        end = arguments["Page"] * account.page_size
+        return rows[end - account.page_size : end]
 
 
 def _json(content: object) -> Reply:

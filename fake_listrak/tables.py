@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import cycle
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from fake_listrak.clock import Range, Zone, instant
-from fake_listrak.contract import (
-    NAME_OF,
-    OPERATIONS,
-    Row,
-)
-from fake_listrak.generator import CLICK, EVENTS, Generated, Generator, Mailing, Shape
+from fake_listrak.contract import NAME_OF, OPERATIONS, Row
+from fake_listrak.generator import CLICK, EVENTS, KINDS, Generated, Generator, Mailing, Shape
 from fake_listrak.rows import LINKS, SALTS, VMTAS, Field, RowMaker, mix, number_of
 
+Table: TypeAlias = list[Row] | Generated
 ACCOUNT: Final = 0
 """The ID of the account as a parent."""
 
@@ -30,16 +27,6 @@ SUMMARIES: Final = {
     if kind.key in (("MsgID",), ("ConversationID",))
 }
 """The operations with one row of each message or conversation, which follows from others."""
-_COUNTED: Final = {
-    "DeliverCount": "sends",
-    "OpenCount": "opens",
-    "ReadCount": "reads",
-    "ClickCount": "clicks",
-    "BounceCount": "bounces",
-    "RemoveCount": "unsubs",
-    "PassAlongCount": "passalongs",
-}
-"""By column, the kind of rows that it counts."""
 _MANY: Final = 5000
 """More generated rows than these are made as they are served."""
 
@@ -73,30 +60,18 @@ class Tables:
         self._generator = Generator(of, self._maker)
         self._lists: dict[int, dict[str, Field]] = {ID: {} for ID in self._generator.list_ids}
         """Chosen values of each list."""
-        self._mailings = {
-            "message": {**self._generator.messages},
-            "conversation": {**self._generator.conversations},
-        }
+        self._mailings = {kind: {**made} for kind, made in self._generator.mailings.items()}
         self._hidden: set[int] = set()
         self._tables: dict[tuple[str, int], list[Row]] = {}
         """Rows that were added or changed, by operation and parent."""
         self._generated = lru_cache(4096)(self._generate)
 
-    def has_list(self, ListID: int) -> bool:
-        """Return whether the user can see the list."""
-        return ListID in self._lists and ListID not in self._hidden
-
-    def has_message(self, MsgID: int) -> bool:
-        """Return whether the user can see the message, and so the list that it was sent to."""
-        return self._has("message", MsgID)
-
-    def has_conversation(self, ConversationID: int) -> bool:
-        """Return whether the user can see the conversation, and so its list."""
-        return self._has("conversation", ConversationID)
-
-    def _has(self, kind: str, ID: int) -> bool:
+    def has(self, kind: str, ID: int) -> bool:
+        """Return whether the user can see a list, or a message or conversation and its list."""
+        if kind == "list":
+            return ID in self._lists and ID not in self._hidden
         found = self._mailings[kind].get(ID)
-        return found is not None and ID not in self._hidden and self.has_list(found.ListID)
+        return found is not None and ID not in self._hidden and self.has("list", found.ListID)
 
     # What a call returns
 
@@ -110,29 +85,31 @@ class Tables:
                 rows.append(self._maker.row(LISTS, self._start, bits, known, fields=fields))
         return rows
 
-    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
-        """Return the messages of a list that were sent in a range of walls; None means all."""
-        return self._summaries(MESSAGES, ListID, chosen, with_tests)
+    def select(
+        self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
+    ) -> Table:
+        """Return the rows of an operation for a parent, in the order served.
 
-    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
-        """Return a page, counted from 1, of an operation's rows for a parent; ID may be ACCOUNT."""
-        rows = self._within(operation, self._table(operation, ID), chosen)
-        return list(rows[(page - 1) * self.page_size : page * self.page_size])
-
-    def whole(self, operation: str, ID: int, chosen: Range | None, every: bool) -> list[Row]:
-        """Return all rows of an operation for a parent.
-
-        every: include test messages, or terminated conversations.
+        ID: that of the parent, or ACCOUNT. chosen: which dates; None means all. every: include test
+        messages and terminated conversations.
         """
+        if operation == LISTS:
+            return self.lists()
+        mailings = self._mailings_of(SUMMARIES.get(operation, "message"), ID, chosen, every)
+        if operation == ANALYTICS:
+            return self.analytics(each.ID for each in mailings)
         if operation in SUMMARIES and (operation, ID) not in self._tables:
-            if operation == MESSAGES:
-                return self.activity(ID, chosen, every)
-            return self._summaries(operation, ID, chosen, every)
-        return [*self._within(operation, self._table(operation, ID), chosen)]
+            return [self._summary(operation, each) for each in mailings]
+        rows, date = self._table(operation, ID), OPERATIONS[operation].date
+        if chosen is None or date is None:
+            return rows
+        if isinstance(rows, Generated):
+            return rows.within(chosen)
+        return [row for row in rows if chosen.holds(self.zone.read(str(row.get(date))))]
 
     def analytics(self, MsgIDs: Iterable[int]) -> list[Row]:
         """Return the analytics of the messages that the user can see, unordered."""
-        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has_message(ID)]
+        found = [self._mailings["message"][ID] for ID in {*MsgIDs} if self.has("message", ID)]
         found = [each for each in found if each.has_analytics]
         found.sort(key=lambda each: mix(1, each.ID))
         filled = {
@@ -142,14 +119,6 @@ class Tables:
         }
         return [filled.get(str(each.ID)) or self._summary(ANALYTICS, each) for each in found]
 
-    def _within(self, operation: str, rows: Sequence[Row], chosen: Range | None) -> Sequence[Row]:
-        date, read = OPERATIONS[operation].date, self.zone.read
-        if chosen is None or date is None:
-            return rows
-        if isinstance(rows, Generated):
-            return rows.within(chosen)
-        return [row for row in rows if chosen.holds(read(str(row.get(date))))]
-
     def _mailings_of(
         self, kind: str, ListID: int, chosen: Range | None = None, every: bool = True
     ) -> Iterator[Mailing]:
@@ -157,12 +126,12 @@ class Tables:
         for each in [*self._mailings[kind].values()]:
             if each.ListID != ListID or each.ID in self._hidden or (each.is_extra and not every):
                 continue
-            if chosen is None or chosen.holds(each.wall):
+            if chosen is None or chosen.holds(self.zone.read(each.date)):
                 yield each
 
     # Tables
 
-    def _table(self, operation: str, ID: int) -> Sequence[Row]:
+    def _table(self, operation: str, ID: int) -> Table:
         found = self._tables.get((operation, ID))
         if found is not None:
             return found
@@ -170,21 +139,15 @@ class Tables:
             return self._links(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
         return self._generated(operation, ID)
 
-    def _generate(self, operation: str, ID: int) -> Sequence[Row]:
+    def _generate(self, operation: str, ID: int) -> Table:
         if operation in EVENTS:
             mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
-            rows: Sequence[Row] = self._generator.events(operation, mailing)
+            rows = self._generator.events(operation, mailing)
         else:
             rows = self._generator.others(operation, ID)
-        # A range of these is found by bisection, which needs times that never fall.
+        # A range of many is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
-        return rows if is_many else [*rows]
-
-    def _summaries(
-        self, operation: str, ListID: int, chosen: Range | None, every: bool
-    ) -> list[Row]:
-        of = self._mailings_of(SUMMARIES[operation], ListID, chosen, every)
-        return [self._summary(operation, each) for each in of]
+        return rows if is_many else rows[:]
 
     def _summary(self, operation: str, mailing: Mailing) -> Row:
         """Return a row of a message or conversation, whose counts agree with its other rows."""
@@ -198,7 +161,7 @@ class Tables:
             **dict.fromkeys(("Subject", "ConversationName"), self._maker.name(ID)),
             **self._generator.campaign_of(mailing.ListID, ID),
         }
-        for column, rows in _COUNTED.items():
+        for rows, (_, column) in KINDS.items():
             of = NAME_OF.get(f"{mailing.kind}_{rows}")
             if of and column in columns:
                 known[column] = str(self._count(of, mailing))
@@ -228,7 +191,7 @@ class Tables:
         for MsgID in mailing.messages:
             clicks: Counter[str] = Counter()
             if mailing.kind == "message":
-                urls = (row.get("LinkUrl") for row in self._table(CLICK, MsgID))
+                urls = (row.get("LinkUrl") for row in self._table(CLICK, MsgID)[:])
                 clicks.update(str(url) for url in urls if url)
             for url in dict.fromkeys([*(LINKS if mailing.sends else ()), *clicks]):
                 bits = number_of(f"{MsgID} {url}")

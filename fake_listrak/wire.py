@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
+from http.client import responses
 from typing import Final
+from xml.sax import saxutils
 
 from lxml import etree
 
 from fake_listrak.contract import NAMESPACE, OPERATIONS, Row
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
-UNREADABLE: Final = (
-    "Server was unable to read request. ---> There is an error in the XML document. ---> "
-    "Input string was not in a correct format."
-)
+_BAD_XML: Final = "Server was unable to read request. ---> There is an error in the XML document."
+BAD_ARGUMENT: Final = f"{_BAD_XML} ---> Input string was not in a correct format."
 
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
 _PREFIX: Final = f"{{{NAMESPACE}}}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request; names of headers in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    keep_alive: bool
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Reply:
     headers: added to the usual ones or put in their place; None leaves one out. Without
         Content-Length the end of the connection ends the body.
     delay: seconds before the reply starts.
-    pace: bytes per second of the body, and of the header too with pace_headers; None: at once.
+    pace: bytes per second of the body, and of the header too with pace_headers; 0: all at once.
     cut: close the connection after this many bytes of the body, regardless of Content-Length.
     below_tls: with cut, bytes written after those past TLS: a record that is corrupt.
     reset: the connection is reset, without an answer.
@@ -39,7 +49,7 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str | None] = field(default_factory=dict)
     delay: float = 0.0
-    pace: float | None = None
+    pace: float = 0.0
     pace_headers: bool = False
     cut: int | None = None
     below_tls: bytes = b""
@@ -66,10 +76,10 @@ class Ask:
     password: str = field(repr=False)
     headers: Mapping[str, str]
     path: str
-    number: int
-    attempt: int
     answer: Callable[[Ask], Reply] = field(repr=False, compare=False)
     """`honest` of the service."""
+    number: int = 1
+    attempt: int = 1
 
     def honest(self) -> Reply:
         """Return the reply that this call gets when no rule decides."""
@@ -80,24 +90,22 @@ class BadRequest(Exception):
     """A request that is not a call of the contract; the text becomes the fault's."""
 
 
-def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str], str, str]:
-    """Return the operation, arguments, user name and password of an envelope.
-
-    Raises BadRequest if it calls none of the known operations.
-    """
+def read_call(request: Request, known: Collection[str], answer: Callable[[Ask], Reply]) -> Ask:
+    """Return the call that a request makes. Raises BadRequest if it is none of those known."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
-        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
+        root = etree.fromstring(request.body, parser)
     except etree.XMLSyntaxError as error:
-        raise BadRequest(
-            f"Server was unable to read request. ---> There is an error in the XML document. "
-            f"---> {error}"
-        ) from error
+        raise BadRequest(f"{_BAD_XML} ---> {error}") from error
     if root.tag != f"{{{SOAP}}}Envelope":
         raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
     call = root.find(f"{{{SOAP}}}Body/*")
     name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
     if call is None or name not in known:
         raise BadRequest(f"Server did not recognize the operation {name}.")
+    action = request.headers.get("soapaction", "")
+    if action.strip('"') != NAMESPACE + name:
+        raise BadRequest(f"Server did not recognize the value of HTTP Header SOAPAction: {action}.")
     arguments = {
         str(child.tag).removeprefix(_PREFIX): (
             ",".join(item.text or "" for item in child) if len(child) else child.text or ""
@@ -107,13 +115,12 @@ def read_call(body: bytes, known: Collection[str]) -> tuple[str, dict[str, str],
     }
     user = f".//{_PREFIX}WSUser/{_PREFIX}"
     username, password = (root.findtext(f"{user}{key}", "") for key in ("UserName", "Password"))
-    return name, arguments, username, password
+    return Ask(name, arguments, username, password, request.headers, request.path, answer)
 
 
 def escape(text: str) -> str:
     """Return the text of an element. CR is a reference, or a parser would make it LF."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return text.replace(">", "&gt;").replace("\r", "&#xD;")
+    return saxutils.escape(text, {"\r": "&#xD;"})
 
 
 def write_rows(element: str, rows: Iterable[Row]) -> str:
@@ -172,44 +179,23 @@ def fault(text: str, status: int = 500, *, code: str = "Server") -> Reply:
 
 def html(status: int) -> Reply:
     """Return an error page as IIS shows it."""
-    title = "File or directory not found." if status == 404 else phrase(status)
-    text = "The resource you are looking for might have been removed, had its name changed, or is "
+    title = "File or directory not found." if status == 404 else responses[status]
     page = (
-        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" '
-        '"http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">\r\n'
-        '<html xmlns="http://www.w3.org/1999/xhtml">\r\n<head>\r\n'
-        '<meta http-equiv="Content-Type" content="text/html; charset=iso-8859-1"/>\r\n'
-        f"<title>{status} - {title}</title>\r\n</head>\r\n<body>\r\n"
-        '<div id="header"><h1>Server Error</h1></div>\r\n<div id="content">\r\n'
-        f"<h2>{status} - {title}</h2>\r\n<h3>{text}temporarily unavailable.</h3>\r\n"
-        "</div>\r\n</body>\r\n</html>\r\n"
+        f"<!DOCTYPE html>\r\n<html><head><title>{status} - {title}</title></head>\r\n<body>"
+        f"<h1>Server Error</h1>\r\n<h2>{status} - {title}</h2></body></html>\r\n"
     )
     return Reply(page.encode(), status, {"Content-Type": "text/html"})
 
 
-def phrase(status: int) -> str:
-    """Return what HTTP calls a status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
 def redirect(url: str, status: int = 302) -> Reply:
     """Return a redirect to another address."""
-    page = (
-        "<html><head><title>Object moved</title></head><body>\r\n"
-        f'<h2>Object moved to <a href="{escape(url)}">here</a>.</h2>\r\n</body></html>\r\n'
-    )
+    page = f'<html><body><h2>Object moved to <a href="{escape(url)}">here</a>.</h2></body></html>'
     headers = {"Content-Type": "text/html; charset=utf-8", "Location": url}
     return Reply(page.encode(), status, headers)
 
 
 def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
-    """Return a reply of status 200 whose WSException is filled.
-
-    rows: keep the rows of the honest reply, which must not be a fault; else the Result is empty.
-    """
+    """Return a reply of status 200 whose WSException is filled, with or without the due rows."""
     exception = (
         f"<WSException><SoapMethod>{ask.operation}</SoapMethod>"
         "<DateTime>2026-01-02T03:04:05.67</DateTime>"
@@ -218,6 +204,4 @@ def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
     reply = ask.honest() if rows else Reply(write_reply(ask.operation, "", "empty"))
     body = reply.body.decode().replace(_NIL_EXCEPTION, "")
     end = f"</{ask.operation}Response>"
-    if end not in body:
-        raise ValueError(f"{ask.operation} has no rows to keep: the honest reply is a fault")
     return replace(reply, body=body.replace(end, exception + end).encode())

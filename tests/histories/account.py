@@ -182,17 +182,23 @@ class MadeUpAccount(Account):
         """See Account."""
         return [self.lists_by_id[each].wire for each in self.visible_lists()]
 
-    def has_list(self, ListID: int) -> bool:
+    def has(self, kind: str, ID: int) -> bool:
         """See Account."""
-        return ListID in self.lists_by_id and ListID not in self.revoked
-
-    def has_message(self, MsgID: int) -> bool:
-        """See Account."""
-        row = self.messages_by_id.get(MsgID)
+        row = (self.lists_by_id if kind == "list" else self.messages_by_id).get(ID)
         return row is not None and self.shows(row)
 
-    def activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
+    def select(
+        self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
+    ) -> list[Row]:
         """See Account."""
+        if operation == OPERATION_OF["lists"]:
+            return self.lists()
+        if operation == OPERATION_OF["messages"]:
+            return self._activity(ID, chosen, every)
+        rows = self._served.get((operation, ID), ())
+        return [row.wire for row in rows if chosen is None or chosen.holds(instant(row.wall))]
+
+    def _activity(self, ListID: int, chosen: Range | None, with_tests: bool) -> list[Row]:
         return [
             {**row.wire, **self._counts(MsgID), **({"SendDate": None} if undated else {})}
             for MsgID, row in self.messages_by_id.items()
@@ -219,9 +225,3 @@ class MadeUpAccount(Account):
             "fixed": 1,
             "jumping": self.version,
         }[self.counts]
-
-    def page(self, operation: str, ID: int, chosen: Range | None, page: int) -> list[Row]:
-        """See Account."""
-        rows = self._served.get((operation, ID), ())
-        found = [row for row in rows if chosen is None or chosen.holds(instant(row.wall))]
-        return [row.wire for row in found[(page - 1) * self.page_size : page * self.page_size]]

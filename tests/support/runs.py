@@ -37,7 +37,6 @@ TINY: dict[str, Any] = {
     "conversations": 1,
     "conversation_sends": 4,
     "campaigns": 1,
-    "transactional": 1,
     "removals": 4,
     "hygiene": 4,
     "imports": 4,
