@@ -14,7 +14,7 @@ import pytest
 from fake_listrak import OPERATIONS, Ask, fault, html
 from fake_listrak.contract import CONVERSATION_OPERATIONS, MESSAGE_OPERATIONS, PASSALONGS
 from tap_listrak.streams import BY_NAME, STREAMS
-from tests.support.accounts import list_ids, message_ids
+from tests.support.accounts import message_ids
 from tests.support.faults import UNREADABLE, part_of
 from tests.support.records import KINDS, Frozen, all_emitted, all_rows, due, frozen, in_utc
 from tests.support.runs import (
@@ -24,14 +24,12 @@ from tests.support.runs import (
     NOW,
     OPEN,
     START,
-    asked_in,
     at,
     days,
     pages,
     rows,
     text,
     tiny_tap,
-    warnings,
     wire,
 )
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
@@ -89,7 +87,7 @@ def dated(tap: Tap) -> dict[str, list[tuple[datetime | None, Frozen]]]:
     """
     sent = {
         int(str(row["MsgID"])): str(row["SendDate"])
-        for list_id in list_ids(tap.service.account)
+        for list_id in tap.list_ids
         for row in tap.service.account.messages(list_id)
     }
     found: dict[str, list[tuple[datetime | None, Frozen]]] = {name: [] for name in BY_NAME}
@@ -116,10 +114,8 @@ def assert_holds_range(tap: Tap, run: Run, first: datetime, last: datetime) -> N
 # The range.
 
 
-def test_a_backfill_gives_what_happened_in_its_range_and_whole_what_is_always_whole(
-    tap: Tap,
-) -> None:
-    run, asked = asked_in(tap, clock=at(NOW), config=RANGE)
+def test_a_backfill_gives_what_happened_in_its_range_and_what_is_always_whole(tap: Tap) -> None:
+    run, asked = tap.asked_in(clock=at(NOW), config=RANGE)
     assert run.code == 0
     assert_holds_range(tap, run, FROM, TO)
     for name in DATED - {"message_sends"}:
@@ -134,7 +130,7 @@ def test_a_backfill_gives_what_happened_in_its_range_and_whole_what_is_always_wh
 
 
 def test_without_an_end_a_backfill_goes_up_to_now(tap: Tap) -> None:
-    run, asked = asked_in(tap, clock=at(NOW), config={"backfill_from": text(FROM)})
+    run, asked = tap.asked_in(clock=at(NOW), config={"backfill_from": text(FROM)})
     assert run.code == 0
     assert_holds_range(tap, run, FROM, NOW)
     # All streams then have the same windows, so messages are requested once.
@@ -164,16 +160,16 @@ def test_a_backfill_from_after_start_date_brings_events_of_messages_sent_before(
 
 
 def test_turns_and_the_age_of_messages_do_not_narrow_a_backfill(tap: Tap) -> None:
-    plain, asked = asked_in(tap, clock=at(NOW), config=RANGE)
+    plain, asked = tap.asked_in(clock=at(NOW), config=RANGE)
     turns = {"recent_days": 1, "older_every_days": 90}
     narrow = {**RANGE, **turns, "activity_window_days": 1, "lookback_days": 30}
-    run, asked_too = asked_in(tap, clock=at(NOW), config=narrow)
+    run, asked_too = tap.asked_in(clock=at(NOW), config=narrow)
     assert rows(run) == rows(plain)
     assert pages(asked_too) == pages(asked)
 
 
 def test_list_ids_hold_for_a_backfill(tap: Tap) -> None:
-    first, *_ = list_ids(tap.service.account)
+    first, *_ = tap.list_ids
     run = backfill(tap, {"list_ids": [first]})
     lists = {row["ListID"] for row in run.records("subscribed_contacts")}
     assert (run.code, lists) == (0, {first})
@@ -210,9 +206,9 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
 def test_every_state_of_a_backfill_is_the_given_one_and_nothing_of_it_is_requested(
     tap: Tap, state_after_every_page: None
 ) -> None:
-    plain, asked = asked_in(tap, clock=at(NOW), config=RANGE)
+    plain, asked = tap.asked_in(clock=at(NOW), config=RANGE)
     message = {"type": "STATE", "value": GIVEN}
-    run, asked_too = asked_in(tap, clock=at(NOW), config=RANGE, state=message)
+    run, asked_too = tap.asked_in(clock=at(NOW), config=RANGE, state=message)
     assert run.code == 0
     assert len(run.states) > 20
     assert_unchanged(run, GIVEN)
@@ -224,13 +220,11 @@ def test_every_state_of_a_backfill_is_the_given_one_and_nothing_of_it_is_request
     ]
 
 
-def test_a_sync_after_a_backfill_goes_on_from_the_state_as_if_there_had_been_none(
-    tap: Tap,
-) -> None:
+def test_a_sync_after_a_backfill_goes_on_from_the_state_as_if_there_had_been_none(tap: Tap) -> None:
     state = tap.run(clock=at(NOW)).state
     after = backfill(tap, state=state)
     assert_unchanged(after, state)
-    runs = [asked_in(tap, clock=at(days(1)), state=each) for each in (state, after.state)]
+    runs = [tap.asked_in(clock=at(days(1)), state=each) for each in (state, after.state)]
     (first, asked), (second, asked_too) = runs
     assert (rows(second), pages(asked_too)) == (rows(first), pages(asked))
     assert second.state == first.state
@@ -241,9 +235,7 @@ def test_a_state_that_cannot_be_read_is_refused(tap: Tap) -> None:
     assert "bookmarks.message_opens.OpenDate" in tap.refusal(run)
 
 
-def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_beginning(
-    tap: Tap,
-) -> None:
+def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_start(tap: Tap) -> None:
     whole = backfill(tap)
     for calls, state in ((5, None), (30, GIVEN), (100, {})):
 
@@ -273,7 +265,7 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_begin
     ],
     ids=str,
 )
-def test_a_backfill_whose_rows_do_not_fit_the_tables_warns_as_a_sync_does(
+def test_a_backfill_whose_rows_do_not_fit_warns_as_a_sync(
     changed: dict[str, Any], tap: Tap
 ) -> None:
     (option,) = changed
@@ -281,9 +273,9 @@ def test_a_backfill_whose_rows_do_not_fit_the_tables_warns_as_a_sync_does(
     sync = tap.run(clock=at(NOW), state=state, config=changed)
     run = backfill(tap, changed, state=state)
     assert_unchanged(run, state)
-    (line,) = warnings(run, f"{option} ")
-    assert [line] == warnings(sync, f"{option} ")
-    assert not warnings(backfill(tap, state=state), "")
+    (line,) = run.warnings(f"{option} ")
+    assert [line] == sync.warnings(f"{option} ")
+    assert not backfill(tap, state=state).warnings()
 
 
 def test_a_backfill_does_not_warn_of_what_only_a_sync_would_request(tap: Tap) -> None:
@@ -291,19 +283,19 @@ def test_a_backfill_does_not_warn_of_what_only_a_sync_would_request(tap: Tap) ->
     state = tap.run(clock=at(NOW), config=mirror).state
     run = backfill(tap, {"start_date": text(days(-300))}, state=state)
     assert_unchanged(run, state)
-    assert not warnings(run, "")
+    assert not run.warnings()
 
 
 # Failures.
 
 
-def assert_incomplete(run: Run, *named: str) -> None:
+def assert_incomplete(run: Run, *named: str, code: int = 1) -> None:
     """The run names each of these once, and ends with one CRITICAL line and the given state."""
-    assert run.code == 1
+    assert run.code == code
     assert len(run.lines("CRITICAL")) == 1
     lines = [
         line
-        for line in run.lines("WARNING") + run.lines("ERROR")
+        for line in run.warnings() + run.lines("ERROR")
         if not ("retry" in line or "Unknown stream" in line)
     ]
     for name in named:
@@ -326,18 +318,21 @@ def test_a_part_that_fails_is_named_and_the_rest_comes(operation: str, tap: Tap)
     assert not rows(run) - rows(whole)
 
 
-def test_all_parts_that_fail_are_named_however_many_fail_in_a_row(make_tap: MakeTap) -> None:
+@pytest.mark.parametrize(("status", "code"), [(404, 1), (403, 3)])
+def test_all_parts_that_fail_are_named_however_many_fail_in_a_row(
+    make_tap: MakeTap, status: int, code: int
+) -> None:
     tap = tiny_tap(make_tap, messages=6)
-    tap.answer(CLICK, html(404))
+    tap.answer(CLICK, html(status))
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)
     ids = message_ids(tap.service.account)
-    assert_incomplete(run, *(f"message_clicks of message {each} " for each in ids))
+    assert_incomplete(run, *(f"message_clicks of message {each} " for each in ids), code=code)
     assert f"{len(ids)} parts failed" in run.lines("CRITICAL")[0]
 
 
 def test_messages_that_cannot_be_had_are_named_for_each_of_their_streams(tap: Tap) -> None:
     tap.catalog = catalog_of("messages", "message_opens", "message_sends")
-    first, second = list_ids(tap.service.account)
+    first, second = tap.list_ids
     tap.answer(MESSAGES, lambda ask: html(404) if part_of(ask) == str(first) else None)
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)
     names = ("messages", "message_opens", "message_sends")
@@ -345,20 +340,13 @@ def test_messages_that_cannot_be_had_are_named_for_each_of_their_streams(tap: Ta
     assert {row["ListID"] for row in run.records("messages")} == {second}
 
 
-def test_an_operation_that_is_dead_stops_its_stream_and_the_others_go_on(tap: Tap) -> None:
+def test_a_dead_operation_stops_its_stream_alone(tap: Tap) -> None:
     whole = rows(backfill(tap))
     tap.answer(CLICK, fault(UNREADABLE))
     run = backfill(tap, state=GIVEN)
     assert_incomplete(run, "Stopped message_clicks: ")
     assert "Stopped message_clicks: " in run.lines("CRITICAL")[0]
     assert {name for name, _ in whole - rows(run)} == {"message_clicks"}
-
-
-def test_a_stream_that_is_refused_ends_a_backfill_with_the_code_of_a_refusal(tap: Tap) -> None:
-    tap.answer(CLICK, html(403))
-    run = backfill(tap, state=GIVEN)
-    assert run.code == 3
-    assert_unchanged(run, GIVEN)
 
 
 # The config.
@@ -371,9 +359,10 @@ def test_a_stream_that_is_refused_ends_a_backfill_with_the_code_of_a_refusal(tap
         ({"backfill_from": text(TO), "backfill_to": text(FROM)}, ("backfill_from", "backfill_to")),
         ({"backfill_from": text(TO), "backfill_to": text(TO)}, ("backfill_from", "backfill_to")),
         ({**RANGE, "mirror": "lists"}, ("mirror", "backfill_from")),
+        ({"mirror": "lists", "list_ids": [1]}, ("mirror", "list_ids")),
     ],
 )
-def test_dates_that_make_no_range_and_a_mirror_are_refused(
+def test_options_that_cannot_be_combined_are_refused(
     config: dict[str, str], names: tuple[str, ...], tap: Tap
 ) -> None:
     line = tap.refusal(tap.run(clock=at(NOW), config=config))

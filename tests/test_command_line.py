@@ -138,9 +138,7 @@ def test_a_mistake_in_the_command_line_is_named_without_what_may_be_a_secret(
 
 @pytest.mark.parametrize("option", ["config", "catalog", "properties", "state"])
 @pytest.mark.parametrize("given", ['{"password": "hunter2"}', "password=hunter2", "hunter2"])
-def test_a_secret_in_place_of_a_file_is_not_shown(
-    given: str, option: str, tap: Tap, call: Call
-) -> None:
+def test_a_secret_as_a_file_is_not_shown(given: str, option: str, tap: Tap, call: Call) -> None:
     run = call(*([] if option == "config" else tap.arguments()), f"--{option}", given)
     line = tap.refusal(run)
     assert line.startswith("CRITICAL Cannot read the ")
@@ -245,13 +243,11 @@ def test_the_environment_sets_the_level_of_the_log(
     assert levels_of(run) == levels
 
 
-def test_an_unknown_level_is_warned_of_and_info_is_taken(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_level_is_info_with_a_warning(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLEVEL", "LOUD")
     run = tap.run(clock=now)
     assert run.code == 0
-    (warning,) = run.lines("WARNING")
+    (warning,) = run.warnings()
     assert "LOGLEVEL" in warning
     assert levels_of(run) == {"INFO", "WARNING"}
 
@@ -287,9 +283,7 @@ def test_metrics_stay_metrics_whatever_the_password_is(tap: Tap, password: str) 
     }
 
 
-def test_every_call_has_its_timer_with_the_stream_and_the_status(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_call_is_timed_by_stream_and_status(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
 
     tap.answer("GetContactListCollection", lambda ask: html(502) if ask.attempt == 1 else None)
@@ -315,7 +309,7 @@ def test_a_service_that_cannot_be_reached_is_tried_five_times(tap: Tap) -> None:
     assert run.out == ""
     assert len(tap.waits) == 4
     assert all(0 <= wait <= most for wait, most in zip(tap.waits, (2, 4, 8, 16), strict=True))
-    assert len(run.lines("WARNING")) == 4
+    assert len(run.warnings()) == 4
     (line,) = run.lines("CRITICAL")
     assert "`wsdl_url`" in line
     assert "Traceback" not in run.err

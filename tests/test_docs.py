@@ -23,15 +23,7 @@ from tap_listrak import __version__, about, arguments, config, logs
 from tap_listrak.cli import main
 from tap_listrak.listrak import client, transport
 from tap_listrak.listrak.faults import FAULTS, PermissionDeniedError
-from tap_listrak.streams import (
-    BY_NAME,
-    LISTS,
-    PUBLISHED,
-    STREAMS,
-    Per,
-    Stream,
-    resolve_tables,
-)
+from tap_listrak.streams import BY_NAME, LISTS, PUBLISHED, STREAMS, Per, Stream, resolve_tables
 from tap_listrak.sync import entry, failures, state_file, turns, walk
 
 ROOT = Path(__file__).parent.parent
@@ -330,9 +322,7 @@ def test_the_readme_leads_to_every_page_of_the_docs_in_one_table() -> None:
     assert sorted(told) == [f"[{page}]({page})" for page in pages]
 
 
-def test_on_pypi_the_readme_has_no_links_to_files(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_on_pypi_the_readme_has_no_links_to_files(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=told.update))
     runpy.run_path(str(ROOT / "setup.py"))

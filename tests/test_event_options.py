@@ -9,10 +9,9 @@ import pytest
 
 from tap_listrak.streams import BY_NAME, STREAMS, Per
 from tests.support.accounts import LATER, NOW, later, list_ids, message_ids, now, small
-from tests.support.records import assert_valid
+from tests.support.records import assert_valid, keys_emitted
 from tests.support.replies import EMAIL, NIL, add_message_without_date, rows_of
-from tests.support.runs import set_aside
-from tests.support.tap import MakeTap, Run, catalog_of, keys_emitted, selecting
+from tests.support.tap import MakeTap, Run, catalog_of, selecting
 
 # What an event is identified by, besides its message and contact.
 EVENT_KEYS = {
@@ -75,9 +74,7 @@ def test_with_keep_every_event_its_date_and_link_join_the_key(make_tap: MakeTap)
                 assert "null" not in schema["properties"][column]["type"]
 
 
-def test_with_keep_every_event_the_key_comes_though_the_catalog_leaves_it_out(
-    make_tap: MakeTap,
-) -> None:
+def test_with_keep_every_event_the_key_comes_though_a_catalog_lacks_it(make_tap: MakeTap) -> None:
     tap = make_tap(small())
     catalog = selecting(tap.discover(), "message_clicks")
     for entry in catalog["streams"]:
@@ -120,9 +117,7 @@ def test_without_keep_every_event_what_is_absent_is_null(make_tap: MakeTap) -> N
 
 
 @pytest.mark.parametrize(("stream", "column"), EVENT_DATES)
-def test_the_dates_of_events_are_typed_and_in_utc(
-    stream: str, column: str, make_tap: MakeTap
-) -> None:
+def test_dates_of_events_are_typed_and_in_utc(stream: str, column: str, make_tap: MakeTap) -> None:
     run = sync(
         make_tap, stream, f"{EMAIL}<{column}>6/30/2026 11:30:05 PM</{column}>",
         typed_event_dates=True, timezone="America/New_York",
@@ -134,7 +129,7 @@ def test_the_dates_of_events_are_typed_and_in_utc(
 def test_a_date_that_cannot_be_read_is_set_aside_and_not_lost(make_tap: MakeTap) -> None:
     row = f"{EMAIL}<OpenDate>yesterday</OpenDate>"
     run = sync(make_tap, "message_opens", row, typed_event_dates=True)
-    (owed,) = set_aside(run)
+    (owed,) = run.set_aside
     assert owed["stream"] == "message_opens"
     assert "OpenDate" in run.err
     assert "yesterday" not in run.err
@@ -143,9 +138,7 @@ def test_a_date_that_cannot_be_read_is_set_aside_and_not_lost(make_tap: MakeTap)
 # activity_window_days
 
 
-def test_events_of_messages_sent_long_before_the_bookmark_are_not_requested(
-    make_tap: MakeTap,
-) -> None:
+def test_events_of_messages_long_before_the_bookmark_are_not_requested(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "activity_window_days": 30})
     first = tap.selecting_all().run(clock=now)
     everything = keys_emitted(tap.run(clock=now, config={"activity_window_days": None}))
@@ -178,9 +171,7 @@ def test_a_list_that_the_bookmark_does_not_cover_comes_whole(make_tap: MakeTap) 
     assert len([row for row in run.records("message_opens") if row["MsgID"] in of_second]) == due
 
 
-def test_a_message_without_a_date_is_requested_however_short_the_window(
-    make_tap: MakeTap,
-) -> None:
+def test_a_message_without_a_date_is_requested_however_short_the_window(make_tap: MakeTap) -> None:
     tap = make_tap(small(messages=0), {"activity_window_days": 1, "interval_days": 3650})
     add_message_without_date(tap, 42)
     state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-30T00:00:00Z"}}}

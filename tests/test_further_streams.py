@@ -12,13 +12,11 @@ import pytest
 
 from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
-from tests.support import nights
+from tests.support import runs
 from tests.support.accounts import later, list_ids, now, small
-from tests.support.nights import REFUSED, change, fail_calls, heal, missing
 from tests.support.published import COLUMNS, FURTHER
 from tests.support.records import NO_DATE
 from tests.support.replies import rows_of
-from tests.support.runs import set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 START = "2026-04-01"
@@ -27,7 +25,7 @@ ANALYTICS = BY_NAME["message_analytics"].operation
 
 def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **config: Any) -> Tap:
     """A tap of the small account (or another) that selects these streams, and requests in order."""
-    return nights.tap_for(
+    return runs.tap_for(
         make_tap, *streams, account=account or small(), **{"start_date": START, **config}
     )
 
@@ -48,7 +46,7 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     assert run.out.count('"tap_stream_id"') == len(COLUMNS)
     further = [stream for stream in STREAMS if not stream.is_published]
     assert len(further) == len(FURTHER)
-    for stream, warning in zip(further, run.lines("WARNING"), strict=True):
+    for stream, warning in zip(further, run.warnings(), strict=True):
         assert f"{stream.name} is omitted from the catalog" in warning
         assert stream.operation in warning
     asked = Counter(ask.operation for ask in tap.service.asked)
@@ -56,9 +54,7 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
 
 
 @pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
-def test_a_selected_stream_that_the_service_lacks_ends_the_run_before_any_call(
-    stream: str, make_tap: MakeTap
-) -> None:
+def test_a_selected_stream_that_is_absent_ends_the_run(stream: str, make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START}, wsdl="nine")
     run = tap.run(clock=now, catalog=catalog_of("lists", stream))
     assert run.code == 1
@@ -70,9 +66,7 @@ def test_a_selected_stream_that_the_service_lacks_ends_the_run_before_any_call(
 
 
 @pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_service_that_lacks_a_published_operation_is_an_error(
-    flags: tuple[str, ...], make_tap: MakeTap
-) -> None:
+def test_a_missing_published_operation_fails(flags: tuple[str, ...], make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START})
 
     def without_opens(ask: Ask) -> Reply | None:
@@ -125,23 +119,19 @@ def test_each_list_has_its_own_call_for_analytics(make_tap: MakeTap) -> None:
 
 
 @pytest.mark.parametrize("unknown", ["refused", "missing"])
-def test_a_message_whose_analytics_are_not_in_the_reply_is_no_error(
-    unknown: Any, make_tap: MakeTap
-) -> None:
+def test_a_message_without_analytics_is_no_error(unknown: Any, make_tap: MakeTap) -> None:
     account = small(unknown_messages=unknown)
     tap = tap_for(make_tap, "message_analytics", account=account)
     run = tap.run(clock=now)
     assert run.code == 0
-    assert not run.lines("WARNING")
-    assert set_aside(run) == []
+    assert not run.warnings()
+    assert run.set_aside == []
     assert len(run.records("message_analytics")) < 2 * 4
-    assert missing(tap, run) == {}
+    assert tap.missing(run) == {}
 
 
 @pytest.mark.parametrize("is_spoilt", [False, True])
-def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
-    analytics: Tap, is_spoilt: bool
-) -> None:
+def test_analytics_that_fail_are_halved_down_to_what_fails(analytics: Tap, is_spoilt: bool) -> None:
     odd = a_message(analytics)
 
     date = rf"(?<=<MsgID>{odd}</MsgID><SendDate>)[^<]*".encode()
@@ -150,20 +140,20 @@ def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
         return str(odd) in ask.arguments.get("MsgIDs", "").split(",")
 
     if is_spoilt:
-        change(analytics, "message_analytics", lambda body: re.sub(date, b"robot", body))
+        analytics.change("message_analytics", lambda body: re.sub(date, b"robot", body))
     else:
-        fail_calls(analytics, names_it, REFUSED)
+        analytics.fail_calls(names_it, runs.REFUSED)
     first = analytics.run(clock=now)
     assert first.code == 0
     sizes = [len(batch) for batch in batches(analytics.service.asked) if str(odd) in batch]
     assert (sizes[0], sizes[-1]) == (7, 1)
     assert all(half <= (whole + 1) // 2 for whole, half in itertools.pairwise(sizes))
-    assert missing(analytics, first) == {"message_analytics": 1}
-    (warning,) = warnings(first, "Skipped in this run")
+    assert analytics.missing(first) == {"message_analytics": 1}
+    (warning,) = first.warnings("Skipped in this run")
     assert f"message {odd}" in warning
     assert "robot" not in first.err
-    heal(analytics)
-    assert missing(analytics, next_run(analytics, first)) == {}
+    analytics.heal()
+    assert analytics.missing(next_run(analytics, first)) == {}
     assert [len(batch) for batch in batches(analytics.service.asked)] == [7]
 
 
@@ -176,7 +166,7 @@ def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> No
     run = tap.run(clock=now)
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == {BY_NAME["lists"].operation: 1, **{each.operation: 2 for each in streams}}
-    assert (run.code, missing(tap, run)) == (0, {})
+    assert (run.code, tap.missing(run)) == (0, {})
 
 
 def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: MakeTap) -> None:
@@ -184,12 +174,12 @@ def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: Ma
     second = next_run(tap, tap.run(clock=now))
     assert [
         (ask.arguments["StartDate"], ask.arguments["EndDate"])
-        for ask in nights.calls(tap, "message_deliveries")
+        for ask in tap.calls("message_deliveries")
     ] == [
         ("2026-03-31T23:59:59", "2026-05-31T00:00:00"),
         ("2026-05-30T23:59:59", "2026-07-04T16:05:06"),
     ]
-    assert (second.code, missing(tap, second)) == (0, {})
+    assert (second.code, tap.missing(second)) == (0, {})
 
 
 # Keys.

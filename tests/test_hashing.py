@@ -19,7 +19,7 @@ from tap_listrak.addresses import hash_address, hash_addresses, mask_addresses
 from tap_listrak.streams import ADDRESS_COLUMNS, BY_NAME, STREAMS
 from tests.support.accounts import later, now, serving, small
 from tests.support.records import all_rows
-from tests.support.runs import CLICK, OPEN, warnings
+from tests.support.runs import CLICK, OPEN
 
 KEY = "the key of the hashes"
 START = "2026-04-01"
@@ -49,9 +49,7 @@ def linked(ask: Ask) -> Reply:
 
 
 @pytest.mark.parametrize("key", ["email_hashkey", "TAP_LISTRAK_EMAIL_HASH_KEYS", "emai1_hash_key"])
-def test_a_misspelt_hash_key_is_refused_so_that_no_address_is_emitted(
-    key: str, tmp_path: Path
-) -> None:
+def test_a_misspelt_hash_key_is_refused_so_no_address_is_emitted(key: str, tmp_path: Path) -> None:
     with serving(small(), tmp_path, start_date=START, **{key: KEY}) as tap:
         run = tap.selecting_all().run()
         assert not tap.service.asked
@@ -98,7 +96,7 @@ def test_a_change_of_the_key_gives_a_warning_for_each_stream_it_concerns(tmp_pat
         for first, second in ((None, KEY), (KEY, f"{KEY} 2"), (KEY, None), (KEY, KEY)):
             config = {"email_hash_key": second}
             run = tap.run(clock=later, state=states[first], config=config)
-            told = " ".join(warnings(run, "email_hash_key has changed"))
+            told = " ".join(run.warnings("email_hash_key has changed"))
             named = {each for each in BY_NAME if re.search(rf"\b{each}\b", told)}
             assert named == (concerned if first != second else set())
             assert KEY not in run.err
@@ -167,9 +165,7 @@ TEXTS = [
 
 @given(addresses, writers, some.sampled_from(TEXTS))
 @example("o'brien@example.com", [quote, quote, quote], "https://example.org/?e={}&b=50%25")
-def test_an_address_in_a_text_is_not_recovered_by_decoding(
-    address: str, encode: list[Any], text: str
-) -> None:
+def test_an_address_in_a_text_is_not_decoded(address: str, encode: list[Any], text: str) -> None:
     for write in encode:
         address = write(address)
     text = text.replace("{}", address)

@@ -11,15 +11,14 @@ from fake_listrak import Reply, html
 from tap_listrak.streams import BY_NAME, STREAMS
 from tap_listrak.sync import report
 from tests.support.accounts import later, list_ids, message_ids, now, small
-from tests.support.nights import calls, fail, msg_ids, night, tap_for
-from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
+from tests.support.records import keys_emitted
+from tests.support.runs import tap_for
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 OPENS = BY_NAME["message_opens"].operation
 
 
-def test_progress_names_the_list_and_the_message_and_the_time_left(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_has_list_message_and_time_left(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
     run = tap.selecting_all().run(clock=now)
     assert run.code == 0
@@ -28,7 +27,7 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
         r"(, message (?P<number>\d+) of (?P<count>\d+)"
         r" sent since (?P<since>\d{4}-\d\d-\d\d))? \(list (?P<list>\d) of 3\): "
         r"[\d,]+ rows so far, [\d,]+ a second, "
-        r"(about \d+ min|less than a minute) left\.",
+        r"(about \d+ min|less than a minute) left\."
     )
     found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
     assert list(dict.fromkeys(match["list"] for match in found)) == ["1", "2", "3"]
@@ -47,17 +46,13 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
     ]
 
 
-def test_progress_names_no_list_before_the_lists_have_come(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_names_no_list_before_they_come(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
     first = next(line for line in tap.run().lines("INFO") if "rows so far" in line)
     assert first == "INFO waiting for Listrak: 0 rows so far, 0 a second."
 
 
-def test_progress_counts_the_lists_that_a_resumed_run_has_left(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_counts_lists_a_resume_has_left(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tap.run()
     done, halfway = next(
         (len(unfinished[0]["list_ids"]), state)
@@ -78,18 +73,16 @@ def table_of(run: Run) -> dict[str, list[str]]:
     return {words[1]: words[2:] for words in lines[start + 1 :]}
 
 
-def test_the_table_at_the_end_has_what_each_stream_cost_and_what_became_of_it(
-    make_tap: MakeTap,
-) -> None:
+def test_the_table_at_the_end_has_what_each_stream_cost_and_its_outcome(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, *BY_NAME)
-    fail(tap, "message_opens", html(503), MsgID=msg_ids(tap)[0])
-    fail(tap, "message_clicks", html(400))
-    run = night(tap)
+    tap.fail("message_opens", html(503), MsgID=tap.msg_ids()[0])
+    tap.fail("message_clicks", html(400))
+    run = tap.night()
     table = table_of(run)
     assert list(table) == [stream.name for stream in STREAMS]
     for stream, (rows, number, retries, _, aside, stopped) in table.items():
         assert int(rows) == keys_emitted(run)[stream].total()
-        assert int(number) == len(calls(tap, stream))
+        assert int(number) == len(tap.calls(stream))
         assert retries == ("4" if stream == "message_opens" else "0")
         assert (aside, stopped) == {"message_opens": ("1", "0"), "message_clicks": ("0", "1")}.get(
             stream, ("0", "0")

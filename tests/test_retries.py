@@ -25,8 +25,9 @@ from tests.support.faults import (
     make_client,
     tiny_account,
 )
+from tests.support.in_process import workers_ended
 from tests.support.runs import CONTACTS, OPEN
-from tests.support.tap import MakeTap, Run, Tap, workers_ended
+from tests.support.tap import MakeTap, Run, Tap
 
 LISTS_OF_ACCOUNT = "GetContactListCollection"
 
@@ -139,7 +140,7 @@ def test_a_retry_is_one_warning_that_says_what_why_and_how_long(
     tiny: Tap, stream: str, operation: str, kind: str
 ) -> None:
     tiny.service.rules.append(first(operation, 1, lambda ask: html(502)))
-    (warning,) = run(tiny).lines("WARNING")
+    (warning,) = run(tiny).warnings()
     asked = next(ask for ask in tiny.service.asked if ask.operation == operation).arguments
     named = asked["MsgID" if kind == "message" else "ListID"]
     for text in (stream, operation, f"{kind} {named}", "page 1", "HTTP 502"):
@@ -222,9 +223,7 @@ def test_a_wrong_password_is_tried_once(tiny: Tap) -> None:
 
 
 @pytest.mark.parametrize("slow", ["the refusals", "all else"])
-def test_a_login_that_starts_to_fail_is_tried_by_the_calls_under_way_only(
-    tiny: Tap, slow: str
-) -> None:
+def test_a_login_that_starts_to_fail_is_tried_by_calls_under_way_only(tiny: Tap, slow: str) -> None:
     refused = 0
 
     def expires(ask: Ask) -> Reply | None:
@@ -273,7 +272,7 @@ def test_request_timeout_bounds_a_whole_reply(tiny: Tap, operation: str, answer:
     tiny.service.rules.append(first(operation, 1, answer))
     done = run(tiny, request_timeout=1)
     assert done.code == 0
-    (warning,) = done.lines("WARNING")
+    (warning,) = done.warnings()
     assert FAULTS["timeout"].message in warning
 
 

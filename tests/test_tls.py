@@ -10,9 +10,10 @@ import pytest
 
 from fake_listrak import Ask, Reply
 from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.in_process import workers_ended
 from tests.support.listener import Listener
 from tests.support.runs import rows
-from tests.support.tap import MakeTap, Run, Tap, workers_ended
+from tests.support.tap import MakeTap, Run, Tap
 from tests.support.tls import tls_context, trust_it
 
 OPENS = "ReportRangeMessageContactOpen"
@@ -52,7 +53,7 @@ def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: i
     assert done.code == 0
     assert len(secure.waits) == times
     messages = [FAULTS["tls"].message, FAULTS["connection"].message]
-    assert all(any(each in line for each in messages) for line in done.lines("WARNING"))
+    assert all(any(each in line for each in messages) for line in done.warnings())
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,7 @@ def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: i
     [(OPENS, CORRUPT), ("WSDL", ALERT), (OPENS, PLAIN), ("WSDL", b"")],
     ids=["corrupt", "alert", "plain", "closed"],
 )
-def test_tls_that_breaks_in_mid_reply_is_tried_again(
-    secure: Tap, operation: str, below_tls: bytes
-) -> None:
+def test_tls_broken_in_mid_reply_is_retried(secure: Tap, operation: str, below_tls: bytes) -> None:
     left = [operation]
 
     def breaks(ask: Ask) -> Reply | None:

@@ -92,9 +92,7 @@ def test_a_line_cut_at_any_byte_costs_only_its_own_record(tmp_path: Path) -> Non
     assert rows(tmp_path, "MsgID") == [1, 2]
 
 
-def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_file_with_a_torn_line(
-    tmp_path: Path,
-) -> None:
+def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_torn_file(tmp_path: Path) -> None:
     changed = ONE.replace(b'"Name": "{"', b'"Name": "new"')
     load(tmp_path, ONE + b"\n" + THREE[:9] + changed + b"\n")
     assert rows(tmp_path, "Domain->>'Name'") == ["new"]

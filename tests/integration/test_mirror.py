@@ -26,7 +26,8 @@ from tests.integration.targets import (
 )
 from tests.support.accounts import list_ids, serving
 from tests.support.published import COLUMNS, KEYS
-from tests.support.tap import Tap, catalog_of, keys_held
+from tests.support.records import keys_held
+from tests.support.tap import Tap, catalog_of
 
 Keys = dict[str, set[tuple[Any, ...]]]
 

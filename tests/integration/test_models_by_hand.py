@@ -61,9 +61,7 @@ def assert_described(target: DuckDBOfFiles) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_dates_are_read_in_both_forms_and_one_that_cannot_be_is_null(
-    models: Models, zone: str
-) -> None:
+def test_dates_are_read_in_both_forms_and_others_are_null(models: Models, zone: str) -> None:
     models.timezone = zone
     texts = (*READ_AT, *NO_DATES, *IMPOSSIBLE_DATES)
     rows = ", ".join(f"(1, '{n}@x.org', '{text}')" for n, text in enumerate(texts))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_listrak import Account, ListrakService
+from tests.support.records import list_ids as list_ids
 from tests.support.tap import PASSWORD, USERNAME, Tap
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -46,10 +47,6 @@ def serving(account: Account, folder: Path, **config: Any) -> Iterator[Tap]:
     """A tap for an account that several tests share."""
     with ListrakService(account, username=USERNAME, password=PASSWORD) as service:
         yield Tap(service, folder, config)
-
-
-def list_ids(account: Account) -> list[int]:
-    return sorted(int(str(row["ListID"])) for row in account.lists())
 
 
 def message_ids(account: Account, *, since: str = "") -> set[int]:

@@ -84,10 +84,7 @@ FURTHER = {
         "string": "FileName ImportSource ImportType ProfileImportType",
     },
     "campaigns": {"integer": "CampaignID ListID MessageCount", "string": "Name"},
-    "transactional_messages": {
-        "integer": "ListID TransactionalMsgID",
-        "string": "MessageName",
-    },
+    "transactional_messages": {"integer": "ListID TransactionalMsgID", "string": "MessageName"},
     "saved_messages": {
         "integer": "ListID SavedMsgID",
         "date-time": "CreateDate ModifiedDate",
