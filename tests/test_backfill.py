@@ -1,7 +1,5 @@
 """A backfill gives what happened in its range, and leaves the state as it was given."""
 
-from __future__ import annotations
-
 import random
 import signal
 from collections import Counter

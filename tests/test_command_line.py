@@ -1,7 +1,5 @@
 """The command line: its options, its log, its exit codes, and one line on failure."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import re

@@ -1,7 +1,5 @@
 """The config takes what its options say, from files and the environment, and refuses the rest."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

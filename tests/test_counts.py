@@ -1,7 +1,5 @@
 """With recent_days, counts show which old messages have new events, and contacts rotate."""
 
-from __future__ import annotations
-
 import copy
 import re
 from datetime import datetime, timedelta, timezone

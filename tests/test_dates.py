@@ -1,7 +1,5 @@
 """Instants, wall-clock times and windows, for any time in any zone."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise

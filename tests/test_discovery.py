@@ -1,7 +1,5 @@
 """Discovery prints the catalog of all streams but those that Listrak refuses to this user."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from datetime import datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """However a run ends: soon, with whole lines, a last STATE to go on from, and no traceback."""
 
-from __future__ import annotations
-
 import json
 import os
 import select

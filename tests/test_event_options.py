@@ -1,7 +1,5 @@
 """The options that change which events come, what tells them apart, and how they are dated."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

@@ -3,8 +3,6 @@
 `make test` plays a seeded share of the cells, `make long` all.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Each row of the table of faults, caused at the wire: what the tap does, and its message."""
 
-from __future__ import annotations
-
 import inspect
 import socket
 from dataclasses import dataclass, field

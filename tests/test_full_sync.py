@@ -1,7 +1,5 @@
 """A full sync gives every row, once, as it was sent."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timezone
 from decimal import Decimal

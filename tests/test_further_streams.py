@@ -1,7 +1,5 @@
 """The streams beyond the published ones: what they request, and the values of their rows."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """With email_hash_key, no email address of a contact comes in the clear."""
 
-from __future__ import annotations
-
 import json
 import re
 import string

@@ -1,7 +1,5 @@
 """Replies that no honest service sends: no hang, no traceback, no bad row, and none lost."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """With TAP_LISTRAK_LOG_FORMAT=json each line of the log is one JSON object."""
 
-from __future__ import annotations
-
 import json
 import logging
 from datetime import datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """Runs that are killed over and over lose nothing, and request little twice."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import random

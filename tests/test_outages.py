@@ -1,7 +1,5 @@
 """A service that cannot be reached any more is waited for by all calls together."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

@@ -1,7 +1,5 @@
 """Paging ends where Listrak says so, and an account that never says so ends the paging."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from datetime import datetime

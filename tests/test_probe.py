@@ -1,7 +1,5 @@
 """--test requests one page of each stream, and reports on stderr what was returned."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Run the SQL of docs/joins.md on what the tap emitted."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from collections import Counter

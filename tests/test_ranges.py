@@ -1,7 +1,5 @@
 """From when to when each stream is requested, and what its bookmark covers."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime

@@ -1,7 +1,5 @@
 """Rows of any order, with any elements, become records of exactly the selected columns."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a run logs about its progress and at its end."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 

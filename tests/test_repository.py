@@ -1,7 +1,5 @@
 """The files around the code agree with it: workflow, locks, hooks, editors, Meltano, the demo."""
 
-from __future__ import annotations
-
 import configparser
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """A run that was cut off anywhere is finished by the next, which is complete to its own time."""
 
-from __future__ import annotations
-
 import copy
 import json
 from datetime import datetime, timedelta

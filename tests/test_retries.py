@@ -1,7 +1,5 @@
 """How often a call is made, how long is waited between tries, and for how long at most."""
 
-from __future__ import annotations
-
 import random
 import socket
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rows of any form that Listrak may send become the records that they mean."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Callable
 from dataclasses import replace

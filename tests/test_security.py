@@ -1,7 +1,5 @@
 """What a hostile service gets from the tap: an error of its own, and nothing else."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import tracemalloc

@@ -1,7 +1,5 @@
 """A catalog or `select` selects streams and columns; only what they need is requested."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random

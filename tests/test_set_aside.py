@@ -1,7 +1,5 @@
 """A part that fails costs only its own rows: it is set aside, and the next run retries it first."""
 
-from __future__ import annotations
-
 import copy
 import re
 from datetime import datetime, timedelta

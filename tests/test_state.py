@@ -1,7 +1,5 @@
 """The state as a file: what a run writes, and what it makes of any file that it is given."""
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Iterator

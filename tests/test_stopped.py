@@ -1,7 +1,5 @@
 """A stream of which too much fails is stopped alone, and costs no more in the next night."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Whatever stdout and stderr are, no line is lost or broken without a word."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Over TLS: what breaks is retried, what cannot be trusted or used is named at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """With recent_days, old messages are requested in rotation: later, and nothing of them is lost."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone

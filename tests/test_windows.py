@@ -1,7 +1,5 @@
 """A window that takes too long, or whose reply is too large, is requested again in halves."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta

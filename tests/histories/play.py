@@ -1,7 +1,5 @@
 """The runs of a history: the tap in this process, and a target and runner that keep its states."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import logging

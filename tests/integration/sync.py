@@ -1,7 +1,5 @@
 """examples/sync.sh in folders as examples/README.md has them, with a service and a target."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The DAGs in examples/airflow, run by Airflow into a real database, one task for each list."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

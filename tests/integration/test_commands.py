@@ -1,7 +1,5 @@
 """The commands in README and docs, in the order of each page, in an empty home."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What is in examples/, except for Airflow: the script, the crontab line and the units."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """examples/duckdb/load.py on files that a full disk or a crash left torn."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

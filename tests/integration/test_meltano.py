@@ -1,7 +1,5 @@
 """The repository's meltano.yml, unchanged, is a project that Meltano installs and runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """What each target makes of a mirror: RECORDs with a version, and ACTIVATE_VERSION after them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

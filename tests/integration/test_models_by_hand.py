@@ -1,7 +1,5 @@
 """The dbt models of examples/dbt on tables made by hand, with what accounts rarely hold."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 

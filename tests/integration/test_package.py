@@ -1,7 +1,5 @@
 """What is uploaded and installed is whole, and says of itself what is true."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The tap as Stitch hosts it: every option a string, its catalog, its target, its log."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

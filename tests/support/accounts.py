@@ -1,7 +1,5 @@
 """A small account of three months, the moments at which the tap is run for it, and its service."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone

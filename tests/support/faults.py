@@ -1,7 +1,5 @@
 """Answers with faults, and a tiny account in which each operation can meet one."""
 
-from __future__ import annotations
-
 import gzip
 import re
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """What the tap needs around it to run in a process that runs it again and again."""
 
-from __future__ import annotations
-
 import contextlib
 import queue
 import signal

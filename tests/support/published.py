@@ -1,7 +1,5 @@
 """List the columns and keys that the tap must emit, of the published and all other streams."""
 
-from __future__ import annotations
-
 # The tables of the published integration: by type, their columns.
 REFERENCE = {
     "lists": {

@@ -1,7 +1,5 @@
 """Make interrupted and successive runs of an account of a few pages."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
