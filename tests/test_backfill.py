@@ -201,9 +201,7 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
 # The state.
 
 
-def test_every_state_of_a_backfill_is_the_given_one_and_nothing_of_it_is_requested(
-    tap: Tap, state_after_every_page: None
-) -> None:
+def test_every_state_of_a_backfill_is_the_given_one(tap: Tap, state_after_every_page: None) -> None:
     plain, asked = tap.asked_in(clock=at(NOW), config=RANGE)
     message = {"type": "STATE", "value": GIVEN}
     run, asked_too = tap.asked_in(clock=at(NOW), config=RANGE, state=message)
@@ -263,9 +261,7 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_start
     ],
     ids=str,
 )
-def test_a_backfill_whose_rows_do_not_fit_warns_as_a_sync(
-    changed: dict[str, Any], tap: Tap
-) -> None:
+def test_backfills_whose_rows_do_not_fit_warn_as_a_sync(changed: dict[str, Any], tap: Tap) -> None:
     (option,) = changed
     state = tap.run(clock=at(NOW)).state
     sync = tap.run(clock=at(NOW), state=state, config=changed)
@@ -317,9 +313,7 @@ def test_a_part_that_fails_is_named_and_the_rest_comes(operation: str, tap: Tap)
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, 1), (403, 3)])
-def test_all_parts_that_fail_are_named_however_many_fail_in_a_row(
-    make_tap: MakeTap, status: int, code: int
-) -> None:
+def test_however_many_parts_fail_all_are_named(make_tap: MakeTap, status: int, code: int) -> None:
     tap = tiny_tap(make_tap, messages=6)
     tap.answer(CLICK, html(status))
     run = backfill(tap, {"backfill_to": None}, state=GIVEN)

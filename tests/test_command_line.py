@@ -123,9 +123,7 @@ def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -
         ("--c=hunter2", "an argument is unknown"),  # --config or --catalog
     ],
 )
-def test_a_mistake_in_the_command_line_is_named_without_what_may_be_a_secret(
-    arguments: str, said: str, call: Call
-) -> None:
+def test_a_wrong_command_line_is_named_but_no_secret(arguments: str, said: str, call: Call) -> None:
     run = call(*arguments.split())
     assert run.code == 2
     assert run.out == ""
@@ -186,9 +184,7 @@ BROKEN_FILES = {
 
 @pytest.mark.parametrize("how", ["missing", "a folder", *BROKEN_FILES])
 @pytest.mark.parametrize("option", ["config", "catalog", "properties", "state"])
-def test_a_file_that_cannot_be_read_is_named_in_one_line_before_any_request(
-    option: str, how: str, tap: Tap, call: Call
-) -> None:
+def test_an_unreadable_file_is_named_at_once(option: str, how: str, tap: Tap, call: Call) -> None:
     path = tap.folder if how == "a folder" else tap.folder / "broken.json"
     if how in BROKEN_FILES:
         path.write_bytes(BROKEN_FILES[how])

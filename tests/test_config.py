@@ -131,9 +131,7 @@ def silent_tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
     [(key, value) for key, values in WRONG.items() for value in values],
     ids=name_of,
 )
-def test_a_mistake_is_refused_in_one_line_that_names_its_key_before_any_request(
-    key: str, value: Any, silent_tap: Tap
-) -> None:
+def test_a_mistake_is_refused_by_its_key_in_one_line(key: str, value: Any, silent_tap: Tap) -> None:
     line = silent_tap.refusal(silent_tap.run(config={key: value}, clock=now))
     assert f"`{key}`" in line
     assert "must be" in line
@@ -193,9 +191,7 @@ def test_an_optional_key_that_is_null_or_empty_takes_its_default(key: str) -> No
         ("two\nlines", 5, "an unknown key in {}."),
     ],
 )
-def test_an_unknown_key_is_warned_of_with_the_nearest_key_but_no_secret(
-    key: str, value: object, said: str, tap: Tap
-) -> None:
+def test_unknown_keys_are_named_but_no_secret(key: str, value: object, said: str, tap: Tap) -> None:
     run = tap.run("--discover", config={key: value})
     assert run.code == 0
     assert run.warnings() == [f"WARNING Ignored {said.format(tap.folder / 'config.json')}"]

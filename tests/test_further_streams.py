@@ -202,9 +202,7 @@ OTHERS = (
 
 
 @pytest.mark.parametrize(("stream", "date"), KEY_DATES.items())
-def test_dates_of_keys_are_in_utc_and_what_a_key_lacks_is_1970_or_empty(
-    stream: str, date: str, make_tap: MakeTap
-) -> None:
+def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap: MakeTap) -> None:
     key = BY_NAME[stream].key_properties
     assert date in key
     texts = [column for column in key if column.endswith("EmailAddress")]

@@ -38,9 +38,7 @@ class Outages:
 
 
 @pytest.mark.parametrize("operations", [(CLICK,), ("GetContactListCollection", CLICK)], ids=len)
-def test_a_service_that_goes_away_for_90_seconds_costs_one_warning_and_nothing_else(
-    make_tap: MakeTap, operations: tuple[str, ...]
-) -> None:
+def test_90_seconds_away_cost_one_warning(make_tap: MakeTap, operations: tuple[str, ...]) -> None:
     tap = tap_for(make_tap, concurrency=8)
     outages = Outages(tap, 90, *operations)
     run = tap.night(sleep=outages.sleep)

@@ -93,9 +93,7 @@ def test_a_stream_that_is_refused_or_fails_is_named_and_the_others_are_asked(
     ("page_size", "end"),
     [(100, "12 rows, 9 contacts."), (5, "5 rows, 5 contacts; more may follow.")],
 )
-def test_the_count_of_a_message_is_told_beside_its_rows_and_contacts(
-    make_tap: MakeTap, page_size: int, end: str
-) -> None:
+def test_a_count_is_told_beside_what_came(make_tap: MakeTap, page_size: int, end: str) -> None:
     account = small(lists=1, messages=0, page_size=page_size)
     (ListID,) = list_ids(account)
     account.add_message(ListID, 77, NOW - timedelta(days=1))

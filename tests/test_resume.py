@@ -254,9 +254,7 @@ def test_lists_that_vanish_or_come_between_runs_cost_nothing_else(make_tap: Make
 
 @AFTER_EVERY_PAGE
 @pytest.mark.parametrize("stream", ["message_opens", "message_sends"])
-def test_a_message_in_progress_comes_though_a_reply_lacks_it(
-    make_tap: MakeTap, stream: str
-) -> None:
+def test_a_message_in_progress_comes_if_a_reply_lacks_it(make_tap: MakeTap, stream: str) -> None:
     tap = tiny_tap(make_tap, lists=1, counts={BY_NAME[stream].operation: 8})
     tap.catalog = catalog_of(stream)
     whole = tap.run(clock=at(NOW))

@@ -134,9 +134,7 @@ def test_an_odd_retry_after_leaves_the_jitter(tiny: Tap, value: str) -> None:
     ("stream", "operation", "kind"),
     [("message_opens", OPEN, "message"), ("subscribed_contacts", CONTACTS, "list")],
 )
-def test_a_retry_is_one_warning_that_says_what_why_and_how_long(
-    tiny: Tap, stream: str, operation: str, kind: str
-) -> None:
+def test_a_retry_is_one_warning_of_why(tiny: Tap, stream: str, operation: str, kind: str) -> None:
     tiny.service.rules.append(first(operation, 1, lambda ask: html(502)))
     (warning,) = run(tiny).warnings()
     asked = next(ask for ask in tiny.service.asked if ask.operation == operation).arguments

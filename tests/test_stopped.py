@@ -156,9 +156,7 @@ def test_lists_that_fail_end_the_run_with_the_given_state(make_tap: MakeTap, rep
 
 @pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize("is_answered", [True, False])
-def test_parts_that_the_first_pass_holds_are_set_aside_once_the_second_is_answered(
-    make_tap: MakeTap, is_answered: bool
-) -> None:
+def test_parts_that_a_first_pass_holds_are_set_aside(make_tap: MakeTap, is_answered: bool) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(10, lists=2))
     one = tap.list_ids[0]
     cut = next(

@@ -158,7 +158,7 @@ def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"older_every_days": 7}, OFF], ids=str)
-def test_a_change_of_older_every_days_requests_everything_once_from_the_bookmark(
+def test_a_change_of_older_every_days_requests_everything(
     tap: Tap, changed: dict[str, Any]
 ) -> None:
     run = nights(tap, 0, 1, 2)
@@ -266,9 +266,7 @@ GAPS = [some.timedeltas(timedelta(minutes=1), limit) for limit in (DAY / 24, DAY
 
 
 @given(MOMENTS, some.integers(), PERIODS)
-def test_the_last_due_day_is_the_latest_on_which_days_and_number_are_alike(
-    moment: datetime, number: int, every: int
-) -> None:
+def test_the_last_due_day_is_the_latest(moment: datetime, number: int, every: int) -> None:
     day = last_due_day(moment, number, every)
     assert day <= moment < day + every * DAY
     assert (day - EPOCH) % DAY == timedelta(0)
@@ -296,9 +294,7 @@ def moments(first: datetime, gaps: list[timedelta]) -> list[datetime]:
 
 @given(some.builds(moments, MOMENTS, some.lists(some.one_of(GAPS), max_size=30)),
        some.integers(), some.integers(2, 9))  # fmt: skip
-def test_every_message_is_requested_without_gaps_up_to_the_bookmark(
-    ends: list[datetime], number: int, every: int
-) -> None:
+def test_no_gap_is_left_up_to_the_bookmark(ends: list[datetime], number: int, every: int) -> None:
     until = ends[0]
     for end, bookmark, asked_for in runs(ends, number, every):
         if asked_for:

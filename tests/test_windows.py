@@ -78,9 +78,7 @@ def test_a_window_that_times_out_is_halved_after_one_try(make_tap: MakeTap) -> N
 
 
 @pytest.mark.parametrize("stream", ["messages", "subscribed_contacts", "complaints"])
-def test_a_day_has_the_usual_tries_and_the_rest_is_not_split(
-    make_tap: MakeTap, stream: str
-) -> None:
+def test_a_day_has_usual_tries_and_the_rest_is_not_split(make_tap: MakeTap, stream: str) -> None:
     tap = tap_for(make_tap, stream, "message_opens", account=account(), start_date="2026-06-01")
     # The first day, and what is longer than ten of them.
     day = datetime(2026, 6, 1, 6)

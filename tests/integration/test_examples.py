@@ -183,9 +183,7 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
         ("TARGET", "cannot run /no-such-program"),
     ],
 )
-def test_where_something_that_a_run_needs_is_missing_it_says_what_and_does_not_begin(
-    sync: Sync, missing: str, message: str
-) -> None:
+def test_if_something_is_missing_it_says_what(sync: Sync, missing: str, message: str) -> None:
     if missing == "locks":
         sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
     elif missing in ("TAP", "TARGET"):
