@@ -28,11 +28,8 @@ HELD = Counter(stream for stream, _, _ in all_rows(tiny_account()))
 OF_PARENTS = {stream.operation for stream in PARENTS}
 # One stream of each kind of request, besides the published ones.
 ASKED = [stream.operation for stream in PUBLISHED] + [
-    "GetCampaignCollection",
-    "GetMessageAnalyticsInformation",
-    "ReportMessageLinkClick",
-    "ReportListConversationActivity",
-    "ReportConversationContactOpen",
+    *("GetCampaignCollection", "GetMessageAnalyticsInformation", "ReportMessageLinkClick"),
+    *("ReportListConversationActivity", "ReportConversationContactOpen"),
     "ReportAdminContactFeedbackLoop",
 ]
 CLICKED = "ReportRangeMessageContactClick"
@@ -180,11 +177,8 @@ def declared(encoding: str, real: str) -> Change:
 @pytest.mark.parametrize(
     ("encoding", "real", "is_read"),
     [
-        ("utf-8", "utf-8-sig", True),
-        ("utf-16", "utf-16", True),
-        ("utf-16", "utf-8", False),
-        ("us-ascii", "cp037", False),
-        ("no-such-one", "utf-8", False),
+        *(("utf-8", "utf-8-sig", True), ("utf-16", "utf-16", True), ("utf-16", "utf-8", False)),
+        *(("us-ascii", "cp037", False), ("no-such-one", "utf-8", False)),
     ],
 )
 def test_a_true_encoding_is_read(bench: Bench, encoding: str, real: str, is_read: bool) -> None:
@@ -331,25 +325,10 @@ def test_what_is_no_page_is_not_taken_for_empty(bench: Bench, name: str, operati
 # Values.
 
 WRONG_VALUES = [
-    "twelve",
-    "1.5.1",
-    "1e",
-    "0x10",
-    "١٢",
-    "99999999999999999999999",
-    "1" * 5000,
-    "--1",
-    "<b>1</b>",
-    "2026-13-01T00:00:00",
-    "2026-02-30T00:00:00",
-    "2026-06-15T25:00:00",
-    "2026-06-15T00:00:00+99:99",
-    "9999-12-31T23:59:59-14:00",
-    "0001-01-01T00:00:01+14:00",
-    "-0001-01-01T00:00:00",
-    "12026-01-01T00:00:00",
-    "6/15/2026 1:00:00 AM",
-    "2026-06-15",
+    *("twelve", "1.5.1", "1e", "0x10", "١٢", "99999999999999999999999", "1" * 5000, "--1"),
+    *("<b>1</b>", "2026-13-01T00:00:00", "2026-02-30T00:00:00", "2026-06-15T25:00:00"),
+    *("2026-06-15T00:00:00+99:99", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:01+14:00"),
+    *("-0001-01-01T00:00:00", "12026-01-01T00:00:00", "6/15/2026 1:00:00 AM", "2026-06-15"),
     "\U0001f600",
 ]
 

@@ -119,16 +119,11 @@ def test_a_ca_bundle_that_cannot_be_used_is_named_before_any_call(
 @pytest.mark.parametrize(
     "proxy",
     [
-        f"http://user:{SECRET}#@host",
-        f"user:{SECRET}@127.0.0.1:3128",
-        f"http://user:{SECRET}@host:port",
-        f"http://user:{SECRET}@127.0.0.1:99999",
-        f"http://user:{SECRET}@127.0.0.1:0",
-        f"http://user:{SECRET}@[::1",
-        f"socks5://user:{SECRET}@127.0.0.1:1080",
-        f"ftp://user:{SECRET}@127.0.0.1",
-        f"http:/user:{SECRET}@127.0.0.1",
-        "http://",
+        *(f"http://user:{SECRET}#@host", f"user:{SECRET}@127.0.0.1:3128"),
+        *(f"http://user:{SECRET}@host:port", f"http://user:{SECRET}@127.0.0.1:99999"),
+        *(f"http://user:{SECRET}@127.0.0.1:0", f"http://user:{SECRET}@[::1"),
+        *(f"socks5://user:{SECRET}@127.0.0.1:1080", f"ftp://user:{SECRET}@127.0.0.1"),
+        *(f"http:/user:{SECRET}@127.0.0.1", "http://"),
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
