@@ -22,7 +22,6 @@ from tests.support.runs import (
     NOW,
     OPEN,
     START,
-    at,
     days,
     pages,
     rows,
@@ -67,7 +66,7 @@ def tap(make_tap: MakeTap) -> Tap:
 
 def backfill(tap: Tap, config: dict[str, Any] | None = None, **given: Any) -> Run:
     """Run a backfill, of FROM to TO unless the config has other dates."""
-    return tap.run(clock=at(NOW), config={**RANGE, **(config or {})}, **given)
+    return tap.run(clock=NOW, config={**RANGE, **(config or {})}, **given)
 
 
 def assert_unchanged(run: Run, state: object) -> None:
@@ -113,7 +112,7 @@ def assert_holds_range(tap: Tap, run: Run, first: datetime, last: datetime) -> N
 
 
 def test_a_backfill_gives_what_happened_in_its_range_and_what_is_always_whole(tap: Tap) -> None:
-    run, asked = tap.asked_in(clock=at(NOW), config=RANGE)
+    run, asked = tap.asked_in(clock=NOW, config=RANGE)
     assert run.code == 0
     assert_holds_range(tap, run, FROM, TO)
     for name in DATED - {"message_sends"}:
@@ -128,7 +127,7 @@ def test_a_backfill_gives_what_happened_in_its_range_and_what_is_always_whole(ta
 
 
 def test_without_an_end_a_backfill_goes_up_to_now(tap: Tap) -> None:
-    run, asked = tap.asked_in(clock=at(NOW), config={"backfill_from": text(FROM)})
+    run, asked = tap.asked_in(clock=NOW, config={"backfill_from": text(FROM)})
     assert run.code == 0
     assert_holds_range(tap, run, FROM, NOW)
     # All streams then have the same windows, so messages are requested once.
@@ -141,7 +140,7 @@ def test_without_an_end_a_backfill_goes_up_to_now(tap: Tap) -> None:
 
 
 def test_a_backfill_from_before_start_date_brings_the_messages_of_then(tap: Tap) -> None:
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     later = {"start_date": text(days(-10)), "backfill_from": text(START), "backfill_to": None}
     assert set(rows(backfill(tap, later))) == set(rows(whole))
 
@@ -158,10 +157,10 @@ def test_a_backfill_from_after_start_date_brings_events_of_messages_sent_before(
 
 
 def test_turns_and_the_age_of_messages_do_not_narrow_a_backfill(tap: Tap) -> None:
-    plain, asked = tap.asked_in(clock=at(NOW), config=RANGE)
+    plain, asked = tap.asked_in(clock=NOW, config=RANGE)
     turns = {"recent_days": 1, "older_every_days": 90}
     narrow = {**RANGE, **turns, "activity_window_days": 1, "lookback_days": 30}
-    run, asked_too = tap.asked_in(clock=at(NOW), config=narrow)
+    run, asked_too = tap.asked_in(clock=NOW, config=narrow)
     assert rows(run) == rows(plain)
     assert pages(asked_too) == pages(asked)
 
@@ -192,7 +191,7 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
         run = backfill(tap, {"backfill_from": text(first), "backfill_to": text(last)})
         assert run.code == 0
         found |= rows(run)
-    whole = set(rows(tap.run(clock=at(NOW))))
+    whole = set(rows(tap.run(clock=NOW)))
     assert whole <= set(found)
     # Of imports, a run gives those of 31 days before its end.
     assert {name for name, _ in set(found) - whole} <= {"imports"}
@@ -202,9 +201,9 @@ def test_ranges_that_split_a_period_give_together_what_a_full_sync_gives(
 
 
 def test_every_state_of_a_backfill_is_the_given_one(tap: Tap, state_after_every_page: None) -> None:
-    plain, asked = tap.asked_in(clock=at(NOW), config=RANGE)
+    plain, asked = tap.asked_in(clock=NOW, config=RANGE)
     message = {"type": "STATE", "value": GIVEN}
-    run, asked_too = tap.asked_in(clock=at(NOW), config=RANGE, state=message)
+    run, asked_too = tap.asked_in(clock=NOW, config=RANGE, state=message)
     assert run.code == 0
     assert len(run.states) > 20
     assert_unchanged(run, GIVEN)
@@ -217,10 +216,10 @@ def test_every_state_of_a_backfill_is_the_given_one(tap: Tap, state_after_every_
 
 
 def test_a_sync_after_a_backfill_goes_on_from_the_state_as_if_there_had_been_none(tap: Tap) -> None:
-    state = tap.run(clock=at(NOW)).state
+    state = tap.run(clock=NOW).state
     after = backfill(tap, state=state)
     assert_unchanged(after, state)
-    runs = [tap.asked_in(clock=at(days(1)), state=each) for each in (state, after.state)]
+    runs = [tap.asked_in(clock=days(1), state=each) for each in (state, after.state)]
     (first, asked), (second, asked_too) = runs
     assert (rows(second), pages(asked_too)) == (rows(first), pages(asked))
     assert second.state == first.state
@@ -263,8 +262,8 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_start
 )
 def test_backfills_whose_rows_do_not_fit_warn_as_a_sync(changed: dict[str, Any], tap: Tap) -> None:
     (option,) = changed
-    state = tap.run(clock=at(NOW)).state
-    sync = tap.run(clock=at(NOW), state=state, config=changed)
+    state = tap.run(clock=NOW).state
+    sync = tap.run(clock=NOW, state=state, config=changed)
     run = backfill(tap, changed, state=state)
     assert_unchanged(run, state)
     (line,) = run.warnings(f"{option} ")
@@ -274,7 +273,7 @@ def test_backfills_whose_rows_do_not_fit_warn_as_a_sync(changed: dict[str, Any],
 
 def test_a_backfill_does_not_warn_of_what_only_a_sync_would_request(tap: Tap) -> None:
     mirror = {"mirror": "lists, messages", "include_test_messages": False}
-    state = tap.run(clock=at(NOW), config=mirror).state
+    state = tap.run(clock=NOW, config=mirror).state
     run = backfill(tap, {"start_date": text(days(-300))}, state=state)
     assert_unchanged(run, state)
     assert not run.warnings()
@@ -357,5 +356,5 @@ def test_a_dead_operation_stops_its_stream_alone(tap: Tap) -> None:
 def test_options_that_cannot_be_combined_are_refused(
     config: dict[str, str], names: tuple[str, ...], tap: Tap
 ) -> None:
-    line = tap.refusal(tap.run(clock=at(NOW), config=config))
+    line = tap.refusal(tap.run(clock=NOW, config=config))
     assert all(f"`{name}`" in line for name in names)

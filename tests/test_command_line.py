@@ -19,7 +19,7 @@ from tap_listrak.about import CAPABILITIES
 from tap_listrak.arguments import EXIT_CODES
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
-from tests.support.accounts import list_ids, now, small
+from tests.support.accounts import NOW, list_ids, small
 from tests.support.records import all_due, all_emitted
 from tests.support.tap import Call, MakeTap, Run, Tap, catalog_of
 
@@ -232,14 +232,14 @@ def test_the_environment_sets_the_level_of_the_log(
     account = small(lists=1, messages=0, contacts=0)
     config = {"start_date": "2026-06-01", "list_ids": [*list_ids(account), 4711]}
     tap = make_tap(account, config)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     assert levels_of(run) == levels
 
 
 def test_an_unknown_level_is_info_with_a_warning(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLEVEL", "LOUD")
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     (warning,) = run.warnings()
     assert "LOGLEVEL" in warning
@@ -254,7 +254,7 @@ def points_of(run: Run, metric: str) -> list[Any]:
 
 
 def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     assert len(points_of(run, "record_count") + points_of(run, "http_request_duration")) == sum(
         "METRIC" in line for line in run.err.splitlines()
     )
@@ -268,7 +268,7 @@ def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
 @pytest.mark.parametrize("password", ["1", '"', "METRIC"])
 def test_metrics_stay_metrics_whatever_the_password_is(tap: Tap, password: str) -> None:
     tap.service.password = password
-    run = tap.run(clock=now, config={"password": password})
+    run = tap.run(clock=NOW, config={"password": password})
     assert run.code == 0
     points = [line.split("METRIC: ")[1] for line in run.err.splitlines() if "METRIC: " in line]
     assert points
@@ -281,7 +281,7 @@ def test_each_call_is_timed_by_stream_and_status(tap: Tap, monkeypatch: pytest.M
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
 
     tap.answer("GetContactListCollection", lambda ask: html(502) if ask.attempt == 1 else None)
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     points = points_of(run, "http_request_duration")
     assert all(point.metric_type == "timer" and point.value >= 0 for point in points)
     timed = Counter((point.tags["endpoint"], point.tags["status"]) for point in points)

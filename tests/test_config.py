@@ -12,7 +12,7 @@ import pytz
 from fake_listrak import Ask, Reply
 from tap_listrak import __version__
 from tap_listrak.config import OPTIONS, Config, parse_config
-from tests.support.accounts import NOW, list_ids, now, serving, small
+from tests.support.accounts import NOW, list_ids, serving, small
 from tests.support.tap import PASSWORD, USERNAME, Call, MakeTap, Run, Tap
 
 Discover = Callable[..., Run]
@@ -132,7 +132,7 @@ def silent_tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
     ids=name_of,
 )
 def test_a_mistake_is_refused_by_its_key_in_one_line(key: str, value: Any, silent_tap: Tap) -> None:
-    line = silent_tap.refusal(silent_tap.run(config={key: value}, clock=now))
+    line = silent_tap.refusal(silent_tap.run(config={key: value}, clock=NOW))
     assert f"`{key}`" in line
     assert "must be" in line
     assert SECRET not in line
@@ -223,7 +223,7 @@ def test_lists_in_list_ids_alone_are_synced_and_one_not_there_is_named(make_tap:
     first, second, third = list_ids(account)
     chosen = [first, str(third), 4711, 4712]
     tap = make_tap(account, {"start_date": "2026-04-01", "list_ids": chosen})
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     (warning,) = run.warnings()
     assert "4711" in warning
     assert "4712" in warning
@@ -246,7 +246,7 @@ def test_a_choice_of_lists_none_of_which_is_there_is_an_error(tap: Tap) -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_concurrency_is_the_most_connections_there_are(count: int, make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "concurrency": count}, latency=0.002)
-    assert tap.run(clock=now).code == 0
+    assert tap.run(clock=NOW).code == 0
     assert 1 <= tap.service.connections <= count
 
 

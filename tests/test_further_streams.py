@@ -11,7 +11,7 @@ import pytest
 from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import runs
-from tests.support.accounts import later, list_ids, now, small
+from tests.support.accounts import LATER, NOW, list_ids, small
 from tests.support.published import COLUMNS, FURTHER
 from tests.support.records import NO_DATE
 from tests.support.replies import rows_of
@@ -31,7 +31,7 @@ def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **
 def next_run(tap: Tap, run: Run) -> Run:
     """The run three days later; the service then knows its calls alone."""
     tap.service.asked.clear()
-    return tap.run(clock=later, state=run.state)
+    return tap.run(clock=LATER, state=run.state)
 
 
 # A service that has the nine published operations alone.
@@ -39,7 +39,7 @@ def next_run(tap: Tap, run: Run) -> Run:
 
 def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run("--discover", clock=now)
+    run = tap.run("--discover", clock=NOW)
     assert run.code == 0
     assert run.out.count('"tap_stream_id"') == len(COLUMNS)
     further = [stream for stream in STREAMS if not stream.is_published]
@@ -54,7 +54,7 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
 @pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
 def test_a_selected_stream_that_is_absent_ends_the_run(stream: str, make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run(clock=now, catalog=catalog_of("lists", stream))
+    run = tap.run(clock=NOW, catalog=catalog_of("lists", stream))
     assert run.code == 1
     assert run.out == ""
     (critical,) = run.lines("CRITICAL")
@@ -73,7 +73,7 @@ def test_a_missing_published_operation_fails(flags: tuple[str, ...], make_tap: M
         return raw(ask.honest().body.replace(b'ReportRangeMessageContactOpen"', b'Other"'))
 
     tap.service.rules.append(without_opens)
-    run = tap.run(*flags, clock=now)
+    run = tap.run(*flags, clock=NOW)
     assert run.code == 1
     assert run.out == ""
     (critical,) = run.lines("CRITICAL")
@@ -105,14 +105,14 @@ def a_message(tap: Tap) -> int:
 def test_one_call_requests_the_analytics_of_2500_messages_at_most(make_tap: MakeTap) -> None:
     account = small(lists=1, messages=2501, contacts=0, sends=0)
     tap = tap_for(make_tap, "message_analytics", account=account)
-    assert tap.run(clock=now).code == 0
+    assert tap.run(clock=NOW).code == 0
     one, other = batches(tap.service.asked)
     assert (len(one), len(other), len({*one, *other})) == (2500, 1, 2501)
 
 
 def test_each_list_has_its_own_call_for_analytics(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_analytics")
-    assert tap.run(clock=now).code == 0
+    assert tap.run(clock=NOW).code == 0
     assert [len(batch) for batch in batches(tap.service.asked)] == [4, 4]
 
 
@@ -120,7 +120,7 @@ def test_each_list_has_its_own_call_for_analytics(make_tap: MakeTap) -> None:
 def test_a_message_without_analytics_is_no_error(unknown: Any, make_tap: MakeTap) -> None:
     account = small(unknown_messages=unknown)
     tap = tap_for(make_tap, "message_analytics", account=account)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     assert not run.warnings()
     assert run.set_aside == []
@@ -141,7 +141,7 @@ def test_analytics_that_fail_are_halved_down_to_what_fails(analytics: Tap, is_sp
         analytics.change("message_analytics", lambda body: re.sub(date, b"robot", body))
     else:
         analytics.fail_calls(names_it, runs.REFUSED)
-    first = analytics.run(clock=now)
+    first = analytics.run(clock=NOW)
     assert first.code == 0
     sizes = [len(batch) for batch in batches(analytics.service.asked) if str(odd) in batch]
     assert (sizes[0], sizes[-1]) == (7, 1)
@@ -161,7 +161,7 @@ def test_analytics_that_fail_are_halved_down_to_what_fails(analytics: Tap, is_sp
 def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> None:
     streams = [each for each in STREAMS if each.per is Per.LIST and not each.dated]
     tap = tap_for(make_tap, *(each.name for each in streams))
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == {BY_NAME["lists"].operation: 1, **{each.operation: 2 for each in streams}}
     assert (run.code, tap.missing(run)) == (0, {})
@@ -169,7 +169,7 @@ def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> No
 
 def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_deliveries", account=small(lists=1), interval_days=60)
-    second = next_run(tap, tap.run(clock=now))
+    second = next_run(tap, tap.run(clock=NOW))
     assert [
         (ask.arguments["StartDate"], ask.arguments["EndDate"])
         for ask in tap.calls("message_deliveries")
@@ -224,7 +224,7 @@ def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap:
         return rows_of(stream, *(rows if ask.arguments["Page"] == "1" else ()))
 
     tap.service.rules.append(rule)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0, run.err
     records = run.records(stream)
     utc = ["2026-07-01T03:30:05Z", "2026-07-01T03:30:05.5Z"]
@@ -239,6 +239,6 @@ def test_a_conversation_with_the_id_of_a_message_is_a_conversation(make_tap: Mak
     account.add_conversation(ListID, MsgID, datetime(2026, 6, 1))
     account.add_row("ReportConversationContactOpen", MsgID, datetime(2026, 6, 2))
     tap = tap_for(make_tap, "message_opens", "conversations", "conversation_opens", account=account)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     for stream in ("conversations", "conversation_opens"):
         assert MsgID in {each["ConversationID"] for each in run.records(stream)}

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from fake_listrak import Ask, Reply, fault, with_exception
 from tap_listrak.addresses import hash_address, hash_addresses, mask_addresses
 from tap_listrak.streams import ADDRESS_COLUMNS, BY_NAME, STREAMS
-from tests.support.accounts import later, now, serving, small
+from tests.support.accounts import LATER, NOW, serving, small
 from tests.support.records import all_rows
 from tests.support.runs import CLICK, OPEN
 
@@ -62,7 +62,7 @@ def test_a_sync_shows_hashes_not_addresses(tmp_path: Path, monkeypatch: pytest.M
     config = {"email_hash_key": KEY, "keep_every_event": True}
     with serving(account, tmp_path, start_date=START, **config) as tap:
         tap.answer(CLICK, linked)
-        run = tap.selecting_all().run(clock=now)
+        run = tap.selecting_all().run(clock=NOW)
     assert run.code == 0
     assert "DEBUG" in run.err
     texts = (json.dumps(each, ensure_ascii=False) for each in run.messages)
@@ -87,11 +87,11 @@ def test_a_change_of_the_key_gives_a_warning_for_each_stream_it_concerns(tmp_pat
     with serving(small(lists=1, messages=1), tmp_path, start_date=START) as tap:
         tap.selecting_all()
         states = {
-            key: tap.run(clock=now, config={"email_hash_key": key}).state for key in (None, KEY)
+            key: tap.run(clock=NOW, config={"email_hash_key": key}).state for key in (None, KEY)
         }
         for first, second in ((None, KEY), (KEY, f"{KEY} 2"), (KEY, None), (KEY, KEY)):
             config = {"email_hash_key": second}
-            run = tap.run(clock=later, state=states[first], config=config)
+            run = tap.run(clock=LATER, state=states[first], config=config)
             told = " ".join(run.warnings("email_hash_key has changed"))
             named = {each for each in BY_NAME if re.search(rf"\b{each}\b", told)}
             assert named == (concerned if first != second else set())
@@ -109,7 +109,7 @@ def test_addresses_in_a_message_of_listrak_are_masked_in_the_log(
     with serving(small(), tmp_path, username="example") as tap:
         tap.service.username = "example"
         tap.answer(OPEN, lambda ask: answer(ask, text))
-        run = tap.run(clock=now)
+        run = tap.run(clock=NOW)
     assert run.code == 1
     assert "No row of <***>, ***, ***, ***" in run.err
     assert LINKED not in fully_decoded(run.err)

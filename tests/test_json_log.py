@@ -10,7 +10,7 @@ import pytest
 from fake_listrak import fault
 from tap_listrak.listrak import pages
 from tap_listrak.logs import MAX_LINE_LENGTH, set_up_logging
-from tests.support.accounts import now, small
+from tests.support.accounts import NOW, small
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
 
 
@@ -40,7 +40,7 @@ def texts_in(value: Any) -> list[str]:
 def test_each_line_has_the_fields_meltano_reads(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     before = datetime.now(timezone.utc) - timedelta(seconds=1)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     lines = lines_of(run)
     for line in lines:
@@ -64,7 +64,7 @@ def test_it_says_what_the_text_says(tap: Tap, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_parts_of_a_metric_are_fields(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    lines = lines_of(tap.run(clock=now))
+    lines = lines_of(tap.run(clock=NOW))
     points = {
         line["message"].removeprefix("METRIC: "): line["extra"]["metric_info"]
         for line in lines

@@ -11,7 +11,7 @@ from fake_listrak import Ask, Reply, fault
 from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tests.support.faults import FAULTS, part_of, tiny_account
 from tests.support.records import keys_emitted, keys_held
-from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, at, instant, tap_for, tiny_tap
+from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, instant, tap_for, tiny_tap
 from tests.support.runs import START as TINY_START
 from tests.support.tap import MakeTap, Tap
 
@@ -165,7 +165,7 @@ def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: Make
     for number in range(24):
         email = f"{number}@example.com" if number % 4 in (1, 2) else "robot@example.com"
         account.add_event(CLICK, MsgID, email, NOW, **link)
-    run = tap.run(clock=at(NOW))
+    run = tap.run(clock=NOW)
     assert run.code == 0
     assert run.set_aside == []
     assert len(run.records("message_clicks")) == 24

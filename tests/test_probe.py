@@ -15,7 +15,7 @@ from tap_listrak.listrak.client import ListrakClient
 from tap_listrak.listrak.faults import Condition, make_error
 from tap_listrak.listrak.soap import Contract
 from tap_listrak.streams import BY_NAME, MESSAGES, PUBLISHED, STREAMS, Stream
-from tests.support.accounts import NOW, list_ids, now, small
+from tests.support.accounts import NOW, list_ids, small
 from tests.support.replies import EMAIL, rows_of
 from tests.support.tap import MakeTap, Run, Tap, selecting
 
@@ -31,7 +31,7 @@ def tap(make_tap: MakeTap) -> Tap:
 
 
 def probe(tap: Tap, flag: str = "--test", **files: Any) -> Run:
-    run = tap.run(flag, clock=now, **files)
+    run = tap.run(flag, clock=NOW, **files)
     assert run.out == ""
     assert tap.waits == []
     return run

@@ -21,7 +21,6 @@ from tests.support.runs import (
     OPEN,
     SENT,
     START,
-    at,
     days,
     ends,
     requested,
@@ -69,7 +68,7 @@ def assert_start(asked: list[Ask], moment: datetime) -> None:
 
 
 def test_a_first_run_requests_everything_since_start_date(tap: Tap) -> None:
-    run, asked = tap.asked_in(clock=at(NOW))
+    run, asked = tap.asked_in(clock=NOW)
     windows = {("2026-01-31T23:59:59", "2026-03-03T00:00:00"), ("2026-03-02T23:59:59", wire(NOW))}
     whole = {("2026-02-01T00:00:00", wire(NOW))}
     last_31_days = {(request_start(BY_NAME["imports"], days(-31)), wire(NOW))}
@@ -96,7 +95,7 @@ def bounds_of(asked: list[Ask], operation: str) -> list[tuple[str, str]]:
 def test_the_next_run_requests_from_the_bookmark_less_the_lookback_to_its_start(tap: Tap) -> None:
     first = tap.run(clock=lambda: NOW + timedelta(milliseconds=999))
     assert first.bookmarks == ALL_AT_NOW
-    second, asked = tap.asked_in(clock=at(days(3)), state=first.state)
+    second, asked = tap.asked_in(clock=days(3), state=first.state)
     assert_start(asked, days(-1))
     assert all(ends(asked, stream.operation) == {wire(days(3))} for stream in RANGED)
     assert second.bookmarks == dict.fromkeys(BOOKMARKS, text(days(3)))
@@ -105,12 +104,12 @@ def test_the_next_run_requests_from_the_bookmark_less_the_lookback_to_its_start(
         if NAMES[operation] in BOOKMARKS and operation != SENT:
             assert (operation, "" if parent is None else str(parent)) in requested
     config = {"lookback_days": "7"}
-    _, asked = tap.asked_in(clock=at(days(4)), state=second.state, config=config)
+    _, asked = tap.asked_in(clock=days(4), state=second.state, config=config)
     assert_start(asked, days(-4))
 
 
 def test_the_next_run_gives_what_is_new_and_whole_what_has_no_bookmark(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     account = tap.service.account
     before = all_due(account)
     new, old, moment = 9_000_001, min(message_ids(account)), days(1)
@@ -127,7 +126,7 @@ def test_the_next_run_gives_what_is_new_and_whole_what_has_no_bookmark(tap: Tap)
             of = {"ListID": str(tap.first_list), "MessageID": str(old)}
             fields = of if stream.name == "complaints" else {}
             account.add_row(stream.operation, parents[stream.per], moment, **fields)
-    run = tap.run(clock=at(days(3)), state=first.state)
+    run = tap.run(clock=days(3), state=first.state)
     after, emitted = all_due(account), all_emitted(run)
     for name in ALL_COLUMNS:
         if name != "message_sends":
@@ -139,14 +138,14 @@ def test_the_next_run_gives_what_is_new_and_whole_what_has_no_bookmark(tap: Tap)
 
 def test_sends_are_requested_of_messages_sent_up_to_two_days_before_the_lookback(tap: Tap) -> None:
     tap.catalog = catalog_of("message_sends")
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     account, a_second = tap.service.account, timedelta(seconds=1)
     account.add_message(tap.first_list, 41, days(-3) - a_second)
     account.add_message(tap.first_list, 42, days(-3))
     account.add_message(tap.first_list, 43, days(1))
     # A message may go out over the day after its SendDate.
     account.add_event(SENT, 42, "late@example.com")
-    run, asked = tap.asked_in(clock=at(days(2)), state=first.state)
+    run, asked = tap.asked_in(clock=days(2), state=first.state)
     assert requested(asked, SENT) == {42, 43}
     assert run.addresses("message_sends") == {"late@example.com"}
 
@@ -159,7 +158,7 @@ def test_a_row_on_a_bound_comes_and_a_message_comes_once(make_tap: MakeTap, boun
     account.add_event(SENT, 42, "ana@example.com")
     account.add_contact(tap.first_list, "bound@example.com", bound)
     account.add_contact(tap.first_list, "first@example.com", START)
-    run, asked = tap.asked_in(clock=at(NOW), config={"interval_days": 30})
+    run, asked = tap.asked_in(clock=NOW, config={"interval_days": 30})
     first = ("2026-01-31T23:59:59", "2026-03-03T00:00:00")
     assert bounds_of(asked, MESSAGES) == [first, ("2026-03-02T23:59:59", wire(NOW))] * 2
     for stream in ("messages", "message_sends"):
@@ -173,10 +172,7 @@ def test_a_row_on_a_bound_comes_and_a_message_comes_once(make_tap: MakeTap, boun
 def test_an_entry_says_what_its_bookmark_covers(tap: Tap) -> None:
     lists = tap.list_ids
     config = {"include_test_messages": False, "timezone": "America/New_York"}
-    for run, more in (
-        (tap.run(clock=at(NOW)), {}),
-        (tap.run(clock=at(NOW), config=config), config),
-    ):
+    for run, more in ((tap.run(clock=NOW), {}), (tap.run(clock=NOW, config=config), config)):
         for name in BOOKMARKS:
             due = {"start_date": "2026-02-01T00:00:00Z", "end": text(NOW), **more}
             assert run.covers(name) == due | ({"list_ids": lists} if name in OF_LISTS else {})
@@ -185,15 +181,15 @@ def test_an_entry_says_what_its_bookmark_covers(tap: Tap) -> None:
 def test_a_list_newly_granted_is_walked_from_start_date_and_no_other_is(make_tap: MakeTap) -> None:
     # No imports: a later run requests only those of the last 31 days.
     tap = tiny_tap(make_tap, imports=0)
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     old, new = tap.list_ids
     tap.service.account.hide_list(new)
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     assert all(first.covers(name)["list_ids"] == [old] for name in OF_LISTS)
     tap.service.account.add_list(new)
     # A run that ends where the bookmark is requests nothing but that list.
     for moment in (NOW, days(5)):
-        second, asked = tap.asked_in(clock=at(moment), state=first.state)
+        second, asked = tap.asked_in(clock=moment, state=first.state)
         assert rows(first, second).keys() == rows(whole).keys()
         assert all(second.covers(name)["list_ids"] == [old, new] for name in OF_LISTS)
         of_old = [ask for ask in asked if ask.arguments.get("ListID") == str(old)]
@@ -215,9 +211,9 @@ def test_list_ids_narrowed_and_widened_lose_nothing(tap: Tap) -> None:
             contact = f"day{number}@example.com"
             tap.service.account.add_contact(ListID, contact, moment - timedelta(days=3))
         state = runs[-1].state if runs else None
-        runs.append(tap.run(clock=at(moment), state=state, config={"list_ids": chosen}))
+        runs.append(tap.run(clock=moment, state=state, config={"list_ids": chosen}))
         assert runs[-1].code == 0
-    whole = tap.run(clock=at(days(25)))
+    whole = tap.run(clock=days(25))
     assert rows(whole).keys() <= rows(*runs).keys()
 
 
@@ -228,41 +224,41 @@ def test_complaints_are_kept_of_the_lists_in_list_ids_alone(tap: Tap) -> None:
         fields = {"ListID": str(ListID), "MessageID": "1", "EmailAddress": f"{ListID}@example.com"}
         account.add_row(KINDS["complaints"].name, None, START + timedelta(days=3), **fields)
     tap.catalog = catalog_of("complaints")
-    whole = rows(tap.run(clock=at(NOW)))
-    runs = {ID: tap.run(clock=at(NOW), config={"list_ids": [ID]}) for ID in (one, other)}
+    whole = rows(tap.run(clock=NOW))
+    runs = {ID: tap.run(clock=NOW, config={"list_ids": [ID]}) for ID in (one, other)}
     for ID, run in runs.items():
         assert {record["ListID"] for record in run.records("complaints")} == {ID}
         assert run.covers("complaints")["list_ids"] == [ID]
     assert rows(runs[one]).keys() | rows(runs[other]).keys() == whole.keys()
-    widened = tap.run(clock=at(days(1)), state=runs[one].state)
+    widened = tap.run(clock=days(1), state=runs[one].state)
     assert rows(widened) == whole
 
 
 def test_an_earlier_start_date_walks_everything_from_it_again_and_says_so(tap: Tap) -> None:
     tap.catalog = EACH_KIND
-    whole = tap.run(clock=at(NOW))
-    first = tap.run(clock=at(NOW), config={"start_date": "2026-03-01"})
+    whole = tap.run(clock=NOW)
+    first = tap.run(clock=NOW, config={"start_date": "2026-03-01"})
     assert rows(first).keys() < rows(whole).keys()
-    second, asked = tap.asked_in(clock=at(days(1)), state=first.state)
+    second, asked = tap.asked_in(clock=days(1), state=first.state)
     assert rows(second).keys() == rows(whole).keys()
     assert starts(asked) == {wire(START)}
     assert "start_date is earlier than before" in "\n".join(second.warnings())
-    third, asked = tap.asked_in(clock=at(days(2)), state=second.state)
+    third, asked = tap.asked_in(clock=days(2), state=second.state)
     assert third.warnings() == []
     assert starts(asked) == {wire(NOW)}
 
 
 def test_a_later_start_date_changes_nothing_for_what_is_new(tap: Tap) -> None:
     tap.catalog = EACH_KIND
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     config = {"start_date": "2026-03-01"}
-    run, asked = tap.asked_in(clock=at(days(1)), state=first.state, config=config)
+    run, asked = tap.asked_in(clock=days(1), state=first.state, config=config)
     assert not run.warnings()
     assert starts(asked) == {wire(days(-1))}
     assert starts(asked, MESSAGES) == {"2026-02-28T23:59:59"}
-    back, asked = tap.asked_in(clock=at(days(2)), state=run.state)
+    back, asked = tap.asked_in(clock=days(2), state=run.state)
     assert starts(asked) == {wire(START)}, "the bookmark covers no more than the later start_date"
-    assert rows(tap.run(clock=at(days(2)))).keys() == rows(back).keys()
+    assert rows(tap.run(clock=days(2))).keys() == rows(back).keys()
 
 
 def test_test_messages_that_are_switched_on_come_whole_and_a_warning_says_so(tap: Tap) -> None:
@@ -270,20 +266,20 @@ def test_test_messages_that_are_switched_on_come_whole_and_a_warning_says_so(tap
     account = tap.service.account
     account.add_message(tap.first_list, 77, START + timedelta(days=3), test=True)
     account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
-    whole = tap.run(clock=at(NOW))
-    first = tap.run(clock=at(NOW), config={"include_test_messages": False})
+    whole = tap.run(clock=NOW)
+    first = tap.run(clock=NOW, config={"include_test_messages": False})
     assert not [row for row in first.records("message_opens") if row["MsgID"] == 77]
-    second = tap.run(clock=at(days(1)), state=first.state)
+    second = tap.run(clock=days(1), state=first.state)
     assert "include_test_messages is on now" in "\n".join(second.warnings())
     assert rows(first, second).keys() == rows(whole).keys()
-    third, asked = tap.asked_in(clock=at(days(2)), state=second.state)
+    third, asked = tap.asked_in(clock=days(2), state=second.state)
     assert third.warnings() == []
     assert starts(asked) == {wire(NOW)}
 
 
 def test_a_state_without_covers_covers_the_lists_of_the_first_run_that_gets_it(tap: Tap) -> None:
     state = {"bookmarks": {name: {field: text(NOW)} for name, field in BOOKMARKS.items()}}
-    run, asked = tap.asked_in(clock=at(days(5)), state=state)
+    run, asked = tap.asked_in(clock=days(5), state=state)
     assert_start(asked, days(-1))
     for name in OF_LISTS:
         (pinned,) = run.states[0]["bookmarks"][name]["covers"]
@@ -295,11 +291,11 @@ def test_a_state_without_covers_covers_the_lists_of_the_first_run_that_gets_it(t
 )
 def test_options_that_make_other_rows_are_warned_of(tap: Tap, changed: dict[str, Any]) -> None:
     tap.catalog = EACH_KIND
-    first = tap.run(clock=at(NOW))
-    second = tap.run(clock=at(days(1)), state=first.state, config=changed)
+    first = tap.run(clock=NOW)
+    second = tap.run(clock=days(1), state=first.state, config=changed)
     (name,) = changed
     assert [line for line in second.warnings() if f"{name} " in line and "opens" in line]
-    third = tap.run(clock=at(days(2)), state=second.state, config=changed)
+    third = tap.run(clock=days(2), state=second.state, config=changed)
     assert third.warnings() == []
 
 
@@ -315,22 +311,22 @@ def test_where_this_machines_clock_is_ahead_a_run_ends_at_the_services_time(tap:
     # The first answered call is compared; the WSDL is no call.
     dates = iter([days(9), NOW])
     tap.service.date = lambda: format_datetime(next(dates, days(9)), usegmt=True)
-    first, asked = tap.asked_in(clock=at(days(3)))
+    first, asked = tap.asked_in(clock=days(3))
     assert any("clock is ahead" in line for line in first.warnings())
     assert ends(asked) == {wire(NOW)}
     assert first.bookmarks == ALL_AT_NOW
     old = min(message_ids(tap.service.account))
     tap.service.account.add_event(OPEN, old, "meanwhile@example.com", NOW + timedelta(hours=1))
     service_clock(tap, days(2))
-    second = tap.run(clock=at(days(2)), state=first.state)
+    second = tap.run(clock=days(2), state=first.state)
     assert second.addresses() >= {"meanwhile@example.com"}
 
 
 def test_a_stream_whose_bookmark_is_later_than_the_services_clock_is_left_alone(tap: Tap) -> None:
     tap.catalog = EACH_KIND
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     service_clock(tap, NOW - timedelta(hours=6))
-    second, asked = tap.asked_in(clock=at(days(1)), state=first.state)
+    second, asked = tap.asked_in(clock=days(1), state=first.state)
     assert second.code == 0
     assert requested(asked) == set()
     assert any("Skipped message_opens: it was" in line for line in second.warnings())
@@ -348,14 +344,14 @@ def test_a_stream_whose_bookmark_is_later_than_the_services_clock_is_left_alone(
 def test_a_service_clock_ahead_or_not_shown_changes_nothing(tap: Tap, date: str | None) -> None:
     tap.service.date = lambda: date
     tap.catalog = catalog_of("message_opens")
-    run = tap.run(clock=at(NOW))
+    run = tap.run(clock=NOW)
     assert run.warnings() == []
     assert run.bookmarks == {"message_opens": text(NOW)}
 
 
 def test_a_run_that_ends_where_the_bookmark_is_requests_only_what_has_none(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
-    second, asked = tap.asked_in(clock=at(NOW), state=first.state)
+    first = tap.run(clock=NOW)
+    second, asked = tap.asked_in(clock=NOW, state=first.state)
     assert second.state == first.state
     assert second.warnings() == []
     names = {NAMES[ask.operation] for ask in asked}
@@ -363,9 +359,9 @@ def test_a_run_that_ends_where_the_bookmark_is_requests_only_what_has_none(tap: 
 
 
 def test_a_clock_set_back_moves_no_bookmark_back(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     earlier = NOW - timedelta(hours=6)
-    second, asked = tap.asked_in(clock=at(earlier), state=first.state)
+    second, asked = tap.asked_in(clock=earlier, state=first.state)
     assert second.code == 0
     assert second.bookmarks == ALL_AT_NOW
     assert starts(asked) == {wire(earlier - timedelta(days=1))}

@@ -8,7 +8,7 @@ import pytest
 from fake_listrak import Reply, html
 from tap_listrak.streams import BY_NAME, STREAMS
 from tap_listrak.sync import report
-from tests.support.accounts import later, list_ids, message_ids, now, small
+from tests.support.accounts import LATER, NOW, list_ids, message_ids, small
 from tests.support.records import keys_emitted
 from tests.support.runs import tap_for
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
@@ -18,7 +18,7 @@ OPENS = BY_NAME["message_opens"].operation
 
 def test_progress_has_list_message_and_time_left(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     assert run.code == 0
     shape = re.compile(
         r"INFO (?P<stream>\w+) of (list \d+|the account)"
@@ -95,16 +95,16 @@ def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
 
 def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "recent_days": 30, "older_every_days": 7})
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     assert "were not due" not in first.err
     tap.service.asked.clear()
-    second = tap.run(clock=later, state=first.state)
+    second = tap.run(clock=LATER, state=first.state)
     asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == OPENS}
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
     assert f"INFO {waiting} older messages were not due in this run" in second.err
     # Rotation does not affect sends, or messages that are selected alone.
-    sends = tap.run(clock=later, state=first.state, catalog=catalog_of("message_sends"))
+    sends = tap.run(clock=LATER, state=first.state, catalog=catalog_of("message_sends"))
     assert "were not due" not in sends.err
 
 

@@ -17,7 +17,6 @@ from tests.support.runs import (
     OPEN,
     START,
     TINY,
-    at,
     days,
     ends,
     pages,
@@ -46,7 +45,7 @@ def tap(make_tap: MakeTap) -> Tap:
 
 def resume(tap: Tap, before: Run, moment: datetime = LATER, **given: Any) -> tuple[Run, list[Ask]]:
     """Run the tap from the last STATE of a run that was cut off; it ends well."""
-    rest, asked = tap.asked_in(clock=at(moment), state=before.state, **given)
+    rest, asked = tap.asked_in(clock=moment, state=before.state, **given)
     assert rest.code == 0
     return rest, asked
 
@@ -74,9 +73,9 @@ def test_resuming_from_any_state_gives_just_the_rest(
 ) -> None:
     tap = tiny_tap(make_tap, concurrency)
     tap.catalog = catalog_of(*names)
-    in_order = resumable(tap.asked_in(clock=at(NOW), config={"concurrency": 1})[1])
+    in_order = resumable(tap.asked_in(clock=NOW, config={"concurrency": 1})[1])
     assert len(in_order) == len(set(in_order))
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     claims_nothing, *cut = whole.prefixes()
     assert claims_nothing.of_type("RECORD") == []
     first = 0
@@ -109,7 +108,7 @@ def resumable(asked: list[Ask]) -> list[tuple[str, ...]]:
 def test_a_run_after_one_that_was_cut_off_is_complete_to_its_own_time(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, 8)
     account = tap.service.account
-    before = tap.run(clock=at(NOW)).cut_within()
+    before = tap.run(clock=NOW).cut_within()
     for ListID in list_ids(account):
         msg_id = int(str(account.messages(ListID)[0]["MsgID"]))
         account.add_event(OPEN, msg_id, f"late{ListID}@example.com", days(1))
@@ -117,7 +116,7 @@ def test_a_run_after_one_that_was_cut_off_is_complete_to_its_own_time(make_tap: 
     account.add_message(ListID, 9_000_001, days(1))
     account.add_event(OPEN, 9_000_001, "new@example.com", days(2))
     rest, asked = resume(tap, before)
-    assert rows(tap.run(clock=at(LATER))).keys() <= rows(before, rest).keys()
+    assert rows(tap.run(clock=LATER)).keys() <= rows(before, rest).keys()
     assert set(rest.bookmarks.values()) == {text(LATER)}
     # What was left unfinished comes first, up to its own end.
     of_opens = [ask for ask in asked if ask.operation == OPEN]
@@ -130,9 +129,9 @@ def test_a_run_after_one_that_was_cut_off_is_complete_to_its_own_time(make_tap: 
 
 @AFTER_EVERY_PAGE
 def test_each_range_is_finished_to_its_end_and_a_new_stream_begins_at_its_start(tap: Tap) -> None:
-    opens = tap.run(clock=at(NOW), catalog=catalog_of("message_opens")).cut_within()
+    opens = tap.run(clock=NOW, catalog=catalog_of("message_opens")).cut_within()
     alone = catalog_of("message_clicks")
-    newly, asked = tap.asked_in(clock=at(days(1)), state=opens.state, catalog=alone)
+    newly, asked = tap.asked_in(clock=days(1), state=opens.state, catalog=alone)
     assert starts(asked, CLICK) == {wire(START)}
     for state in newly.states:
         assert state["bookmarks"]["message_opens"] == opens.entry(), "a deselected stream keeps it"
@@ -141,7 +140,7 @@ def test_each_range_is_finished_to_its_end_and_a_new_stream_begins_at_its_start(
     rest, asked = resume(tap, clicks)
     assert ends(asked) == {wire(NOW), wire(LATER)}
     assert ends(asked, CLICK) == {wire(days(1)), wire(LATER)}
-    assert keys(opens, clicks, rest) == keys(tap.run(clock=at(LATER)))
+    assert keys(opens, clicks, rest) == keys(tap.run(clock=LATER))
 
 
 # Under another config.
@@ -167,7 +166,7 @@ def test_a_run_resumed_under_other_options_loses_nothing(
     account = tap.service.account
     account.add_message(345_001, 77, START + timedelta(days=3), test=True)
     account.add_event(OPEN, 77, "a@example.com", START + timedelta(days=4))
-    whole, first = tap.run(clock=at(NOW)), tap.run(clock=at(NOW), config=begun)
+    whole, first = tap.run(clock=NOW), tap.run(clock=NOW, config=begun)
     for before in (first.cut_within(), first.cut_within("subscribed_contacts")):
         runs = [before]
         for day, config in enumerate(followed, 1):
@@ -182,7 +181,7 @@ def test_a_run_resumed_under_other_options_loses_nothing(
 def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(tap: Tap) -> None:
     account, later = tap.service.account, "2026-03-01"
     old = message_ids(account) - message_ids(account, since=later)
-    before = tap.run(clock=at(NOW)).cut_within()
+    before = tap.run(clock=NOW).cut_within()
     _, asked = resume(tap, before, NOW, config={"start_date": later})
     assert old
     assert not requested(asked) & old - {before.place()["parent_id"]}
@@ -191,13 +190,13 @@ def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(tap: 
 @AFTER_EVERY_PAGE
 def test_a_bookmark_set_back_by_hand_replaces_an_unfinished_range(tap: Tap) -> None:
     tap.catalog = catalog_of("message_opens")
-    first = tap.run(clock=at(NOW))
+    first = tap.run(clock=NOW)
     for number in range(8):
         msg_id = min(message_ids(tap.service.account))
         tap.service.account.add_event(OPEN, msg_id, f"{number}@example.com", days(1))
-    state = tap.run(clock=at(days(2)), state=first.state).cut_within().state
+    state = tap.run(clock=days(2), state=first.state).cut_within().state
     state["bookmarks"]["message_opens"]["OpenDate"] = text(days(-20))
-    _, asked = tap.asked_in(clock=at(LATER), state=state)
+    _, asked = tap.asked_in(clock=LATER, state=state)
     assert starts(asked) == {wire(days(-21))}
     assert ends(asked) == {wire(LATER)}
 
@@ -217,7 +216,7 @@ def test_a_zone_that_changes_before_a_run_is_resumed_loses_nothing(make_tap: Mak
         for reader in range(4):
             moment = sent + timedelta(hours=reader)
             account.add_event(OPEN, 70 + hour, f"{reader}@example.com", moment)
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     for before in whole.prefixes()[2::6]:
         rest, _ = resume(tap, before, days(1), config={"timezone": "Australia/Sydney"})
         assert keys(before, rest) == keys(whole)
@@ -231,7 +230,7 @@ def test_lists_that_vanish_or_come_between_runs_cost_nothing_else(make_tap: Make
     tap = tiny_tap(make_tap, 8, lists=3)
     tap.catalog = None
     account = tap.service.account
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     before = whole.cut_within()
     gone = before.place()["list_id"]
     of_gone = {gone, *(int(str(each["MsgID"])) for each in account.messages(gone))}
@@ -257,7 +256,7 @@ def test_lists_that_vanish_or_come_between_runs_cost_nothing_else(make_tap: Make
 def test_a_message_in_progress_comes_if_a_reply_lacks_it(make_tap: MakeTap, stream: str) -> None:
     tap = tiny_tap(make_tap, lists=1, counts={BY_NAME[stream].operation: 8})
     tap.catalog = catalog_of(stream)
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     before = whole.cut_within(stream)
     tap.service.rules.append(without_message(before.place(stream)["parent_id"]))
     rest, _ = resume(tap, before, NOW)
@@ -269,7 +268,7 @@ def test_a_vanished_message_in_progress_is_set_aside_until_it_is_back(make_tap: 
     tap = tiny_tap(make_tap, lists=1, counts={OPEN: 8})
     tap.catalog = catalog_of("message_opens")
     account = tap.service.account
-    whole = tap.run(clock=at(NOW))
+    whole = tap.run(clock=NOW)
     before = whole.cut_within()
     ListID, hidden = before.place()["list_id"], before.place()["parent_id"]
     sent = {int(str(row["MsgID"])): row["SendDate"] for row in account.messages(ListID)}[hidden]
@@ -294,9 +293,9 @@ def test_a_part_whose_last_written_page_is_another_by_now_begins_at_its_first(
     tap = tiny_tap(make_tap, lists=1, messages=1, contacts=20, counts={OPEN: 20})
     tap.catalog = catalog_of(stream)
     account = tap.service.account
-    before = tap.run(clock=at(NOW)).cut_within(stream)
+    before = tap.run(clock=NOW).cut_within(stream)
     account.page_size, account.version = page_size, account.version + 1
     rest, asked = resume(tap, before, NOW)
     numbers = [int(ask.arguments["Page"]) for ask in asked if "Page" in ask.arguments]
     assert numbers[:2] == [before.place(stream)["page"], 1]
-    assert rows(before, rest).keys() == rows(tap.run(clock=at(NOW))).keys()
+    assert rows(before, rest).keys() == rows(tap.run(clock=NOW)).keys()

@@ -37,7 +37,7 @@ def tiny(make_tap: MakeTap) -> Tap:
 
 def run(tap: Tap, **config: object) -> Run:
     with workers_ended():
-        return tap.run(clock=lambda: NOW, config=config)
+        return tap.run(clock=NOW, config=config)
 
 
 def first(operation: str, times: int, answer: Answer) -> Rule:

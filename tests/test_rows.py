@@ -10,7 +10,7 @@ import pytest
 
 from fake_listrak import OPERATIONS, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import list_ids, message_ids, now, small
+from tests.support.accounts import NOW, list_ids, message_ids, small
 from tests.support.faults import FAULTS
 from tests.support.published import ALL_COLUMNS
 from tests.support.records import assert_valid
@@ -40,7 +40,7 @@ def answer(tap: Tap) -> Answer:
             BY_NAME[stream].operation,
             lambda ask: first if ask.arguments.get("Page", "1") == "1" else None,
         )
-        return tap.run(clock=now, catalog=catalog_of(stream))
+        return tap.run(clock=NOW, catalog=catalog_of(stream))
 
     return run
 
@@ -170,7 +170,7 @@ def test_a_field_that_the_schema_lacks_is_left_out_with_one_warning(make_tap: Ma
         OPEN,
         lambda ask: rows_of("message_opens", row, row) if ask.arguments["Page"] == "1" else None,
     )
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     warnings = sorted(run.warnings())
     assert all("message_opens" in line for line in warnings)
@@ -269,7 +269,7 @@ def test_a_damaged_reply_is_retried_and_not_taken_for_an_empty_page(
 def assert_read(tap: Tap, rule: Callable[[Ask], Reply | None]) -> None:
     """The one message comes from replies that this rule changes, and nothing is warned of."""
     tap.service.rules.append(rule)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     assert len(run.records("messages")) == 1
     assert not run.warnings()

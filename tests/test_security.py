@@ -42,7 +42,7 @@ def other() -> Iterator[Listener]:
 
 def run(tap: Tap, *flags: str, **config: object) -> Run:
     with workers_ended():
-        return tap.run(*flags, clock=lambda: NOW, config=config)
+        return tap.run(*flags, clock=NOW, config=config)
 
 
 def assert_told(done: Run, *rows: str) -> None:

@@ -27,7 +27,6 @@ from tests.support.runs import (
     OPEN,
     START,
     TINY,
-    at,
     days,
     pages,
     requested,
@@ -62,8 +61,8 @@ def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -
     tap.service.rules.append(
         lambda ask: html(404) if ask.arguments.get("MsgID") == str(bad) else None
     )
-    first = tap.run(clock=at(NOW), config=config)
-    second = tap.run(clock=at(days(1)), config=config, state=first.state)
+    first = tap.run(clock=NOW, config=config)
+    second = tap.run(clock=days(1), config=config, state=first.state)
     assert second.entry().keys() >= {"OpenDate"}
     for state in [*first.states[1:], *second.states]:
         assert state.keys() == {"bookmarks"}
@@ -96,8 +95,8 @@ def test_the_state_of_nine_streams_on_three_lists_is_below_2_kb(make_tap: MakeTa
 
 
 def test_a_state_that_claims_nothing_new_comes_before_the_first_record(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
-    again = tap.run(clock=at(days(1)), state=first.state)
+    first = tap.run(clock=NOW)
+    again = tap.run(clock=days(1), state=first.state)
     for run, state in ((first, {"bookmarks": {}}), (again, first.state)):
         kinds = [message["type"] for message in run.messages]
         assert kinds.index("STATE") < kinds.index("RECORD")
@@ -109,7 +108,7 @@ def test_states_come_after_the_first_page_at_each_lists_end_and_last(
 ) -> None:
     monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 1e9)
     tap = tiny_tap(make_tap, counts={OPEN: 7})
-    run = tap.run(clock=at(NOW), catalog=catalog_of("message_opens"))
+    run = tap.run(clock=NOW, catalog=catalog_of("message_opens"))
     records, found = 0, []
     for message in run.messages:
         records += message["type"] == "RECORD"
@@ -144,7 +143,7 @@ GIVEN = {
     ids=["published", "message", "meltano", "byte order mark"],
 )
 def test_a_state_of_the_published_tap_carries_on_in_any_wrapping(tap: Tap, state: Any) -> None:
-    run, asked = tap.asked_in(clock=at(NOW), state=state)
+    run, asked = tap.asked_in(clock=NOW, state=state)
     assert run.code == 0
     assert run.warnings() == []
     for name, day in (("opens", 2), ("clicks", 3), ("reads", 4), ("bounces", 5), ("unsubs", 6)):
@@ -159,14 +158,14 @@ def test_a_state_of_the_published_tap_carries_on_in_any_wrapping(tap: Tap, state
 
 def test_a_bounce_bookmark_of_its_own_wins_over_one_under_unsubs(tap: Tap) -> None:
     given = {**GIVEN, "message_bounces": {"BounceDate": "2026-03-12T00:00:00Z"}}
-    _, asked = tap.asked_in(clock=at(NOW), state={"bookmarks": given})
+    _, asked = tap.asked_in(clock=NOW, state={"bookmarks": given})
     assert starts(asked, BY_NAME["message_bounces"].operation) == {"2026-03-11T00:00:00"}
 
 
 def test_a_stream_the_state_lacks_starts_at_start_date_and_one_not_selected_stays(tap: Tap) -> None:
     catalog = catalog_of("message_opens", "message_bounces")
     state = {"bookmarks": {name: GIVEN[name] for name in ("message_opens", "message_clicks")}}
-    run, asked = tap.asked_in(clock=at(NOW), state=state, catalog=catalog)
+    run, asked = tap.asked_in(clock=NOW, state=state, catalog=catalog)
     assert starts(asked, BY_NAME["message_bounces"].operation) == {wire(START)}
     assert starts(asked) == {"2026-03-02T10:20:30"}
     assert run.entry("message_clicks")["ClickDate"] == "2026-03-04T10:20:30.123456Z"
@@ -176,8 +175,8 @@ def test_a_stream_the_state_lacks_starts_at_start_date_and_one_not_selected_stay
     "state", [" \n", "\ufeff", {}, {"bookmarks": {}}, {"bookmarks": {"message_opens": {}}}]
 )
 def test_an_empty_file_is_no_state_nor_is_one_without_bookmarks(tap: Tap, state: Any) -> None:
-    run = tap.run(clock=at(NOW), state=state)
-    assert rows(run) == rows(tap.run(clock=at(NOW)))
+    run = tap.run(clock=NOW, state=state)
+    assert rows(run) == rows(tap.run(clock=NOW))
     is_empty = isinstance(state, str)
     assert ["state.json is empty" in line for line in run.warnings()] == [True] * is_empty
 
@@ -199,7 +198,7 @@ def test_a_bookmark_may_be_any_date_of_iso_8601(tap: Tap, bookmark: str, start: 
 def requested_from(tap: Tap, bookmark: str, **config: Any) -> tuple[Run, list[Any]]:
     state = {"bookmarks": {"message_opens": {"OpenDate": bookmark}}}
     catalog = catalog_of("message_opens")
-    return tap.asked_in(clock=at(NOW), state=state, catalog=catalog, config=config)
+    return tap.asked_in(clock=NOW, state=state, catalog=catalog, config=config)
 
 
 @pytest.mark.parametrize("lookback", [1, 7])
@@ -218,7 +217,7 @@ def test_a_bookmark_ahead_of_now_is_warned_of_and_further_refused(tap: Tap, look
 def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
     forwards = {"ForwardDate": "2026-01-01", "offset": {"Page": 3}}
     state = {"bookmarks": {"message_forwards": forwards}, "currently_syncing": "message_opens"}
-    run = tap.run(clock=at(NOW), state=state)
+    run = tap.run(clock=NOW, state=state)
     assert run.code == 0
     (warning,) = run.warnings()
     assert "message_forwards" in warning
@@ -290,13 +289,13 @@ def test_what_is_malformed_is_named_before_any_request(tap: Tap, path: str, valu
         value = {key: value}
     found = [{**(OWED if name == "set_aside" else RANGE), **value}] if keys else value
     state = {"bookmarks": {"message_opens": {"OpenDate": text(days(-1)), name: found}}}
-    run = tap.run(clock=at(NOW), state=state)
+    run = tap.run(clock=NOW, state=state)
     assert f"bookmarks.message_opens.{path}" in tap.refusal(run)
 
 
 def test_an_end_in_the_future_is_refused(tap: Tap) -> None:
     unfinished = [{**RANGE, "end": "2026-08-01T00:00:00Z"}]
-    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_opens": {"unfinished": unfinished}}})
+    run = tap.run(clock=NOW, state={"bookmarks": {"message_opens": {"unfinished": unfinished}}})
     assert "`end`" in tap.refusal(run)
 
 
@@ -311,7 +310,7 @@ def test_any_whole_number_may_be_an_id(tap: Tap, number: int) -> None:
     owed = {**OWED, "list_id": number, "parent_id": number, "page": 2, "digest": "c0ffee"}
     given = {"OpenDate": text(days(-1)), "covers": [RANGE], "unfinished": [sound]}
     state = {"bookmarks": {"message_opens": {**given, "set_aside": [owed]}}}
-    _, asked = tap.asked_in(clock=at(NOW), state=state)
+    _, asked = tap.asked_in(clock=NOW, state=state)
     operation, *arguments = pages(asked)[0]
     assert operation == OPEN
     assert {f"MsgID={number}", "Page=2"} <= {*arguments}

@@ -36,7 +36,7 @@ def secure(make_tap: MakeTap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def run(tap: Tap, **config: object) -> Run:
     with workers_ended():
-        return tap.run(clock=lambda: NOW, config=config)
+        return tap.run(clock=NOW, config=config)
 
 
 def test_a_run_over_tls_gives_what_one_in_the_clear_gives(secure: Tap, make_tap: MakeTap) -> None:

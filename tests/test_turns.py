@@ -19,7 +19,6 @@ from tests.support.runs import (
     EPOCH,
     NOW,
     OPEN,
-    at,
     days,
     is_due,
     requested,
@@ -47,7 +46,7 @@ def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) 
     run = before
     for number in numbers:
         state = run.state if run else None
-        run = tap.run(clock=at(days(number)), state=state, config=config)
+        run = tap.run(clock=days(number), state=state, config=config)
         assert run.code == 0
     assert run
     return run
@@ -80,7 +79,7 @@ def old_ones(tap: Tap, number: float) -> list[int]:
 def test_a_run_requests_what_is_new_or_due_since_the_last(tap: Tap, numbers: list[float]) -> None:
     run, last, bookmark = nights(tap, 0), 0.0, ten_days(0)
     for number in numbers:
-        run, asked = tap.asked_in(clock=at(days(number)), state=run.state)
+        run, asked = tap.asked_in(clock=days(number), state=run.state)
         due = {
             ask.arguments["MsgID"]: (ask.arguments["StartDate"], ask.arguments["EndDate"])
             for ask in asked
@@ -118,7 +117,7 @@ def request_start(msg_id: int, last: float, end: float, bookmark: datetime) -> d
 def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
     tap.catalog = None
     first = nights(tap, 0)
-    _, asked = tap.asked_in(clock=at(days(1)), state=first.state)
+    _, asked = tap.asked_in(clock=days(1), state=first.state)
     for stream in PUBLISHED:
         if stream.can_rotate and stream.per is Per.MESSAGE:
             assert requested(asked, stream.operation) == requested(asked)
@@ -150,7 +149,7 @@ def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
     add_message_without_date(tap, 42, "2026-01-20T01:02:03")
     run = nights(tap, 0)
     for number in (1, 2, 3):
-        run, asked = tap.asked_in(clock=at(days(number)), state=run.state)
+        run, asked = tap.asked_in(clock=days(number), state=run.state)
         assert 42 in requested(asked)
 
 
@@ -162,22 +161,22 @@ def test_a_change_of_older_every_days_requests_everything(
     tap: Tap, changed: dict[str, Any]
 ) -> None:
     run = nights(tap, 0, 1, 2)
-    run, asked = tap.asked_in(clock=at(days(3)), state=run.state, config=changed)
+    run, asked = tap.asked_in(clock=days(3), state=run.state, config=changed)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(ten_days(2) - DAY)}
     bookmark = days(3) if changed == OFF else ten_days(2)
     assert run.bookmarks == {"message_opens": text(bookmark)}
-    _, asked = tap.asked_in(clock=at(days(4)), state=run.state, config=changed)
+    _, asked = tap.asked_in(clock=days(4), state=run.state, config=changed)
     assert (requested(asked) == everything(tap)) == (changed == OFF)
     # And so does the change back.
-    _, asked = tap.asked_in(clock=at(days(4)), state=run.state)
+    _, asked = tap.asked_in(clock=days(4), state=run.state)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(bookmark - DAY)}
 
 
 def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
     first = nights(tap, 0)
-    _, asked = tap.asked_in(clock=at(days(1)), state=first.state, config={"recent_days": 30})
+    _, asked = tap.asked_in(clock=days(1), state=first.state, config={"recent_days": 30})
     due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
     assert requested(asked) == due | sent_since(tap, 1 - 30)
     assert requested(asked) < everything(tap)
@@ -188,7 +187,7 @@ def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> No
     state = nights(tap, *range(12)).state
     assert state["bookmarks"]["message_opens"]["OpenDate"] > text(NOW)
     state["bookmarks"]["message_opens"]["OpenDate"] = text(days(number))
-    run, asked = tap.asked_in(clock=at(days(12)), state=state)
+    run, asked = tap.asked_in(clock=days(12), state=state)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(days(number - 1))}
     assert run.bookmarks == {"message_opens": "2026-03-23T00:00:00Z"}
@@ -197,7 +196,7 @@ def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> No
 def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
     one, other = tap.list_ids
     first = nights(tap, 0, list_ids=[one])
-    _, asked = tap.asked_in(clock=at(days(1)), state=first.state)
+    _, asked = tap.asked_in(clock=days(1), state=first.state)
     of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
     assert requested(asked) >= of_other
     of_list = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) in of_other]
@@ -206,7 +205,7 @@ def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
 
 def test_age_for_activity_window_days_is_measured_from_where_its_request_starts(tap: Tap) -> None:
     first, config = nights(tap, 0), {"activity_window_days": 40}
-    _, asked = tap.asked_in(clock=at(days(20)), state=first.state, config=config)
+    _, asked = tap.asked_in(clock=days(20), state=first.state, config=config)
     expected = set()
     for msg_id in everything(tap):
         start = request_start(msg_id, 0, 20, ten_days(0))
@@ -226,11 +225,11 @@ def test_an_unfinished_range_is_finished_as_it_was_begun(tap: Tap, after: dict[s
     first = nights(tap, 0)
     for each in everything(tap):
         tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
-    whole, asked_whole = tap.asked_in(clock=at(days(1)), state=first.state)
+    whole, asked_whole = tap.asked_in(clock=days(1), state=first.state)
     for before in whole.prefixes()[1:-1:6]:
         (unfinished,) = before.entry()["unfinished"]
         assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
-        rest, asked = tap.asked_in(clock=at(days(2)), state=before.state, config=after)
+        rest, asked = tap.asked_in(clock=days(2), state=before.state, config=after)
         of_range = [ask for ask in asked if ask.arguments.get("EndDate") == wire(days(1))]
         assert requested(of_range) <= requested(asked_whole)
         assert keys_emitted(before, rest)["message_opens"].keys() >= (
@@ -249,7 +248,7 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     assert start
     assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
     tap.service.rules.clear()
-    run, asked = tap.asked_in(clock=at(days(2)), state=failed.state)
+    run, asked = tap.asked_in(clock=days(2), state=failed.state)
     assert asked[1].arguments["MsgID"] == str(old)
     assert asked[1].arguments["EndDate"] == wire(days(2))
     assert run.set_aside == []

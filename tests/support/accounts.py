@@ -25,16 +25,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-def now() -> datetime:
-    """The clock of a first run."""
-    return NOW
-
-
-def later() -> datetime:
-    """The clock of a second run, three days later."""
-    return LATER
-
-
 def small(**shape: Any) -> Account:
     """A small account, of this shape."""
     return Account(**{**SMALL, **shape})

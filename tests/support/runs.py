@@ -43,11 +43,6 @@ TINY: dict[str, Any] = {
 }
 
 
-def at(moment: datetime) -> Callable[[], datetime]:
-    """Return a clock that stands still at this moment."""
-    return lambda: moment
-
-
 def days(number: float) -> datetime:
     """Return the moment this many days after NOW."""
     return NOW + timedelta(days=number)

@@ -173,13 +173,14 @@ class Tap:
     def run(
         self,
         *flags: str,
-        clock: Callable[[], datetime] | None = None,
+        clock: datetime | Callable[[], datetime] | None = None,
         sleep: Callable[[float], None] | None = None,
         **files: Any,
     ) -> Run:
         """Run the tap through its entry point, in this process; waits are noted, not waited."""
-        given: dict[str, Any] = {"clock": clock} if clock else {}
-        given["sleep"] = sleep or self.waits.append
+        given: dict[str, Any] = {"sleep": sleep or self.waits.append}
+        if clock:
+            given["clock"] = (lambda: clock) if isinstance(clock, datetime) else clock
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         with (
             signals_kept(),
@@ -212,7 +213,7 @@ class Tap:
         self.service.asked.clear()
         given.setdefault("state", after and after.state)
         with workers_ended():
-            return self.run(clock=lambda: FIRST_NIGHT + timedelta(days=number), **given)
+            return self.run(clock=FIRST_NIGHT + timedelta(days=number), **given)
 
     def start(self, *flags: str, env: Mapping[str, str] | None = None, **files: Any) -> Process:
         """Start the tap as a process of its own."""
