@@ -116,7 +116,7 @@ def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -
         ("-c a.json --about --format=hunter2", "argument --format: invalid value"),
         ("-c a.json --test=hunter2", "argument --test: invalid value"),
         ("-c a.json --discover=hunter2", "argument -d/--discover: invalid value"),
-        ("-c a.json -dhunter2", ": invalid value"),
+        ("-c a.json -d=hunter2", ": invalid value"),
         ("-c a.json hunter2", "an argument is unknown"),
         ("-c a.json --password hunter2", "an argument is unknown"),
         ("-c a.json --password=hunter2", "an argument is unknown"),
