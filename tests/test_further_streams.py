@@ -170,10 +170,8 @@ def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> No
 def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_deliveries", account=small(lists=1), interval_days=60)
     second = next_run(tap, tap.run(clock=NOW))
-    assert [
-        (ask.arguments["StartDate"], ask.arguments["EndDate"])
-        for ask in tap.calls("message_deliveries")
-    ] == [
+    operation = BY_NAME["message_deliveries"].operation
+    assert runs.bounds_of(tap.service.asked, operation) == [
         ("2026-03-31T23:59:59", "2026-05-31T00:00:00"),
         ("2026-05-30T23:59:59", "2026-07-04T16:05:06"),
     ]

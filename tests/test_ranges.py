@@ -21,6 +21,7 @@ from tests.support.runs import (
     OPEN,
     SENT,
     START,
+    bounds_of,
     days,
     ends,
     requested,
@@ -81,15 +82,6 @@ def test_a_first_run_requests_everything_since_start_date(tap: Tap) -> None:
     complaints = [ask for ask in asked if ask.operation == KINDS["complaints"].name]
     assert asked[-len(complaints) :] == complaints, "the account comes last"
     assert [ask.arguments["Page"] for ask in complaints].count("1") == 2
-
-
-def bounds_of(asked: list[Ask], operation: str) -> list[tuple[str, str]]:
-    """The ranges that were requested of an operation, in order."""
-    return [
-        (ask.arguments["StartDate"], ask.arguments["EndDate"])
-        for ask in asked
-        if ask.operation == operation
-    ]
 
 
 def test_the_next_run_requests_from_the_bookmark_less_the_lookback_to_its_start(tap: Tap) -> None:

@@ -145,6 +145,15 @@ def ends(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
     return {ask.arguments["EndDate"] for ask in asked if ask.operation == operation}
 
 
+def bounds_of(asked: list[Ask], operation: str) -> list[tuple[str, str]]:
+    """The ranges that were requested of an operation, in order."""
+    return [
+        (ask.arguments["StartDate"], ask.arguments["EndDate"])
+        for ask in asked
+        if ask.operation == operation
+    ]
+
+
 def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:
     """Return a rule that omits one message from the replies of messages only."""
 
