@@ -1,7 +1,5 @@
 """Fixtures: a real HTTP server that speaks Listrak's WSDL, and the tap pointed at it."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import ssl

@@ -1,7 +1,5 @@
 """The benchmarks run: with hardly any rows, and whatever they measure."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

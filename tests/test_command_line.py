@@ -1,7 +1,5 @@
 """The command line: its options, its log, its exit codes, and one line on failure."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import re
@@ -22,7 +20,7 @@ from tap_listrak.about import CAPABILITIES
 from tap_listrak.arguments import EXIT_CODES
 from tap_listrak.config import OPTIONS
 from tap_listrak.streams import STREAMS
-from tests.support.accounts import list_ids, now, small
+from tests.support.accounts import NOW, list_ids, small
 from tests.support.records import all_due, all_emitted
 from tests.support.tap import Call, MakeTap, Run, Tap, catalog_of
 
@@ -148,9 +146,7 @@ def test_help_names_every_option_variable_and_exit_code(flag: str, call: Call) -
         ("--c=hunter2", "an argument is unknown"),  # --config or --catalog
     ],
 )
-def test_a_mistake_in_the_command_line_is_named_without_what_may_be_a_secret(
-    arguments: str, said: str, call: Call
-) -> None:
+def test_a_wrong_command_line_is_named_but_no_secret(arguments: str, said: str, call: Call) -> None:
     run = call(*arguments.split())
     assert run.code == 2
     assert run.out == ""
@@ -161,9 +157,7 @@ def test_a_mistake_in_the_command_line_is_named_without_what_may_be_a_secret(
 
 @pytest.mark.parametrize("option", ["config", "catalog", "properties", "state"])
 @pytest.mark.parametrize("given", ['{"password": "hunter2"}', "password=hunter2", "hunter2"])
-def test_a_secret_in_place_of_a_file_is_not_shown(
-    given: str, option: str, tap: Tap, call: Call
-) -> None:
+def test_a_secret_as_a_file_is_not_shown(given: str, option: str, tap: Tap, call: Call) -> None:
     run = call(*([] if option == "config" else tap.arguments()), f"--{option}", given)
     line = tap.refusal(run)
     assert line.startswith("CRITICAL Cannot read the ")
@@ -213,9 +207,7 @@ BROKEN_FILES = {
 
 @pytest.mark.parametrize("how", ["missing", "a folder", *BROKEN_FILES])
 @pytest.mark.parametrize("option", ["config", "catalog", "properties", "state"])
-def test_a_file_that_cannot_be_read_is_named_in_one_line_before_any_request(
-    option: str, how: str, tap: Tap, call: Call
-) -> None:
+def test_an_unreadable_file_is_named_at_once(option: str, how: str, tap: Tap, call: Call) -> None:
     path = tap.folder if how == "a folder" else tap.folder / "broken.json"
     if how in BROKEN_FILES:
         path.write_bytes(BROKEN_FILES[how])
@@ -263,18 +255,16 @@ def test_the_environment_sets_the_level_of_the_log(
     account = small(lists=1, messages=0, contacts=0)
     config = {"start_date": "2026-06-01", "list_ids": [*list_ids(account), 4711]}
     tap = make_tap(account, config)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
     assert levels_of(run) == levels
 
 
-def test_an_unknown_level_is_warned_of_and_info_is_taken(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_level_is_info_with_a_warning(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLEVEL", "LOUD")
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
-    (warning,) = run.lines("WARNING")
+    (warning,) = run.warnings()
     assert "LOGLEVEL" in warning
     assert levels_of(run) == {"INFO", "WARNING"}
 
@@ -287,7 +277,7 @@ def points_of(run: Run, metric: str) -> list[Any]:
 
 
 def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     assert len(points_of(run, "record_count") + points_of(run, "http_request_duration")) == sum(
         "METRIC" in line for line in run.err.splitlines()
     )
@@ -301,7 +291,7 @@ def test_singer_reads_the_metrics_and_they_count_every_record(tap: Tap) -> None:
 @pytest.mark.parametrize("password", ["1", '"', "METRIC"])
 def test_metrics_stay_metrics_whatever_the_password_is(tap: Tap, password: str) -> None:
     tap.service.password = password
-    run = tap.run(clock=now, config={"password": password})
+    run = tap.run(clock=NOW, config={"password": password})
     assert run.code == 0
     points = [line.split("METRIC: ")[1] for line in run.err.splitlines() if "METRIC: " in line]
     assert points
@@ -310,13 +300,11 @@ def test_metrics_stay_metrics_whatever_the_password_is(tap: Tap, password: str) 
     }
 
 
-def test_every_call_has_its_timer_with_the_stream_and_the_status(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_call_is_timed_by_stream_and_status(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
 
     tap.answer("GetContactListCollection", lambda ask: html(502) if ask.attempt == 1 else None)
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     points = points_of(run, "http_request_duration")
     assert all(point.metric_type == "timer" and point.value >= 0 for point in points)
     timed = Counter((point.tags["endpoint"], point.tags["status"]) for point in points)
@@ -338,7 +326,7 @@ def test_a_service_that_cannot_be_reached_is_tried_five_times(tap: Tap) -> None:
     assert run.out == ""
     assert len(tap.waits) == 4
     assert all(0 <= wait <= most for wait, most in zip(tap.waits, (2, 4, 8, 16), strict=True))
-    assert len(run.lines("WARNING")) == 4
+    assert len(run.warnings()) == 4
     (line,) = run.lines("CRITICAL")
     assert "`wsdl_url`" in line
     assert "Traceback" not in run.err

@@ -1,7 +1,5 @@
 """With recent_days, counts show which old messages have new events, and contacts rotate."""
 
-from __future__ import annotations
-
 import copy
 import re
 from datetime import datetime, timedelta, timezone
@@ -26,11 +24,7 @@ from tests.support.runs import (
     EPOCH,
     MESSAGES,
     OPEN,
-    addresses,
-    asked_in,
-    at,
     days,
-    entry,
     is_due,
     requested,
     rotating_tap,
@@ -60,7 +54,7 @@ def waiting(tap: Tap, *on_days: int) -> int:
 
 def night(tap: Tap, day: int, before: Any) -> tuple[Run, set[int]]:
     """One run from a state; return it with the messages whose opens it requested."""
-    run, asked = asked_in(tap, clock=at(days(day)), state=before)
+    run, asked = tap.asked_in(clock=days(day), state=before)
     assert run.code == 0
     return run, requested(asked)
 
@@ -69,15 +63,13 @@ def add_open(tap: Tap, msg_id: int, day: float) -> None:
     tap.service.account.add_event(OPEN, msg_id, "late@example.com", days(day))
 
 
-def test_a_new_open_of_an_old_message_arrives_the_night_after_with_one_message_more(
-    tap: Tap,
-) -> None:
-    first = tap.run(clock=at(days(0)))
+def test_a_new_open_of_an_old_message_arrives_a_night_later_with_one_message_more(tap: Tap) -> None:
+    first = tap.run(clock=days(0))
     msg_id = waiting(tap, 1, 2)
     _, asked_without = night(tap, 1, first.state)
     add_open(tap, msg_id, 0.5)
     run, asked = night(tap, 1, first.state)
-    assert "late@example.com" in addresses(run)
+    assert "late@example.com" in run.addresses()
     assert asked == asked_without | {msg_id}
     _, asked = night(tap, 2, run.state)
     assert msg_id not in asked
@@ -101,7 +93,7 @@ def of_newer_messages(state: Any) -> None:
 
 @pytest.mark.parametrize("harm", [lost, of_another_run, too_small, of_newer_messages])
 def test_without_its_filter_an_event_comes_on_its_messages_due_day(tap: Tap, harm: Any) -> None:
-    first = tap.run(clock=at(days(0)))
+    first = tap.run(clock=days(0))
     msg_id = waiting(tap, 1)
     add_open(tap, msg_id, 0.5)
     state = copy.deepcopy(first.state)
@@ -111,25 +103,25 @@ def test_without_its_filter_an_event_comes_on_its_messages_due_day(tap: Tap, har
     came: list[str] = []
     for day in range(2, EVERY + 1):
         run, _ = night(tap, day, run.state)
-        came += addresses(run)
+        came += run.addresses()
     assert "late@example.com" in came
 
 
 def test_a_filter_of_nothing_costs_calls_alone(tap: Tap) -> None:
-    first = tap.run(clock=at(days(0)))
+    first = tap.run(clock=days(0))
     state = copy.deepcopy(first.state)
     state["bookmarks"]["message_opens"]["turns"][0]["counts"] = "AA=="
     run, asked = night(tap, 1, state)
     assert asked == message_ids(tap.service.account)
-    assert entry(run)["turns"] == [
-        {**entry(first)["turns"][0], "end": entry(run)["covers"][0]["end"]}
+    assert run.entry()["turns"] == [
+        {**first.entry()["turns"][0], "end": run.entry()["covers"][0]["end"]}
     ]
 
 
 def test_a_filter_that_cannot_be_read_is_a_mistake_of_the_state(tap: Tap) -> None:
-    state = tap.run(clock=at(days(0))).state
+    state = tap.run(clock=days(0)).state
     state["bookmarks"]["message_opens"]["turns"][0]["counts"] = "?"
-    run = tap.run(clock=at(days(1)), state=state)
+    run = tap.run(clock=days(1), state=state)
     assert run.code != 0
     assert "bookmarks.message_opens.turns[0].counts" in run.err
 
@@ -140,16 +132,16 @@ def test_a_count_that_is_missing_leaves_a_message_to_its_turn(tap: Tap) -> None:
             return None
         return raw(re.sub(rb"<OpenCount>\d+</OpenCount>", b"", ask.honest().body))
 
-    first = tap.run(clock=at(days(0)))
+    first = tap.run(clock=days(0))
     tap.service.rules.append(without)
     run, asked = night(tap, 1, first.state)
     assert asked == {each for each in message_ids(tap.service.account) if is_due(each, 1, EVERY)}
-    assert entry(run)["turns"] == []
+    assert run.entry()["turns"] == []
 
 
 def test_without_recent_days_the_state_remembers_no_counts(tap: Tap) -> None:
-    run = tap.run(clock=at(days(0)), config={"recent_days": None})
-    assert entry(run)["turns"] == []
+    run = tap.run(clock=days(0), config={"recent_days": None})
+    assert run.entry()["turns"] == []
 
 
 # Contacts.
@@ -167,10 +159,10 @@ def windows_asked(asked: list[Any]) -> set[int]:
 
 def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap) -> None:
     tap.catalog = catalog_of("subscribed_contacts")
-    whole = tap.run(clock=at(days(0)))
+    whole = tap.run(clock=days(0))
     run, newest, seen = whole, (days(0) - EPOCH) // (30 * DAY), []
     for day in range(1, EVERY + 1):
-        run, asked = asked_in(tap, clock=at(days(day)), state=run.state)
+        run, asked = tap.asked_in(clock=days(day), state=run.state)
         found = windows_asked(asked)
         late = {newest - 1, newest, newest + 1}
         assert all(is_due(each, day, EVERY) for each in found - late)
@@ -186,9 +178,7 @@ def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap)
 @pytest.mark.parametrize(
     "change", [{}, {"EmailAddress": "new@example.com"}], ids=["came back", "changed address"]
 )
-def test_an_old_contact_who_changed_arrives_within_older_every_days(
-    tap: Tap, change: dict[str, str]
-) -> None:
+def test_changed_contacts_arrive_within_older_every_days(tap: Tap, change: dict[str, str]) -> None:
     account = tap.service.account
     tap.catalog = catalog_of("subscribed_contacts")
     ListID = list_ids(account)[0]
@@ -196,14 +186,14 @@ def test_an_old_contact_who_changed_arrives_within_older_every_days(
     email, since = str(oldest["EmailAddress"]), str(oldest["AdditionDate"])
     if not change:
         account.hide_contact(ListID, email)
-    run = tap.run(clock=at(days(0)))
+    run = tap.run(clock=days(0))
     if change:
         account.hide_contact(ListID, email)
     # Listrak keeps the first AdditionDate.
     account.add_contact(ListID, email, since, ContactID=oldest["ContactID"], **change)
     came = []
     for day in range(1, EVERY + 1):
-        run = tap.run(clock=at(days(day)), state=run.state)
+        run = tap.run(clock=days(day), state=run.state)
         came += run.records("subscribed_contacts")
     (found,) = [
         each
@@ -216,11 +206,11 @@ def test_an_old_contact_who_changed_arrives_within_older_every_days(
 def test_without_recent_days_contacts_are_requested_from_the_bookmark(tap: Tap) -> None:
     tap.catalog = catalog_of("subscribed_contacts")
     tap.config["recent_days"] = None
-    run = tap.run(clock=at(days(0)))
-    _, asked = asked_in(tap, clock=at(days(1)), state=run.state)
+    run = tap.run(clock=days(0))
+    _, asked = tap.asked_in(clock=days(1), state=run.state)
     starts = {ask.arguments["StartDate"] for ask in asked if ask.operation == CONTACTS}
     assert starts == {wire(days(-1) - timedelta(seconds=1))}
-    assert list_ids(tap.service.account)
+    assert tap.list_ids
 
 
 # Pure.

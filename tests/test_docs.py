@@ -1,10 +1,6 @@
 """The documents agree with the code."""
 
-from __future__ import annotations
-
 import ast
-import contextlib
-import io
 import json
 import logging
 import re
@@ -20,19 +16,11 @@ from typing import Any
 import pytest
 
 from tap_listrak import __version__, about, arguments, config, logs
-from tap_listrak.cli import main
 from tap_listrak.listrak import client, transport
 from tap_listrak.listrak.faults import FAULTS, PermissionDeniedError
-from tap_listrak.streams import (
-    BY_NAME,
-    LISTS,
-    PUBLISHED,
-    STREAMS,
-    Per,
-    Stream,
-    resolve_tables,
-)
+from tap_listrak.streams import BY_NAME, LISTS, PUBLISHED, STREAMS, Per, Stream, resolve_tables
 from tap_listrak.sync import entry, failures, state_file, turns, walk
+from tests.support.tap import Call
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tap_listrak"
@@ -288,15 +276,8 @@ def test_the_state_that_is_shown_is_read_and_written_as_it_is() -> None:
 # Commands and links. tests/integration/test_commands.py runs the commands.
 
 
-def flags_of_the_tap() -> set[str]:
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        main(["--help"])
-    return set(re.findall(r"(?<!\w)--?[a-z]+", out.getvalue()))
-
-
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_make_targets_and_flags_that_are_named_exist(name: str) -> None:
+def test_make_targets_and_flags_that_are_named_exist(name: str, call: Call) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     made = re.findall(r"(?:^|`)make ((?: ?[a-z]+(?![=\w]))+)", DOCUMENTS[name], re.MULTILINE)
@@ -304,7 +285,8 @@ def test_make_targets_and_flags_that_are_named_exist(name: str) -> None:
     commands = re.findall(
         r"bin/tap-listrak[^|>`\n]*|`tap-listrak [^`]*`|`--[a-z]+`", DOCUMENTS[name]
     )
-    assert set(re.findall(r"(?<!\S)`?(--[a-z]+)", " ".join(commands))) <= flags_of_the_tap()
+    flags = set(re.findall(r"(?<!\w)--?[a-z]+", call("--help").out))
+    assert set(re.findall(r"(?<!\S)`?(--[a-z]+)", " ".join(commands))) <= flags
 
 
 def test_make_lists_every_target_that_is_for_people() -> None:
@@ -330,9 +312,7 @@ def test_the_readme_leads_to_every_page_of_the_docs_in_one_table() -> None:
     assert sorted(told) == [f"[{page}]({page})" for page in pages]
 
 
-def test_on_pypi_the_readme_has_no_links_to_files(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_on_pypi_the_readme_has_no_links_to_files(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
     monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=told.update))
     runpy.run_path(str(ROOT / "setup.py"))

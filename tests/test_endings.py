@@ -1,7 +1,5 @@
 """However a run ends: soon, with whole lines, a last STATE to go on from, and no traceback."""
 
-from __future__ import annotations
-
 import json
 import os
 import select
@@ -93,9 +91,7 @@ def assert_goes_on(tap: Tap, ended: Run) -> None:
 
 
 @SIGNALS
-def test_a_signal_ends_the_run_while_a_reply_hangs(
-    make_tap: MakeTap, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_ends_a_hanging_run(make_tap: MakeTap, number: signal.Signals, code: int) -> None:
     tap = tiny_tap(make_tap, 8)
     rule, hanging = from_the(20, HANGS)
     tap.service.rules.append(rule)
@@ -129,9 +125,7 @@ sys.exit(code)
 """
 
 
-def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run_and_leaves_no_alarm(
-    make_tap: MakeTap,
-) -> None:
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap)
     rule, hanging = from_the(20, HANGS)
     tap.service.rules.append(rule)
@@ -271,9 +265,7 @@ def test_a_signal_ends_a_sync_or_discovery_whose_first_calls_hang(
 
 
 @pytest.mark.parametrize(("flags", "lines"), [((), 0), ((), 300), (("--discover",), 0)])
-def test_a_reader_that_goes_away_ends_the_run_quietly(
-    tap: Tap, flags: tuple[str, ...], lines: int
-) -> None:
+def test_a_gone_reader_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...], lines: int) -> None:
     process = tap.start(*flags)
     assert process.stdout
     assert process.stderr

@@ -3,8 +3,6 @@
 `make test` plays a seeded share of the cells, `make long` all.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,8 +16,7 @@ from fake_listrak import Ask, ListrakService, Reply
 from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import LISTS, STREAMS, Per, Stream
 from tests.support.faults import ANSWERS, FAULTS, START, part_of, tiny_account
-from tests.support.nights import instant, missing, night
-from tests.support.runs import bookmarks, set_aside, warnings
+from tests.support.runs import instant
 from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, catalog_of
 from tests.support.tls import tls_context, trust_it
 
@@ -149,7 +146,7 @@ def play(
         tap = Tap(service, folder, config, catalog_of(cell.stream.name))
         striking = Striking(cell)
         service.rules[:] = [striking]
-        run = night(tap)
+        run = tap.night()
         service.rules.clear()
         check_cell(cell, tap, run, striking)
 
@@ -179,23 +176,23 @@ def check_cell(cell: Cell, tap: Tap, run: Run, striking: Striking) -> None:
     assert len(run.lines("CRITICAL")) == bool(expected)
     tries = 5 if cell.error.is_retryable and cell.kind != "once" else 1
     assert max(striking.struck.values()) == tries
-    owed = set_aside(run) if run.states else []
-    left_out = warnings(run, "Skipped in this run")
+    owed = run.set_aside if run.states else []
+    left_out = run.warnings("Skipped in this run")
     if outcome == "healed":
-        assert missing(tap, run) == {}
+        assert tap.missing(run) == {}
     if outcome in ("healed", "set aside"):
-        assert set(bookmarks(run).values()) <= {instant()}
+        assert set(run.bookmarks.values()) <= {instant()}
         has_owed = outcome == "set aside" and bool(cell.stream.replication_key)
         assert (bool(owed), bool(left_out)) == (has_owed, outcome == "set aside" and not has_owed)
         assert {each["stream"] for each in owed} <= {name}
         assert {each.get("page") for each in owed} <= {int(cell.page or 1) - 1 or None}
     else:
         assert not owed
-        assert set(bookmarks(run).values()) <= {None} if run.states else outcome == "ended"
+        assert set(run.bookmarks.values()) <= {None} if run.states else outcome == "ended"
 
     if outcome != "healed":
-        rest = night(tap, 1, run if run.states else None)
+        rest = tap.night(1, run if run.states else None)
         assert rest.code == 0, rest.err
         if owed and cell.concurrency == 1:
             assert part_of(tap.service.asked[1]) in striking.struck, "it is first, after the lists"
-        assert (set_aside(rest), missing(tap, run, rest)) == ([], {})
+        assert (rest.set_aside, tap.missing(run, rest)) == ([], {})

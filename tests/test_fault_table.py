@@ -1,7 +1,5 @@
 """Each row of the table of faults, caused at the wire: what the tap does, and its message."""
 
-from __future__ import annotations
-
 import inspect
 import socket
 from dataclasses import dataclass, field
@@ -29,8 +27,9 @@ from tests.support.faults import (
     cut_body,
     tiny_account,
 )
+from tests.support.in_process import workers_ended
 from tests.support.listener import Listener
-from tests.support.tap import MakeTap, workers_ended
+from tests.support.tap import MakeTap
 
 LOCKED = "[Logon] [LoginAttemptsExceeded] Login Attempts Exceeded"
 PROHIBITED = "[Logon] [ProhibitedIPAddress] The IP address is not allowed"
@@ -82,6 +81,15 @@ CASES: dict[str, Case] = {
         "contract", contract=lambda ask: changed(ask, "ReportRangeMessageContactRead", "Other")
     ),
     "WSDL without services": Case("contract", contract=lambda ask: raw(b"<a/>")),
+    "empty definitions": Case(
+        "contract",
+        contract=lambda ask: raw(b"<definitions xmlns='http://schemas.xmlsoap.org/wsdl/'/>"),
+    ),
+    "WSDL of a zero": Case("not xml", contract=lambda ask: raw(b"\0")),
+    "WSDL in JSON": Case("not xml", contract=lambda ask: raw(b"[]")),
+    "WSDL in no encoding": Case(
+        "not xml", contract=lambda ask: raw(b"<?xml version='1.0' encoding='utf-99'?><a/>")
+    ),
     "WSDL with a DTD": Case(
         "contract", contract=lambda ask: changed(ask, r"\?>", "?><!DOCTYPE a>")
     ),

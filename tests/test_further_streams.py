@@ -1,7 +1,5 @@
 """The streams beyond the published ones: what they request, and the values of their rows."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import Counter
@@ -12,13 +10,11 @@ import pytest
 
 from fake_listrak import Account, Ask, Reply, raw
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
-from tests.support import nights
-from tests.support.accounts import later, list_ids, now, small
-from tests.support.nights import REFUSED, change, fail_calls, heal, missing
+from tests.support import runs
+from tests.support.accounts import LATER, NOW, list_ids, small
 from tests.support.published import COLUMNS, FURTHER
 from tests.support.records import NO_DATE
 from tests.support.replies import rows_of
-from tests.support.runs import set_aside, warnings
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 START = "2026-04-01"
@@ -27,7 +23,7 @@ ANALYTICS = BY_NAME["message_analytics"].operation
 
 def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **config: Any) -> Tap:
     """A tap of the small account (or another) that selects these streams, and requests in order."""
-    return nights.tap_for(
+    return runs.tap_for(
         make_tap, *streams, account=account or small(), **{"start_date": START, **config}
     )
 
@@ -35,7 +31,7 @@ def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **
 def next_run(tap: Tap, run: Run) -> Run:
     """The run three days later; the service then knows its calls alone."""
     tap.service.asked.clear()
-    return tap.run(clock=later, state=run.state)
+    return tap.run(clock=LATER, state=run.state)
 
 
 # A service that has the nine published operations alone.
@@ -43,12 +39,12 @@ def next_run(tap: Tap, run: Run) -> Run:
 
 def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run("--discover", clock=now)
+    run = tap.run("--discover", clock=NOW)
     assert run.code == 0
     assert run.out.count('"tap_stream_id"') == len(COLUMNS)
     further = [stream for stream in STREAMS if not stream.is_published]
     assert len(further) == len(FURTHER)
-    for stream, warning in zip(further, run.lines("WARNING"), strict=True):
+    for stream, warning in zip(further, run.warnings(), strict=True):
         assert f"{stream.name} is omitted from the catalog" in warning
         assert stream.operation in warning
     asked = Counter(ask.operation for ask in tap.service.asked)
@@ -56,11 +52,9 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
 
 
 @pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
-def test_a_selected_stream_that_the_service_lacks_ends_the_run_before_any_call(
-    stream: str, make_tap: MakeTap
-) -> None:
+def test_a_selected_stream_that_is_absent_ends_the_run(stream: str, make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run(clock=now, catalog=catalog_of("lists", stream))
+    run = tap.run(clock=NOW, catalog=catalog_of("lists", stream))
     assert run.code == 1
     assert run.out == ""
     (critical,) = run.lines("CRITICAL")
@@ -70,9 +64,7 @@ def test_a_selected_stream_that_the_service_lacks_ends_the_run_before_any_call(
 
 
 @pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_service_that_lacks_a_published_operation_is_an_error(
-    flags: tuple[str, ...], make_tap: MakeTap
-) -> None:
+def test_a_missing_published_operation_fails(flags: tuple[str, ...], make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": START})
 
     def without_opens(ask: Ask) -> Reply | None:
@@ -81,7 +73,7 @@ def test_a_service_that_lacks_a_published_operation_is_an_error(
         return raw(ask.honest().body.replace(b'ReportRangeMessageContactOpen"', b'Other"'))
 
     tap.service.rules.append(without_opens)
-    run = tap.run(*flags, clock=now)
+    run = tap.run(*flags, clock=NOW)
     assert run.code == 1
     assert run.out == ""
     (critical,) = run.lines("CRITICAL")
@@ -113,35 +105,31 @@ def a_message(tap: Tap) -> int:
 def test_one_call_requests_the_analytics_of_2500_messages_at_most(make_tap: MakeTap) -> None:
     account = small(lists=1, messages=2501, contacts=0, sends=0)
     tap = tap_for(make_tap, "message_analytics", account=account)
-    assert tap.run(clock=now).code == 0
+    assert tap.run(clock=NOW).code == 0
     one, other = batches(tap.service.asked)
     assert (len(one), len(other), len({*one, *other})) == (2500, 1, 2501)
 
 
 def test_each_list_has_its_own_call_for_analytics(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_analytics")
-    assert tap.run(clock=now).code == 0
+    assert tap.run(clock=NOW).code == 0
     assert [len(batch) for batch in batches(tap.service.asked)] == [4, 4]
 
 
 @pytest.mark.parametrize("unknown", ["refused", "missing"])
-def test_a_message_whose_analytics_are_not_in_the_reply_is_no_error(
-    unknown: Any, make_tap: MakeTap
-) -> None:
+def test_a_message_without_analytics_is_no_error(unknown: Any, make_tap: MakeTap) -> None:
     account = small(unknown_messages=unknown)
     tap = tap_for(make_tap, "message_analytics", account=account)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0
-    assert not run.lines("WARNING")
-    assert set_aside(run) == []
+    assert not run.warnings()
+    assert run.set_aside == []
     assert len(run.records("message_analytics")) < 2 * 4
-    assert missing(tap, run) == {}
+    assert tap.missing(run) == {}
 
 
 @pytest.mark.parametrize("is_spoilt", [False, True])
-def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
-    analytics: Tap, is_spoilt: bool
-) -> None:
+def test_analytics_that_fail_are_halved_down_to_what_fails(analytics: Tap, is_spoilt: bool) -> None:
     odd = a_message(analytics)
 
     date = rf"(?<=<MsgID>{odd}</MsgID><SendDate>)[^<]*".encode()
@@ -150,20 +138,20 @@ def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
         return str(odd) in ask.arguments.get("MsgIDs", "").split(",")
 
     if is_spoilt:
-        change(analytics, "message_analytics", lambda body: re.sub(date, b"robot", body))
+        analytics.change("message_analytics", lambda body: re.sub(date, b"robot", body))
     else:
-        fail_calls(analytics, names_it, REFUSED)
-    first = analytics.run(clock=now)
+        analytics.fail_calls(names_it, runs.REFUSED)
+    first = analytics.run(clock=NOW)
     assert first.code == 0
     sizes = [len(batch) for batch in batches(analytics.service.asked) if str(odd) in batch]
     assert (sizes[0], sizes[-1]) == (7, 1)
     assert all(half <= (whole + 1) // 2 for whole, half in itertools.pairwise(sizes))
-    assert missing(analytics, first) == {"message_analytics": 1}
-    (warning,) = warnings(first, "Skipped in this run")
+    assert analytics.missing(first) == {"message_analytics": 1}
+    (warning,) = first.warnings("Skipped in this run")
     assert f"message {odd}" in warning
     assert "robot" not in first.err
-    heal(analytics)
-    assert missing(analytics, next_run(analytics, first)) == {}
+    analytics.heal()
+    assert analytics.missing(next_run(analytics, first)) == {}
     assert [len(batch) for batch in batches(analytics.service.asked)] == [7]
 
 
@@ -173,23 +161,21 @@ def test_analytics_that_fail_are_halved_down_to_the_message_that_fails(
 def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> None:
     streams = [each for each in STREAMS if each.per is Per.LIST and not each.dated]
     tap = tap_for(make_tap, *(each.name for each in streams))
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     asked = Counter(ask.operation for ask in tap.service.asked)
     assert asked == {BY_NAME["lists"].operation: 1, **{each.operation: 2 for each in streams}}
-    assert (run.code, missing(tap, run)) == (0, {})
+    assert (run.code, tap.missing(run)) == (0, {})
 
 
 def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_deliveries", account=small(lists=1), interval_days=60)
-    second = next_run(tap, tap.run(clock=now))
-    assert [
-        (ask.arguments["StartDate"], ask.arguments["EndDate"])
-        for ask in nights.calls(tap, "message_deliveries")
-    ] == [
+    second = next_run(tap, tap.run(clock=NOW))
+    operation = BY_NAME["message_deliveries"].operation
+    assert runs.bounds_of(tap.service.asked, operation) == [
         ("2026-03-31T23:59:59", "2026-05-31T00:00:00"),
         ("2026-05-30T23:59:59", "2026-07-04T16:05:06"),
     ]
-    assert (second.code, missing(tap, second)) == (0, {})
+    assert (second.code, tap.missing(second)) == (0, {})
 
 
 # Keys.
@@ -214,9 +200,7 @@ OTHERS = (
 
 
 @pytest.mark.parametrize(("stream", "date"), KEY_DATES.items())
-def test_dates_of_keys_are_in_utc_and_what_a_key_lacks_is_1970_or_empty(
-    stream: str, date: str, make_tap: MakeTap
-) -> None:
+def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap: MakeTap) -> None:
     key = BY_NAME[stream].key_properties
     assert date in key
     texts = [column for column in key if column.endswith("EmailAddress")]
@@ -238,7 +222,7 @@ def test_dates_of_keys_are_in_utc_and_what_a_key_lacks_is_1970_or_empty(
         return rows_of(stream, *(rows if ask.arguments["Page"] == "1" else ()))
 
     tap.service.rules.append(rule)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert run.code == 0, run.err
     records = run.records(stream)
     utc = ["2026-07-01T03:30:05Z", "2026-07-01T03:30:05.5Z"]
@@ -253,6 +237,6 @@ def test_a_conversation_with_the_id_of_a_message_is_a_conversation(make_tap: Mak
     account.add_conversation(ListID, MsgID, datetime(2026, 6, 1))
     account.add_row("ReportConversationContactOpen", MsgID, datetime(2026, 6, 2))
     tap = tap_for(make_tap, "message_opens", "conversations", "conversation_opens", account=account)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     for stream in ("conversations", "conversation_opens"):
         assert MsgID in {each["ConversationID"] for each in run.records(stream)}

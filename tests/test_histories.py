@@ -4,8 +4,6 @@ HISTORIES multiplies how many are played, HISTORIES_SEED is the first seed. `mak
 them for an hour, and `make mutants` breaks the tap in every way that they must notice.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Runs that are killed over and over lose nothing, and request little twice."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import random
@@ -16,7 +14,7 @@ import pytest
 from fake_listrak import Ask
 from tap_listrak.cli import main
 from tap_listrak.sync import run as runner
-from tests.support.runs import MESSAGES, NOW, OPEN, START, asked_in, is_finished, rows
+from tests.support.runs import MESSAGES, NOW, OPEN, START, rows
 from tests.support.tap import MakeTap, Run, Tap
 
 
@@ -79,7 +77,7 @@ def test_a_run_killed_many_times_gives_every_row_with_few_calls_more(
     shape: dict[str, Any] = {"lists": 4, "messages": messages, "start": START, "end": NOW}
     config = {"start_date": "2026-02-01", "concurrency": concurrency}
     tap = make_tap(config=config, latency=0.002, **shape)
-    undisturbed, asked = asked_in(tap)
+    undisturbed, asked = tap.asked_in()
     needed = len(dated(asked))
     tap.service.asked.clear()
 
@@ -92,7 +90,7 @@ def test_a_run_killed_many_times_gives_every_row_with_few_calls_more(
         state = runs[-1].state if runs[-1].states else state
     assert runs[-1].code == 0, runs[-1].err
     assert rows(*runs).keys() == rows(undisturbed).keys()
-    assert is_finished(runs[-1].state)
+    assert runs[-1].is_finished
     # The second pass of the last run is another range.
     opens = [ask.arguments["EndDate"] for ask in dated(tap.service.asked) if ask.operation == OPEN]
     made = [ask for ask in dated(tap.service.asked) if ask.arguments["EndDate"] <= min(opens)]

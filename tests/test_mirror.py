@@ -11,11 +11,9 @@ import pytest
 
 from fake_listrak import Account, Ask, Reply
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import LATER, NOW, later, list_ids, now, small
-from tests.support.nights import NOT_FOUND, calls, change, fail, heal
+from tests.support.accounts import LATER, NOW, list_ids, small
 from tests.support.records import all_rows, due
-from tests.support.runs import at, prefixes, set_aside, warnings
-from tests.support.tap import MakeTap, Run, Tap, catalog_of
+from tests.support.tap import NOT_FOUND, MakeTap, Run, Tap, catalog_of
 
 MIRRORED = ("lists", "messages", "subscribed_contacts")
 CONTACTS = BY_NAME["subscribed_contacts"].operation
@@ -88,10 +86,8 @@ def is_unfinished(run: Run, stream: str = "subscribed_contacts") -> bool:
     return bool(run.state["bookmarks"].get(stream, {}).get("unfinished"))
 
 
-def test_records_carry_the_end_of_the_range_as_their_version_which_is_then_activated(
-    make_tap: MakeTap,
-) -> None:
-    run = mirror(make_tap).run(clock=now)
+def test_records_carry_the_ranges_end_as_version_which_is_then_activated(make_tap: MakeTap) -> None:
+    run = mirror(make_tap).run(clock=NOW)
     records = [each for each in run.of_type("RECORD") if each["stream"] in MIRRORED]
     assert {each["version"] for each in records} == {VERSION}
     others = [each for each in run.of_type("RECORD") if each["stream"] not in MIRRORED]
@@ -115,24 +111,24 @@ def test_records_carry_the_end_of_the_range_as_their_version_which_is_then_activ
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     tap = mirror(make_tap, small(lists=3))
     account = tap.service.account
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     target = VersionedTarget().take(first)
     target.assert_holds(account)
     stays, goes, *_ = list_ids(account)
     account.hide_contact(stays, first_contact(account, stays))
     account.hide_message(int(str(account.messages(stays)[0]["MsgID"])))
     account.hide_list(goes)
-    second = tap.run(clock=later, state=first.state)
+    second = tap.run(clock=LATER, state=first.state)
     assert second.code == 0
     target.take(second).assert_holds(account)
 
 
 def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     tap.service.asked.clear()
-    again = tap.run(clock=now, state=first.state)
-    assert (again.code, activated(again), calls(tap, "subscribed_contacts")) == (0, [], [])
+    again = tap.run(clock=NOW, state=first.state)
+    assert (again.code, activated(again), tap.calls("subscribed_contacts")) == (0, [], [])
     assert again.state == first.state
 
 
@@ -140,22 +136,20 @@ def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> N
 
 
 @pytest.mark.usefixtures("state_after_every_page")
-def test_a_run_resumed_from_any_state_keeps_the_version_and_loses_nothing(
-    make_tap: MakeTap,
-) -> None:
+def test_a_run_resumed_from_any_state_keeps_its_version_and_all_rows(make_tap: MakeTap) -> None:
     account = small(contacts=4, messages=2)
     tap = mirror(make_tap, account, concurrency=1)
-    whole = tap.run(clock=now)
+    whole = tap.run(clock=NOW)
     # Someone leaves and comes back with a new date, and someone is new.
     back = first_contact(account, list_ids(account)[0])
     account.hide_contact(list_ids(account)[0], back)
     account.add_contact(list_ids(account)[0], back, datetime(2026, 7, 2))
     account.add_contact(list_ids(account)[1], "new@example.com", datetime(2026, 7, 3))
     resumed = 0
-    found = prefixes(whole)
+    found = whole.prefixes()
     # The last are those about the activations.
     for cut_off in [*found[::12], *found[-4:]]:
-        rest = tap.run(clock=later, state=cut_off.state)
+        rest = tap.run(clock=LATER, state=cut_off.state)
         assert rest.code == 0
         if is_unfinished(cut_off):
             resumed += 1
@@ -170,13 +164,13 @@ def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
     make_tap: MakeTap, before: Iterable[str] | None, after: Iterable[str] | None
 ) -> None:
     tap = mirror(make_tap, concurrency=1)
-    whole = tap.run(clock=now, config={"mirror": before and list(before)})
-    cut_off = [each for each in prefixes(whole) if is_unfinished(each)][-1]
+    whole = tap.run(clock=NOW, config={"mirror": before and list(before)})
+    cut_off = [each for each in whole.prefixes() if is_unfinished(each)][-1]
     tap.service.asked.clear()
-    rest = tap.run(clock=later, state=cut_off.state, config={"mirror": after and list(after)})
-    assert warnings(rest, "mirror has changed")
-    for list_id in list_ids(tap.service.account):
-        assert calls(tap, "subscribed_contacts", ListID=list_id, StartDate="2026-03-31T23:59:59")
+    rest = tap.run(clock=LATER, state=cut_off.state, config={"mirror": after and list(after)})
+    assert rest.warnings("mirror has changed")
+    for list_id in tap.list_ids:
+        assert tap.calls("subscribed_contacts", ListID=list_id, StartDate="2026-03-31T23:59:59")
     if after:
         VersionedTarget().take(cut_off, rest).assert_holds(tap.service.account)
 
@@ -187,54 +181,52 @@ def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
 def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
     account = tap.service.account
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     target = VersionedTarget().take(first)
     failing, other = list_ids(account)
     account.hide_contact(other, first_contact(account, other))
-    fail(tap, "subscribed_contacts", ListID=failing)
-    second = tap.run(clock=later, state=first.state)
+    tap.fail("subscribed_contacts", ListID=failing)
+    second = tap.run(clock=LATER, state=first.state)
     assert second.code == 0
     assert [stream for stream, _ in activated(second)] == ["lists", "messages"]
-    assert warnings(second, "subscribed_contacts: some rows are missing, so deletions wait")
+    assert second.warnings("subscribed_contacts: some rows are missing, so deletions wait")
     assert second.state["bookmarks"]["subscribed_contacts"]["version"] == VERSION
     held = set(target.take(second).rows["subscribed_contacts"])
     assert held > shown(account)["subscribed_contacts"]
-    heal(tap)
-    third = tap.run(clock=at(LATER + DAY), state=second.state)
-    assert not set_aside(third)
+    tap.heal()
+    third = tap.run(clock=LATER + DAY, state=second.state)
+    assert not third.set_aside
     target.take(third).assert_holds(account)
 
 
-def test_what_was_set_aside_of_a_list_that_vanished_does_not_hold_deletions_up(
-    make_tap: MakeTap,
-) -> None:
+def test_what_was_set_aside_of_a_vanished_list_does_not_delay_deletions(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    failing, _ = list_ids(tap.service.account)
-    fail(tap, "subscribed_contacts", ListID=failing)
-    first = tap.run(clock=now)
-    assert set_aside(first)
+    failing, _ = tap.list_ids
+    tap.fail("subscribed_contacts", ListID=failing)
+    first = tap.run(clock=NOW)
+    assert first.set_aside
     tap.service.account.hide_list(failing)
-    second = tap.run(clock=later, state=first.state)
+    second = tap.run(clock=LATER, state=first.state)
     assert ("subscribed_contacts", int(LATER.timestamp() * 1000)) in activated(second)
     VersionedTarget().take(first, second).assert_holds(tap.service.account)
 
 
 def test_a_stream_that_is_stopped_is_not_activated(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    fail(tap, "messages", NOT_FOUND)
-    run = tap.run(clock=now)
+    tap.fail("messages", NOT_FOUND)
+    run = tap.run(clock=NOW)
     assert run.code == 1
     assert [stream for stream, _ in activated(run)] == ["lists", "subscribed_contacts"]
 
 
 def test_a_row_without_its_key_holds_deletions_up(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    change(
-        tap, "subscribed_contacts", lambda body: body.replace(b"ContactID>", b"Other>", 2), Page=1
+    tap.change(
+        "subscribed_contacts", lambda body: body.replace(b"ContactID>", b"Other>", 2), Page=1
     )
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert [stream for stream, _ in activated(run)] == ["lists", "messages"]
-    assert warnings(run, "deletions wait")
+    assert run.warnings("deletions wait")
 
 
 # Pages that shift while they are read.
@@ -269,32 +261,32 @@ def test_who_is_there_throughout_is_not_deleted_where_pages_shift(
     make_tap: MakeTap, times: int, page: int
 ) -> None:
     tap, left = shifting(make_tap, times, page)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert (run.code, left["times"]) == (0, times)
     assert ("subscribed_contacts", VERSION) in activated(run)
     held = VersionedTarget().take(run).rows["subscribed_contacts"].keys()
     # Who left meanwhile may be held until the next run.
     assert held >= shown(tap.service.account)["subscribed_contacts"]
-    second = tap.run(clock=later, state=run.state)
+    second = tap.run(clock=LATER, state=run.state)
     held = VersionedTarget().take(run, second).rows["subscribed_contacts"].keys()
     assert held == shown(tap.service.account)["subscribed_contacts"]
 
 
 def test_a_window_whose_pages_shift_a_third_time_has_failed(make_tap: MakeTap) -> None:
     tap, left = shifting(make_tap, 9)
-    run = tap.run(clock=now)
+    run = tap.run(clock=NOW)
     assert (run.code, left["times"], activated(run)) == (0, 3, [])
-    (owed,) = set_aside(run)
+    (owed,) = run.set_aside
     assert owed["start"] == "2026-04-01T00:00:00Z"
-    assert warnings(run, "The pages changed during each reading")
+    assert run.warnings("The pages changed during each reading")
 
 
 def test_only_windows_with_rows_are_read_twice(make_tap: MakeTap) -> None:
     tap, _ = shifting(make_tap, 0)
-    assert tap.run(clock=now).code == 0
-    pages = [ask.arguments["Page"] for ask in calls(tap, "subscribed_contacts")]
+    assert tap.run(clock=NOW).code == 0
+    pages = [ask.arguments["Page"] for ask in tap.calls("subscribed_contacts")]
     assert pages == [*"123456", *"12345", "1", "1", "1"]
     tap.service.asked.clear()
-    tap.run(clock=now, config={"mirror": None})
-    pages = [ask.arguments["Page"] for ask in calls(tap, "subscribed_contacts")]
+    tap.run(clock=NOW, config={"mirror": None})
+    pages = [ask.arguments["Page"] for ask in tap.calls("subscribed_contacts")]
     assert pages == [*"123456", "1", "1", "1"]

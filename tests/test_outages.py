@@ -1,7 +1,5 @@
 """A service that cannot be reached any more is waited for by all calls together."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest
@@ -9,8 +7,7 @@ import pytest
 from fake_listrak import Ask
 from tap_listrak.listrak.gate import MAX_OUTAGE_SECONDS
 from tests.support.faults import FAULTS
-from tests.support.nights import heal, missing, night, tap_for
-from tests.support.runs import CLICK, is_finished, set_aside, warnings
+from tests.support.runs import CLICK, tap_for
 from tests.support.tap import MakeTap, Tap
 
 
@@ -41,33 +38,29 @@ class Outages:
 
 
 @pytest.mark.parametrize("operations", [(CLICK,), ("GetContactListCollection", CLICK)], ids=len)
-def test_a_service_that_goes_away_for_90_seconds_costs_one_warning_and_nothing_else(
-    make_tap: MakeTap, operations: tuple[str, ...]
-) -> None:
+def test_90_seconds_away_cost_one_warning(make_tap: MakeTap, operations: tuple[str, ...]) -> None:
     tap = tap_for(make_tap, concurrency=8)
     outages = Outages(tap, 90, *operations)
-    run = night(tap, sleep=outages.sleep)
-    assert (run.code, missing(tap, run), set_aside(run)) == (0, {}, [])
+    run = tap.night(sleep=outages.sleep)
+    assert (run.code, tap.missing(run), run.set_aside) == (0, {}, [])
     # All calls wait for each outage together.
-    told = warnings(run, "until the service is reachable")
+    told = run.warnings("until the service is reachable")
     assert len(told) == len(operations)
     assert all(FAULTS["unreachable"].message in each for each in told)
 
 
-def test_a_service_that_is_gone_for_longer_than_five_minutes_ends_the_run_after_a_state(
-    make_tap: MakeTap,
-) -> None:
+def test_a_service_gone_for_over_five_minutes_ends_the_run_after_a_state(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, concurrency=4)
     outages = Outages(tap, 10_000, CLICK)
-    run = night(tap, sleep=outages.sleep)
+    run = tap.night(sleep=outages.sleep)
     assert run.code == 1
     assert "Cannot connect to Listrak" in run.lines("CRITICAL")[0]
     # Calls under way when it went away may have waited on their own before.
     assert MAX_OUTAGE_SECONDS - 60 < outages.waited[0] < MAX_OUTAGE_SECONDS + 60
-    assert len(warnings(run, "until the service is reachable")) == 1
+    assert len(run.warnings("until the service is reachable")) == 1
     assert run.messages[-1]["type"] == "STATE"
-    assert (set_aside(run), is_finished(run.state)) == ([], False)
-    heal(tap)
+    assert (run.set_aside, run.is_finished) == ([], False)
+    tap.heal()
     tap.service.accept_again()
-    rest = night(tap, 1, run)
-    assert (rest.code, missing(tap, run, rest)) == (0, {})
+    rest = tap.night(1, run)
+    assert (rest.code, tap.missing(run, rest)) == (0, {})

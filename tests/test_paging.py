@@ -1,7 +1,5 @@
 """Paging ends where Listrak says so, and an account that never says so ends the paging."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from datetime import datetime
@@ -12,10 +10,10 @@ import pytest
 from fake_listrak import Ask, Reply, fault
 from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tests.support.faults import FAULTS, part_of, tiny_account
-from tests.support.nights import heal, instant, missing, night, tap_for
-from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, at, bookmarks, set_aside, tiny_tap
+from tests.support.records import keys_emitted, keys_held
+from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, instant, tap_for, tiny_tap
 from tests.support.runs import START as TINY_START
-from tests.support.tap import MakeTap, Tap, keys_emitted, keys_held
+from tests.support.tap import MakeTap, Tap
 
 # One of each kind: pages are read in one place, and the histories and the fault matrix read all.
 PAGED = [BY_NAME[name] for name in ("message_opens", "message_links", "complaints")]
@@ -55,13 +53,13 @@ def test_a_page_that_repeats_is_set_aside_and_costs_its_part_alone(
     tap = tap_for(make_tap, stream.name, concurrency=concurrency)
     endless = Endless(stream.operation, 1)
     tap.service.rules.append(endless)
-    first = night(tap)
+    first = tap.night()
     assert 3 <= endless.asked <= 2 + concurrency
     # The account is the only part of its stream; pages of it were answered.
     assert first.code == 0
     assert FAULTS["repeated page"].message in first.err
     if stream.replication_key:
-        (owed,) = set_aside(first)
+        (owed,) = first.set_aside
         assert (owed["stream"], owed["page"]) == (stream.name, 2)
     held = keys_held(tap.service.account, [stream])[stream.name]
     emitted = keys_emitted(first)[stream.name]
@@ -69,32 +67,32 @@ def test_a_page_that_repeats_is_set_aside_and_costs_its_part_alone(
     # It comes three times before it is known to repeat, and is written twice by then. Rows of a
     # page may have one key.
     assert 1 <= (emitted - held).total() <= tap.service.account.page_size
-    heal(tap)
-    second = night(tap, 1, first)
-    assert (second.code, set_aside(second), missing(tap, first, second)) == (0, [], {})
+    tap.heal()
+    second = tap.night(1, first)
+    assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
 
 
 def test_pages_that_repeat_everywhere_lose_nothing(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, account=tiny_account(4))
     operations = {each.operation for each in PUBLISHED if each.paged}
     tap.service.rules.append(lambda ask: of_page(ask, 1) if ask.operation in operations else None)
-    first = night(tap)
+    first = tap.night()
     # Their first pages came, so that the parts are set aside one after the other.
-    assert (first.code, set(bookmarks(first).values())) == (0, {instant()})
-    assert len(set_aside(first)) == 6 * 8 + 2
-    heal(tap)
-    second = night(tap, 1, first)
-    assert (second.code, set_aside(second), missing(tap, first, second)) == (0, [], {})
+    assert (first.code, set(first.bookmarks.values())) == (0, {instant()})
+    assert len(first.set_aside) == 6 * 8 + 2
+    tap.heal()
+    second = tap.night(1, first)
+    assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
 
 
 def test_two_pages_in_rotation_are_no_end_either(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
     endless = Endless(OPEN, 2, 1)
     tap.service.rules.append(endless)
-    run = night(tap)
+    run = tap.night()
     assert (run.code, endless.asked < GUARD) == (0, True)
     assert FAULTS["repeated page"].message in run.err
-    assert len(set_aside(run)) == 1
+    assert len(run.set_aside) == 1
 
 
 @pytest.mark.parametrize("stream", PAGED, ids=str)
@@ -113,7 +111,7 @@ def test_a_short_page_is_not_the_end(make_tap: MakeTap, stream: Stream) -> None:
         return of_page(ask, places[page - 1] if page <= last else page)
 
     tap.service.rules.append(uneven)
-    run = night(tap)
+    run = tap.night()
     assert run.code == 0
     assert keys_emitted(run) == keys_held(account, [stream])
 
@@ -167,7 +165,7 @@ def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: Make
     for number in range(24):
         email = f"{number}@example.com" if number % 4 in (1, 2) else "robot@example.com"
         account.add_event(CLICK, MsgID, email, NOW, **link)
-    run = tap.run(clock=at(NOW))
+    run = tap.run(clock=NOW)
     assert run.code == 0
-    assert set_aside(run) == []
+    assert run.set_aside == []
     assert len(run.records("message_clicks")) == 24

@@ -1,7 +1,5 @@
 """Run the SQL of docs/joins.md on what the tap emitted."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from collections import Counter
@@ -13,9 +11,8 @@ from typing import Any
 import pytest
 
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import NOW, list_ids, now, small
+from tests.support.accounts import NOW, list_ids, small
 from tests.support.records import all_rows, due
-from tests.support.runs import at
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 TABLES = (Path(__file__).parent.parent / "docs/joins.md").read_text("utf-8")
@@ -76,7 +73,7 @@ def loaded(*runs: Run) -> Warehouse:
 
 def test_who_left_when_and_how(make_tap: MakeTap) -> None:
     tap = asking(make_tap)
-    found = loaded(tap.run(clock=now)).ask(LEAVERS)
+    found = loaded(tap.run(clock=NOW)).ask(LEAVERS)
     names = {each["ListID"]: each["ListName"] for each in records(tap, "lists")}
     expected = [
         (names[each["ListID"]], each["EmailAddress"], each["RemovalDate"], each["RemovalMethod"])
@@ -88,7 +85,7 @@ def test_who_left_when_and_how(make_tap: MakeTap) -> None:
 
 def test_which_conversation_earns_its_keep(make_tap: MakeTap) -> None:
     tap = asking(make_tap)
-    found = loaded(tap.run(clock=now)).ask(EARNINGS)
+    found = loaded(tap.run(clock=NOW)).ask(EARNINGS)
     left: dict[int, set[str]] = {}
     for each in records(tap, "conversation_unsubs"):
         left.setdefault(each["ConversationID"], set()).add(each["EmailAddress"])
@@ -113,7 +110,7 @@ def test_who_is_subscribed_now_without_mirror(make_tap: MakeTap) -> None:
     tap = asking(make_tap, removals=0)
     account = tap.service.account
     list_id = list_ids(account)[0]
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     goes, comes_back = (
         {key: str(value) for key, value in row.items()} for row in account.contacts(list_id)[:2]
     )
@@ -128,7 +125,7 @@ def test_who_is_subscribed_now_without_mirror(make_tap: MakeTap) -> None:
             AdditionDate=row["AdditionDate"],
         )
     account.add_contact(list_id, comes_back["EmailAddress"], left + timedelta(hours=1))
-    second = tap.run(clock=at(NOW + timedelta(days=2)), state=first.state)
+    second = tap.run(clock=NOW + timedelta(days=2), state=first.state)
     found = loaded(first, second).ask(SUBSCRIBED)
     expected = {
         (each["ContactID"], each["ListID"], each["EmailAddress"])

@@ -1,7 +1,5 @@
 """Rows of any order, with any elements, become records of exactly the selected columns."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import dataclass, replace
@@ -413,9 +411,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("selected", [True, False])
 @pytest.mark.parametrize("schema", UNREADABLE, ids=str)
-def test_a_schema_with_a_column_that_cannot_be_read_is_refused(
-    schema: dict[str, Any], selected: bool
-) -> None:
+def test_an_unreadable_schema_is_refused(schema: dict[str, Any], selected: bool) -> None:
     table = TABLES[BY_NAME["message_opens"]]
     properties = {**table.schema["properties"], "Odd": schema}
     changed = replace(table, schema={**table.schema, "properties": properties})

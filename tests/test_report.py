@@ -1,7 +1,5 @@
 """What a run logs about its progress and at its end."""
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 
@@ -10,25 +8,24 @@ import pytest
 from fake_listrak import Reply, html
 from tap_listrak.streams import BY_NAME, STREAMS
 from tap_listrak.sync import report
-from tests.support.accounts import later, list_ids, message_ids, now, small
-from tests.support.nights import calls, fail, msg_ids, night, tap_for
-from tests.support.tap import MakeTap, Run, Tap, catalog_of, keys_emitted
+from tests.support.accounts import LATER, NOW, list_ids, message_ids, small
+from tests.support.records import keys_emitted
+from tests.support.runs import tap_for
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 OPENS = BY_NAME["message_opens"].operation
 
 
-def test_progress_names_the_list_and_the_message_and_the_time_left(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_has_list_message_and_time_left(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
-    run = tap.selecting_all().run(clock=now)
+    run = tap.selecting_all().run(clock=NOW)
     assert run.code == 0
     shape = re.compile(
         r"INFO (?P<stream>\w+) of (list \d+|the account)"
         r"(, message (?P<number>\d+) of (?P<count>\d+)"
         r" sent since (?P<since>\d{4}-\d\d-\d\d))? \(list (?P<list>\d) of 3\): "
         r"[\d,]+ rows so far, [\d,]+ a second, "
-        r"(about \d+ min|less than a minute) left\.",
+        r"(about \d+ min|less than a minute) left\."
     )
     found = [match for line in run.lines("INFO") if (match := shape.fullmatch(line))]
     assert list(dict.fromkeys(match["list"] for match in found)) == ["1", "2", "3"]
@@ -47,17 +44,13 @@ def test_progress_names_the_list_and_the_message_and_the_time_left(
     ]
 
 
-def test_progress_names_no_list_before_the_lists_have_come(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_names_no_list_before_they_come(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0.0)
     first = next(line for line in tap.run().lines("INFO") if "rows so far" in line)
     assert first == "INFO waiting for Listrak: 0 rows so far, 0 a second."
 
 
-def test_progress_counts_the_lists_that_a_resumed_run_has_left(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_counts_lists_a_resume_has_left(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tap.run()
     done, halfway = next(
         (len(unfinished[0]["list_ids"]), state)
@@ -78,18 +71,16 @@ def table_of(run: Run) -> dict[str, list[str]]:
     return {words[1]: words[2:] for words in lines[start + 1 :]}
 
 
-def test_the_table_at_the_end_has_what_each_stream_cost_and_what_became_of_it(
-    make_tap: MakeTap,
-) -> None:
+def test_the_table_at_the_end_has_what_each_stream_cost_and_its_outcome(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, *BY_NAME)
-    fail(tap, "message_opens", html(503), MsgID=msg_ids(tap)[0])
-    fail(tap, "message_clicks", html(400))
-    run = night(tap)
+    tap.fail("message_opens", html(503), MsgID=tap.msg_ids()[0])
+    tap.fail("message_clicks", html(400))
+    run = tap.night()
     table = table_of(run)
     assert list(table) == [stream.name for stream in STREAMS]
     for stream, (rows, number, retries, _, aside, stopped) in table.items():
         assert int(rows) == keys_emitted(run)[stream].total()
-        assert int(number) == len(calls(tap, stream))
+        assert int(number) == len(tap.calls(stream))
         assert retries == ("4" if stream == "message_opens" else "0")
         assert (aside, stopped) == {"message_opens": ("1", "0"), "message_clicks": ("0", "1")}.get(
             stream, ("0", "0")
@@ -104,16 +95,16 @@ def test_the_first_line_says_what_the_run_is_about(tap: Tap) -> None:
 
 def test_the_messages_that_wait_for_their_turn_are_counted(make_tap: MakeTap) -> None:
     tap = make_tap(small(), {"start_date": "2026-04-01", "recent_days": 30, "older_every_days": 7})
-    first = tap.run(clock=now)
+    first = tap.run(clock=NOW)
     assert "were not due" not in first.err
     tap.service.asked.clear()
-    second = tap.run(clock=later, state=first.state)
+    second = tap.run(clock=LATER, state=first.state)
     asked = {ask.arguments["MsgID"] for ask in tap.service.asked if ask.operation == OPENS}
     waiting = len(message_ids(tap.service.account)) - len(asked)
     assert waiting
     assert f"INFO {waiting} older messages not due in this run" in second.err
     # Rotation does not affect sends, or messages that are selected alone.
-    sends = tap.run(clock=later, state=first.state, catalog=catalog_of("message_sends"))
+    sends = tap.run(clock=LATER, state=first.state, catalog=catalog_of("message_sends"))
     assert "were not due" not in sends.err
 
 

@@ -1,7 +1,5 @@
 """The page that examples/report makes: its numbers, its texts, and that it loads nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The files around the code agree with it: workflow, locks, hooks, editors, Meltano, the demo."""
 
-from __future__ import annotations
-
 import configparser
 import re
 import subprocess
@@ -200,9 +198,7 @@ exec python3 -c "import sys; sys.version_info = {version}; exec(sys.argv[2])" "$
 
 
 @pytest.mark.parametrize("version", [(3, 9, 25), (3, 15, 0)])
-def test_a_python_that_does_not_fit_is_refused_in_one_line_before_anything_is_installed(
-    version: tuple[int, int, int], tmp_path: Path
-) -> None:
+def test_an_unfit_python_is_refused_at_once(version: tuple[int, int, int], tmp_path: Path) -> None:
     python, calls = tmp_path / "python", tmp_path / "calls"
     python.write_text(PRETENDER.format(calls=calls, version=version), "utf-8")
     python.chmod(0o755)

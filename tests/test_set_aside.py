@@ -1,7 +1,5 @@
 """A part that fails costs only its own rows: it is set aside, and the next run retries it first."""
 
-from __future__ import annotations
-
 import copy
 import re
 from datetime import datetime, timedelta
@@ -10,239 +8,198 @@ import pytest
 
 from fake_listrak import Reply
 from tap_listrak.streams import BY_NAME, MESSAGES, STREAMS
-from tests.support.accounts import list_ids, small
+from tests.support.accounts import small
 from tests.support.faults import NOW, START, part_of, tiny_account
-from tests.support.nights import (
-    NOT_FOUND,
-    REFUSED,
-    calls,
-    change,
-    fail,
-    fail_calls,
-    first_list,
-    heal,
-    instant,
-    missing,
-    msg_ids,
-    night,
-    tap_for,
-)
-from tests.support.runs import (
-    OPEN,
-    bookmarks,
-    covers,
-    ends,
-    entry,
-    is_finished,
-    place,
-    prefixes,
-    set_aside,
-    starts,
-    warnings,
-)
-from tests.support.tap import MakeTap, Tap
+from tests.support.runs import OPEN, REFUSED, ends, instant, starts, tap_for
+from tests.support.tap import NOT_FOUND, MakeTap, Tap
 
 SET_ASIDE = "Set aside; the next run retries it first"
 LEFT_OUT = "Skipped in this run; the next run requests it again"
 
 
 def pages_asked(tap: Tap, stream: str, **arguments: object) -> list[str]:
-    return [ask.arguments["Page"] for ask in calls(tap, stream, **arguments)]
+    return [ask.arguments["Page"] for ask in tap.calls(stream, **arguments)]
 
 
 def test_a_message_that_fails_is_set_aside_until_it_is_answered(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, concurrency=8)
-    msg_id = msg_ids(tap)[1]
-    fail(tap, "message_opens", MsgID=msg_id, Page=3)
-    first = night(tap)
-    assert (first.code, missing(tap, first)) == (0, {"message_opens": 1})
-    assert set(bookmarks(first).values()) == {instant()}
-    (warning,) = warnings(first, SET_ASIDE)
-    assert f"of message {msg_id} in list {first_list(tap)}, page 3" in warning
-    (owed,) = set_aside(first)
+    msg_id = tap.msg_ids()[1]
+    tap.fail("message_opens", MsgID=msg_id, Page=3)
+    first = tap.night()
+    assert (first.code, tap.missing(first)) == (0, {"message_opens": 1})
+    assert set(first.bookmarks.values()) == {instant()}
+    (warning,) = first.warnings(SET_ASIDE)
+    assert f"of message {msg_id} in list {tap.first_list}, page 3" in warning
+    (owed,) = first.set_aside
     assert isinstance(owed.pop("digest"), str)
     assert owed.pop("sent_from") == owed.pop("sent_to")
     assert owed == {
         "stream": "message_opens",
         "start": START,
         "end": instant(),
-        "list_id": first_list(tap),
+        "list_id": tap.first_list,
         "parent_id": msg_id,
         "page": 2,
         "failed_since": instant(),
     }
 
     tap.service.account.add_event(OPEN, msg_id, "late@example.com", datetime(2026, 7, 3, 12))
-    second = night(tap, 3, first)
+    second = tap.night(3, first)
     assert pages_asked(tap, "message_opens", MsgID=msg_id) == ["2", "3"], "it has one try"
-    assert len(warnings(second, "Still set aside")) == 1
-    (owed,) = set_aside(second)
+    assert len(second.warnings("Still set aside")) == 1
+    (owed,) = second.set_aside
     assert (owed["start"], owed["end"]) == (START, instant(3))
-    heal(tap)
-    third = night(tap, 4, second)
+    tap.heal()
+    third = tap.night(4, second)
     assert tap.service.asked[1].arguments["MsgID"] == str(msg_id), "it is first, after the lists"
-    asked = calls(tap, "message_opens", MsgID=msg_id)
+    asked = tap.calls("message_opens", MsgID=msg_id)
     assert [ask.arguments["Page"] for ask in asked] == ["2", "3", "4"]
     assert (starts(asked), ends(asked)) == ({START[:-1]}, {instant(4)[:-1]})
-    assert (set_aside(third), third.lines("WARNING")) == ([], [])
-    assert missing(tap, first, second, third) == {}
+    assert (third.set_aside, third.warnings()) == ([], [])
+    assert tap.missing(first, second, third) == {}
 
 
 # Held until the stream is answered.
 
 
 @pytest.mark.parametrize("how", ["page", "empty", "unreadable"])
-def test_failed_parts_are_held_until_a_later_call_of_their_stream_is_answered(
-    make_tap: MakeTap, how: str
-) -> None:
+def test_failed_parts_are_held_until_their_stream_is_answered(make_tap: MakeTap, how: str) -> None:
     tap = tap_for(make_tap, "message_opens", account=tiny_account(12))
-    bad, answered, after = msg_ids(tap)[:8], msg_ids(tap)[8], msg_ids(tap)[9:]
-    fail(tap, "message_opens", REFUSED, MsgID=[*bad, *after])
+    bad, answered, after = tap.msg_ids()[:8], tap.msg_ids()[8], tap.msg_ids()[9:]
+    tap.fail("message_opens", REFUSED, MsgID=[*bad, *after])
 
     by = {
         "page": lambda body: body,
         "empty": lambda body: re.sub(rb"<WSMess.*</WSMess[^>]*>", b"", body, flags=re.DOTALL),
         "unreadable": lambda body: body.replace(b"<OpenDate>", b"<OpenDate><b/>"),
     }[how]
-    change(tap, "message_opens", by, MsgID=answered)
-    run = night(tap)
-    assert [each["parent_id"] for each in set_aside(run)] == bad
+    tap.change("message_opens", by, MsgID=answered)
+    run = tap.night()
+    assert [each["parent_id"] for each in run.set_aside] == bad
     # Those after it stay held. A part with an unreadable value is one of them.
-    assert place(run)["parent_id"] == (bad[-1] if how == "unreadable" else answered)
+    assert run.place()["parent_id"] == (bad[-1] if how == "unreadable" else answered)
 
 
 @pytest.mark.parametrize(("bad", "code"), [(5, 0), (6, 3)])
-def test_at_most_five_held_parts_are_set_aside_at_the_end_of_a_range(
-    make_tap: MakeTap, bad: int, code: int
-) -> None:
+def test_at_most_five_held_parts_are_set_aside(make_tap: MakeTap, bad: int, code: int) -> None:
     tap = tap_for(make_tap, "message_opens", "message_clicks", account=tiny_account(7))
-    fail(tap, "message_opens", REFUSED, MsgID=msg_ids(tap)[-bad:])
-    run = night(tap)
-    assert (run.code, len(set_aside(run))) == (code, 0 if code else bad)
-    assert bookmarks(run)["message_opens"] == (None if code else instant())
-    assert place(run).get("parent_id") == (msg_ids(tap)[-bad - 1] if code else None)
-    heal(tap)
-    rest = night(tap, 1, run)
-    assert (rest.code, set_aside(rest), missing(tap, run, rest)) == (0, [], {})
+    tap.fail("message_opens", REFUSED, MsgID=tap.msg_ids()[-bad:])
+    run = tap.night()
+    assert (run.code, len(run.set_aside)) == (code, 0 if code else bad)
+    assert run.bookmarks["message_opens"] == (None if code else instant())
+    assert run.place().get("parent_id") == (tap.msg_ids()[-bad - 1] if code else None)
+    tap.heal()
+    rest = tap.night(1, run)
+    assert (rest.code, rest.set_aside, tap.missing(run, rest)) == (0, [], {})
 
 
 # Retries.
 
 
-def test_a_part_set_aside_whose_last_page_is_another_by_now_begins_at_its_first(
-    make_tap: MakeTap,
-) -> None:
+def test_a_part_set_aside_whose_last_page_changed_begins_at_its_first(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_clicks")
-    bad = msg_ids(tap)[0]
-    fail(tap, "message_clicks", MsgID=bad, Page=3)
-    first = night(tap)
-    assert set_aside(first)[0]["page"] == 2
-    heal(tap)
+    bad = tap.msg_ids()[0]
+    tap.fail("message_clicks", MsgID=bad, Page=3)
+    first = tap.night()
+    assert first.set_aside[0]["page"] == 2
+    tap.heal()
     account = tap.service.account
     account.page_size, account.version = 3, account.version + 1
-    second = night(tap, 1, first)
+    second = tap.night(1, first)
     assert pages_asked(tap, "message_clicks", MsgID=bad)[:2] == ["2", "1"]
-    assert missing(tap, first, second) == {}
+    assert tap.missing(first, second) == {}
 
 
 @pytest.mark.usefixtures("state_after_every_page")
-def test_a_run_that_is_cut_off_while_it_retries_loses_nothing_of_what_was_set_aside(
-    make_tap: MakeTap,
-) -> None:
+def test_a_run_cut_off_while_it_retries_loses_nothing_set_aside(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens", "list_hygiene")
-    fail(tap, "message_opens", MsgID=msg_ids(tap)[0], Page=2)
-    fail(tap, "list_hygiene", ListID=first_list(tap))
-    first = night(tap)
-    assert len(set_aside(first)) == 2
-    heal(tap)
-    second = night(tap, 1, first)
-    for before in prefixes(second)[:9:2]:
-        rest = night(tap, 2, before)
-        assert set_aside(rest) == []
-        assert missing(tap, first, before, rest) == {}
+    tap.fail("message_opens", MsgID=tap.msg_ids()[0], Page=2)
+    tap.fail("list_hygiene", ListID=tap.first_list)
+    first = tap.night()
+    assert len(first.set_aside) == 2
+    tap.heal()
+    second = tap.night(1, first)
+    for before in second.prefixes()[:9:2]:
+        rest = tap.night(2, before)
+        assert rest.set_aside == []
+        assert tap.missing(first, before, rest) == {}
 
 
 # What is given up, kept or dropped.
 
 
 @pytest.mark.parametrize("stream", ["message_opens", "conversation_opens", "subscribed_contacts"])
-def test_what_is_absent_and_fails_for_thirty_days_is_given_up(
-    make_tap: MakeTap, stream: str
-) -> None:
+def test_what_is_absent_and_fails_thirty_days_is_given_up(make_tap: MakeTap, stream: str) -> None:
     tap = tap_for(make_tap, stream)
-    account, list_id = tap.service.account, first_list(tap)
+    account, list_id = tap.service.account, tap.first_list
     named, hide = {
-        "message_opens": (msg_ids(tap)[0], account.hide_message),
+        "message_opens": (tap.msg_ids()[0], account.hide_message),
         "conversation_opens": (account.conversation_ids(list_id)[0], account.hide_conversation),
         "subscribed_contacts": (list_id, account.hide_list),
     }[stream]
     operation = BY_NAME[stream].operation
-    fail_calls(tap, lambda ask: ask.operation == operation and part_of(ask) == str(named))
-    run = night(tap)
-    (owed,) = set_aside(run)
+    tap.fail_calls(lambda ask: ask.operation == operation and part_of(ask) == str(named))
+    run = tap.night()
+    (owed,) = run.set_aside
     hide(named)
     for number in (1, 30):
-        run = night(tap, number, run)
-        (still,) = set_aside(run)
+        run = tap.night(number, run)
+        (still,) = run.set_aside
         assert still == {**owed, "end": still["end"], "absent_since": instant(1)}
-    last = night(tap, 31, run)
-    (warning,) = warnings(last, "Gave up")
+    last = tap.night(31, run)
+    (warning,) = last.warnings("Gave up")
     assert str(named) in warning
-    assert (last.code, set_aside(last)) == (0, [])
+    assert (last.code, last.set_aside) == (0, [])
 
 
 def test_what_comes_back_is_not_given_up(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
-    msg_id, account = msg_ids(tap)[0], tap.service.account
-    fail(tap, "message_opens", MsgID=msg_id)
-    first = night(tap)
+    msg_id, account = tap.msg_ids()[0], tap.service.account
+    tap.fail("message_opens", MsgID=msg_id)
+    first = tap.night()
     account.hide_message(msg_id)
-    absent = night(tap, 20, first)
-    assert set_aside(absent)[0]["absent_since"] == instant(20)
-    account.add_message(first_list(tap), msg_id, datetime(2026, 6, 10))
-    (owed,) = set_aside(night(tap, 60, absent))
+    absent = tap.night(20, first)
+    assert absent.set_aside[0]["absent_since"] == instant(20)
+    account.add_message(tap.first_list, msg_id, datetime(2026, 6, 10))
+    (owed,) = tap.night(60, absent).set_aside
     assert "absent_since" not in owed
     assert owed["failed_since"] == instant()
 
 
 def test_what_list_ids_leaves_out_is_kept_and_not_requested(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
-    msg_id = msg_ids(tap)[0]
-    fail(tap, "message_opens", MsgID=msg_id)
-    first = night(tap)
-    heal(tap)
-    config = {"list_ids": list_ids(tap.service.account)[1:]}
-    second = night(tap, 40, first, config=config)
-    assert set_aside(second) == set_aside(first)
-    assert not calls(tap, "message_opens", MsgID=msg_id)
+    msg_id = tap.msg_ids()[0]
+    tap.fail("message_opens", MsgID=msg_id)
+    first = tap.night()
+    tap.heal()
+    config = {"list_ids": tap.list_ids[1:]}
+    second = tap.night(40, first, config=config)
+    assert second.set_aside == first.set_aside
+    assert not tap.calls("message_opens", MsgID=msg_id)
 
 
-def test_what_a_later_start_date_leaves_out_is_dropped_once_that_is_covered(
-    make_tap: MakeTap,
-) -> None:
+def test_what_a_later_start_date_leaves_out_is_dropped_once_covered(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
-    msg_id = msg_ids(tap)[0]
-    fail(tap, "message_opens", MsgID=msg_id)
-    first = night(tap)
+    msg_id = tap.msg_ids()[0]
+    tap.fail("message_opens", MsgID=msg_id)
+    first = tap.night()
     later = {"start_date": "2026-06-29T00:00:00Z"}
-    second = night(tap, 1, first, config=later)
-    assert not calls(tap, "message_opens", MsgID=msg_id)
+    second = tap.night(1, first, config=later)
+    assert not tap.calls("message_opens", MsgID=msg_id)
     for state in second.states:
         opens = state["bookmarks"]["message_opens"]
         is_later = opens["covers"][0]["start_date"] == later["start_date"]
         assert bool(opens["set_aside"]) != is_later
-    assert covers(second)["start_date"] == later["start_date"]
+    assert second.covers()["start_date"] == later["start_date"]
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_windows_that_overlap_are_taken_out_when_all_their_dates_are_answered(
-    make_tap: MakeTap, inner_first: bool
-) -> None:
+def test_windows_that_overlap_are_taken_out(make_tap: MakeTap, inner_first: bool) -> None:
     tap = tap_for(make_tap, "subscribed_contacts")
-    state = copy.deepcopy(night(tap).state)
+    state = copy.deepcopy(tap.night().state)
     outer, inner = (
         {
-            "list_id": first_list(tap),
+            "list_id": tap.first_list,
             "start": f"2026-{start}T00:00:00Z",
             "end": f"2026-{end}T00:00:00Z",
         }
@@ -250,7 +207,7 @@ def test_windows_that_overlap_are_taken_out_when_all_their_dates_are_answered(
     )
     owed = [inner, outer] if inner_first else [outer, inner]
     state["bookmarks"]["subscribed_contacts"]["set_aside"] = owed
-    assert set_aside(night(tap, 1, state=state)) == []
+    assert tap.night(1, state=state).set_aside == []
 
 
 # Windows of messages, and the conversations of a list.
@@ -272,81 +229,75 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     make_tap: MakeTap, reply: Reply, concurrency: int
 ) -> None:
     tap = three_windows(make_tap, concurrency=concurrency)
-    account, one, start = tap.service.account, first_list(tap), "2026-04-01T00:00:00Z"
+    account, one, start = tap.service.account, tap.first_list, "2026-04-01T00:00:00Z"
     in_it = {
         int(str(row["MsgID"]))
         for row in account.messages(one)
         if "2026-05-01" <= str(row["SendDate"]) < "2026-05-31"
     }
     assert 0 < len(in_it) < 6
-    fail(tap, "messages", reply, ListID=one, StartDate=MIDDLE)
-    first = night(tap)
-    lost = missing(tap, first)
+    tap.fail("messages", reply, ListID=one, StartDate=MIDDLE)
+    first = tap.night()
+    lost = tap.missing(first)
     assert (first.code, lost["messages"]) == (0, len(in_it))
     assert lost["message_opens"] == sum(len(account.rows(OPEN, each)) for each in in_it)
     assert not lost.keys() & {"lists", "subscribed_contacts"}
     by_message = [each.name for each in STREAMS if each.is_published and each.parent is MESSAGES]
     # What fails again stays set aside as one.
-    second = night(tap, 1, first)
-    assert entry(second)["set_aside"][0]["end"] == instant(1)
+    second = tap.night(1, first)
+    assert second.entry()["set_aside"][0]["end"] == instant(1)
     for run in (first, second):
-        assert [each["stream"] for each in set_aside(run)] == by_message
-        for each in set_aside(run):
+        assert [each["stream"] for each in run.set_aside] == by_message
+        for each in run.set_aside:
             assert "parent_id" not in each
             assert (each["list_id"], each["start"], each["failed_since"]) == (one, start, instant())
             sent = each["sent_from"], each["sent_to"]
             assert sent == ("2026-05-01T00:00:00Z", "2026-05-31T00:00:00Z")
 
-    heal(tap)
-    third = night(tap, 2, second)
-    assert (third.code, set_aside(third), missing(tap, first, second, third)) == (0, [], {})
+    tap.heal()
+    third = tap.night(2, second)
+    assert (third.code, third.set_aside, tap.missing(first, second, third)) == (0, [], {})
     asked_from = {
         (int(ask.arguments["MsgID"]) in in_it, ask.arguments["StartDate"])
-        for ask in calls(tap, "message_opens")
+        for ask in tap.calls("message_opens")
     }
     assert asked_from == {(True, start[:-1]), (False, instant()[:-1])}
 
 
-def test_a_window_of_messages_is_taken_out_by_the_next_run_also_if_the_zone_has_changed(
-    make_tap: MakeTap,
-) -> None:
+def test_a_window_of_messages_is_taken_out_also_if_the_zone_has_changed(make_tap: MakeTap) -> None:
     tap = three_windows(make_tap, "message_opens")
-    fail(tap, "messages", ListID=first_list(tap), StartDate=MIDDLE)
-    first = night(tap)
-    heal(tap)
+    tap.fail("messages", ListID=tap.first_list, StartDate=MIDDLE)
+    first = tap.night()
+    tap.heal()
     config = {"timezone": "America/New_York"}
     second = tap.run(clock=lambda: NOW + timedelta(hours=12), state=first.state, config=config)
-    assert (second.code, set_aside(second)) == (0, [])
+    assert (second.code, second.set_aside) == (0, [])
 
 
-def test_a_list_all_of_whose_messages_fail_costs_no_other_list_and_not_its_contacts(
-    make_tap: MakeTap,
-) -> None:
+def test_a_list_whose_messages_fail_costs_no_other_list_nor_its_contacts(make_tap: MakeTap) -> None:
     tap = three_windows(make_tap)
-    one, other = list_ids(tap.service.account)
-    fail(tap, "messages", ListID=one)
-    first = night(tap)
+    one, other = tap.list_ids
+    tap.fail("messages", ListID=one)
+    first = tap.night()
     assert first.code == 0
     assert {row["ListID"] for row in first.records("messages")} == {other}
     assert {row["ListID"] for row in first.records("subscribed_contacts")} == {one, other}
-    heal(tap)
-    assert missing(tap, first, night(tap, 1, first)) == {}
+    tap.heal()
+    assert tap.missing(first, tap.night(1, first)) == {}
 
 
-def test_the_conversations_of_a_list_that_fail_are_set_aside_for_their_streams(
-    make_tap: MakeTap,
-) -> None:
+def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "conversation_opens", "conversation_links", "complaints")
-    fail(tap, "conversations", REFUSED, ListID=first_list(tap))
-    first = night(tap)
+    tap.fail("conversations", REFUSED, ListID=tap.first_list)
+    first = tap.night()
     assert first.code == 0
-    assert missing(tap, first).keys() == {"conversation_opens", "conversation_links"}
-    (owed,) = set_aside(first)
-    assert (owed["stream"], owed["list_id"]) == ("conversation_opens", first_list(tap))
+    assert tap.missing(first).keys() == {"conversation_opens", "conversation_links"}
+    (owed,) = first.set_aside
+    assert (owed["stream"], owed["list_id"]) == ("conversation_opens", tap.first_list)
     assert not owed.keys() & {"parent_id", "sent_from", "sent_to"}
-    heal(tap)
-    second = night(tap, 1, first)
-    assert (set_aside(second), missing(tap, first, second)) == ([], {})
+    tap.heal()
+    second = tap.night(1, first)
+    assert (second.set_aside, tap.missing(first, second)) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -361,27 +312,22 @@ def test_an_unreadable_value_in_a_row_of_parents_costs_their_own_stream_alone(
 ) -> None:
     tap = tap_for(make_tap, stream, child)
     element = f"<{column}>".encode()
-    change(
-        tap,
-        stream,
-        lambda body: body.replace(element, element + b"robot", 1),
-        ListID=first_list(tap),
+    tap.change(
+        stream, lambda body: body.replace(element, element + b"robot", 1), ListID=tap.first_list
     )
-    run = night(tap)
-    assert (run.code, missing(tap, run)) == (0, {stream: 2})
-    (warning,) = warnings(run, LEFT_OUT)
+    run = tap.night()
+    assert (run.code, tap.missing(run)) == (0, {stream: 2})
+    (warning,) = run.warnings(LEFT_OUT)
     assert column in warning
     assert "robot" not in run.err
-    assert (set_aside(run), is_finished(run.state)) == ([], True)
+    assert (run.set_aside, run.is_finished) == ([], True)
 
 
-def test_an_unreadable_count_of_a_message_that_is_not_selected_costs_nothing(
-    make_tap: MakeTap,
-) -> None:
+def test_an_unreadable_count_that_is_not_selected_costs_nothing(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
     account = tap.service.account
-    account.add_message(first_list(tap), 5, START[:19], OpenCount="1,234")
+    account.add_message(tap.first_list, 5, START[:19], OpenCount="1,234")
     account.add_event(OPEN, 5, "a@example.com", "2026-06-20T00:00:00")
-    run = night(tap)
-    assert (run.code, set_aside(run), missing(tap, run)) == (0, [], {})
-    assert entry(run)["OpenDate"] == instant()
+    run = tap.night()
+    assert (run.code, run.set_aside, tap.missing(run)) == (0, [], {})
+    assert run.entry()["OpenDate"] == instant()

@@ -1,7 +1,5 @@
 """The state as a file: what a run writes, and what it makes of any file that it is given."""
 
-from __future__ import annotations
-
 import json
 import string
 from collections.abc import Iterator
@@ -23,18 +21,13 @@ from tap_listrak.sync.parts import MAX_PAGES
 from tap_listrak.sync.plan import next_range, start_of_list
 from tap_listrak.sync.state import StreamState
 from tap_listrak.sync.state_file import read_state, write_state
-from tests.support.accounts import list_ids, message_ids
+from tests.support.accounts import message_ids
 from tests.support.runs import (
-    BOOKMARKS,
     NOW,
     OPEN,
     START,
     TINY,
-    asked_in,
-    at,
-    bookmarks,
     days,
-    entry,
     pages,
     requested,
     rows,
@@ -44,7 +37,7 @@ from tests.support.runs import (
     wire,
 )
 from tests.support.state_keeping import deep_merge
-from tests.support.tap import MakeTap, Run, Tap, catalog_of
+from tests.support.tap import BOOKMARKS, MakeTap, Run, Tap, catalog_of
 
 DAY = timedelta(days=1)
 ARRAYS = {"covers", "unfinished", "set_aside", "turns"}
@@ -68,9 +61,9 @@ def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -
     tap.service.rules.append(
         lambda ask: html(404) if ask.arguments.get("MsgID") == str(bad) else None
     )
-    first = tap.run(clock=at(NOW), config=config)
-    second = tap.run(clock=at(days(1)), config=config, state=first.state)
-    assert entry(second).keys() >= {"OpenDate"}
+    first = tap.run(clock=NOW, config=config)
+    second = tap.run(clock=days(1), config=config, state=first.state)
+    assert second.entry().keys() >= {"OpenDate"}
     for state in [*first.states[1:], *second.states]:
         assert state.keys() == {"bookmarks"}
         assert state["bookmarks"].keys() <= BOOKMARKS.keys() | {"messages"}
@@ -80,7 +73,7 @@ def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -
             assert {name for name, value in found.items() if isinstance(value, list)} == ARRAYS
             assert not any(isinstance(value, dict) for value in found.values())
             assert not [name for name in keys(found) if set(name) - {*string.ascii_letters, "_"}]
-    assert any(entry(second, name)["set_aside"] for name in BOOKMARKS)
+    assert any(second.entry(name)["set_aside"] for name in BOOKMARKS)
 
 
 def keys(value: Any) -> Iterator[str]:
@@ -96,14 +89,14 @@ def keys(value: Any) -> Iterator[str]:
 def test_the_state_of_nine_streams_on_three_lists_is_below_2_kb(make_tap: MakeTap) -> None:
     tap = make_tap(config={"start_date": "2025-01-01"})
     run = tap.run()
-    assert len(list_ids(tap.service.account)) == 3
+    assert len(tap.list_ids) == 3
     assert run.state["bookmarks"].keys() == {s.name for s in PUBLISHED if s.replication_key}
     assert len(json.dumps(run.state, separators=(",", ":"))) < 2000
 
 
 def test_a_state_that_claims_nothing_new_comes_before_the_first_record(tap: Tap) -> None:
-    first = tap.run(clock=at(NOW))
-    again = tap.run(clock=at(days(1)), state=first.state)
+    first = tap.run(clock=NOW)
+    again = tap.run(clock=days(1), state=first.state)
     for run, state in ((first, {"bookmarks": {}}), (again, first.state)):
         kinds = [message["type"] for message in run.messages]
         assert kinds.index("STATE") < kinds.index("RECORD")
@@ -115,7 +108,7 @@ def test_states_come_after_the_first_page_at_each_lists_end_and_last(
 ) -> None:
     monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 1e9)
     tap = tiny_tap(make_tap, counts={OPEN: 7})
-    run = tap.run(clock=at(NOW), catalog=catalog_of("message_opens"))
+    run = tap.run(clock=NOW, catalog=catalog_of("message_opens"))
     records, found = 0, []
     for message in run.messages:
         records += message["type"] == "RECORD"
@@ -150,46 +143,42 @@ GIVEN = {
     ids=["published", "message", "meltano", "byte order mark"],
 )
 def test_a_state_of_the_published_tap_carries_on_in_any_wrapping(tap: Tap, state: Any) -> None:
-    run, asked = asked_in(tap, clock=at(NOW), state=state)
+    run, asked = tap.asked_in(clock=NOW, state=state)
     assert run.code == 0
-    assert run.lines("WARNING") == []
+    assert run.warnings() == []
     for name, day in (("opens", 2), ("clicks", 3), ("reads", 4), ("bounces", 5), ("unsubs", 6)):
         operation = BY_NAME[f"message_{name}"].operation
         assert starts(asked, operation) == {f"2026-03-{day:02}T10:20:30"}
     assert starts(asked, BY_NAME["subscribed_contacts"].operation) == {"2026-03-07T10:20:29"}
     sent = message_ids(tap.service.account, since="2026-02-27T15:00:00")
     assert requested(asked, BY_NAME["message_sends"].operation) == sent
-    assert bookmarks(run) == dict.fromkeys([*GIVEN, "message_bounces"], text(NOW))
+    assert run.bookmarks == dict.fromkeys([*GIVEN, "message_bounces"], text(NOW))
     assert "BounceDate" not in run.state["bookmarks"]["message_unsubs"]
 
 
 def test_a_bounce_bookmark_of_its_own_wins_over_one_under_unsubs(tap: Tap) -> None:
     given = {**GIVEN, "message_bounces": {"BounceDate": "2026-03-12T00:00:00Z"}}
-    _, asked = asked_in(tap, clock=at(NOW), state={"bookmarks": given})
+    _, asked = tap.asked_in(clock=NOW, state={"bookmarks": given})
     assert starts(asked, BY_NAME["message_bounces"].operation) == {"2026-03-11T00:00:00"}
 
 
-def test_a_stream_that_the_state_lacks_starts_at_start_date_and_one_not_selected_stays(
-    tap: Tap,
-) -> None:
+def test_a_stream_the_state_lacks_starts_at_start_date_and_one_not_selected_stays(tap: Tap) -> None:
     catalog = catalog_of("message_opens", "message_bounces")
     state = {"bookmarks": {name: GIVEN[name] for name in ("message_opens", "message_clicks")}}
-    run, asked = asked_in(tap, clock=at(NOW), state=state, catalog=catalog)
+    run, asked = tap.asked_in(clock=NOW, state=state, catalog=catalog)
     assert starts(asked, BY_NAME["message_bounces"].operation) == {wire(START)}
     assert starts(asked) == {"2026-03-02T10:20:30"}
-    assert entry(run, "message_clicks")["ClickDate"] == "2026-03-04T10:20:30.123456Z"
+    assert run.entry("message_clicks")["ClickDate"] == "2026-03-04T10:20:30.123456Z"
 
 
 @pytest.mark.parametrize(
     "state", [" \n", "\ufeff", {}, {"bookmarks": {}}, {"bookmarks": {"message_opens": {}}}]
 )
-def test_an_empty_file_is_no_state_with_a_warning_and_neither_is_an_object_without_bookmarks(
-    tap: Tap, state: Any
-) -> None:
-    run = tap.run(clock=at(NOW), state=state)
-    assert rows(run) == rows(tap.run(clock=at(NOW)))
+def test_an_empty_file_is_no_state_nor_is_one_without_bookmarks(tap: Tap, state: Any) -> None:
+    run = tap.run(clock=NOW, state=state)
+    assert rows(run) == rows(tap.run(clock=NOW))
     is_empty = isinstance(state, str)
-    assert ["state.json is empty" in line for line in run.lines("WARNING")] == [True] * is_empty
+    assert ["state.json is empty" in line for line in run.warnings()] == [True] * is_empty
 
 
 @pytest.mark.parametrize(
@@ -203,37 +192,34 @@ def test_an_empty_file_is_no_state_with_a_warning_and_neither_is_an_object_witho
 def test_a_bookmark_may_be_any_date_of_iso_8601(tap: Tap, bookmark: str, start: str) -> None:
     run, asked = requested_from(tap, bookmark)
     assert starts(asked) == {start}
-    assert bookmarks(run) == {"message_opens": text(NOW)}
+    assert run.bookmarks == {"message_opens": text(NOW)}
 
 
 def requested_from(tap: Tap, bookmark: str, **config: Any) -> tuple[Run, list[Any]]:
     state = {"bookmarks": {"message_opens": {"OpenDate": bookmark}}}
     catalog = catalog_of("message_opens")
-    return asked_in(tap, clock=at(NOW), state=state, catalog=catalog, config=config)
+    return tap.asked_in(clock=NOW, state=state, catalog=catalog, config=config)
 
 
 @pytest.mark.parametrize("lookback", [1, 7])
-def test_a_bookmark_ahead_of_now_by_the_lookback_is_warned_of_and_further_refused(
-    tap: Tap, lookback: int
-) -> None:
+def test_a_bookmark_ahead_of_now_is_warned_of_and_further_refused(tap: Tap, lookback: int) -> None:
+    later = text(days(lookback) + timedelta(seconds=1))
+    run, _ = requested_from(tap, later, lookback_days=lookback)
+    assert "bookmarks.message_opens.OpenDate is in the future" in tap.refusal(run)
     ahead = text(days(lookback))
     run, asked = requested_from(tap, ahead, lookback_days=lookback)
     assert starts(asked) == {wire(days(-lookback))}
-    assert bookmarks(run) == {"message_opens": ahead}
-    (warning,) = run.lines("WARNING")
+    assert run.bookmarks == {"message_opens": ahead}
+    (warning,) = run.warnings()
     assert "message_opens.OpenDate is ahead" in warning
-    later = text(days(lookback) + timedelta(seconds=1))
-    tap.service.asked.clear()
-    run, _ = requested_from(tap, later, lookback_days=lookback)
-    assert_refused(tap, run, "bookmarks.message_opens.OpenDate is in the future")
 
 
 def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
     forwards = {"ForwardDate": "2026-01-01", "offset": {"Page": 3}}
     state = {"bookmarks": {"message_forwards": forwards}, "currently_syncing": "message_opens"}
-    run = tap.run(clock=at(NOW), state=state)
+    run = tap.run(clock=NOW, state=state)
     assert run.code == 0
-    (warning,) = run.lines("WARNING")
+    (warning,) = run.warnings()
     assert "message_forwards" in warning
     for each in run.states:
         assert each["bookmarks"]["message_forwards"] == forwards
@@ -241,15 +227,6 @@ def test_unknown_streams_and_keys_are_warned_of_and_kept(tap: Tap) -> None:
 
 
 # What is refused.
-
-
-def assert_refused(tap: Tap, run: Run, named: str) -> None:
-    """The run ended before any request, with one line that names what is wrong."""
-    assert (run.code, run.out) == (2, "")
-    (critical,) = run.lines("CRITICAL")
-    assert named in critical
-    assert "Traceback" not in run.err
-    assert tap.service.asked == []
 
 
 NO_STATES = {
@@ -271,16 +248,14 @@ NO_STATES = {
     [(text, named) for named, texts in NO_STATES.items() for text in texts],
     ids=lambda text: text[:30],
 )
-def test_a_state_that_is_no_json_or_no_object_is_an_error(
-    tap: Tap, content: str, named: str
-) -> None:
-    assert_refused(tap, tap.run(state=content), named)
+def test_a_state_that_is_no_json_object_is_an_error(tap: Tap, content: str, named: str) -> None:
+    assert named in tap.refusal(tap.run(state=content))
 
 
 def test_a_state_file_that_is_not_there_or_no_utf_8_is_an_error(tap: Tap) -> None:
-    assert_refused(tap, tap.run("--state", str(tap.folder / "none.json")), "none.json")
+    assert "none.json" in tap.refusal(tap.run("--state", str(tap.folder / "none.json")))
     (tap.folder / "bytes.json").write_bytes(b'{"bookmarks": "\xff"}')
-    assert_refused(tap, tap.run("--state", str(tap.folder / "bytes.json")), "bytes.json")
+    assert "bytes.json" in tap.refusal(tap.run("--state", str(tap.folder / "bytes.json")))
 
 
 RANGE = {"start_date": "2026-02-01T00:00:00Z", "end": "2026-03-19T00:00:00Z"}
@@ -313,14 +288,15 @@ def test_what_is_malformed_is_named_before_any_request(tap: Tap, path: str, valu
     for key in reversed(keys):
         value = {key: value}
     found = [{**(OWED if name == "set_aside" else RANGE), **value}] if keys else value
-    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_opens": {name: found}}})
-    assert_refused(tap, run, f"bookmarks.message_opens.{path}")
+    state = {"bookmarks": {"message_opens": {"OpenDate": text(days(-1)), name: found}}}
+    run = tap.run(clock=NOW, state=state)
+    assert f"bookmarks.message_opens.{path}" in tap.refusal(run)
 
 
 def test_an_end_in_the_future_is_refused(tap: Tap) -> None:
     unfinished = [{**RANGE, "end": "2026-08-01T00:00:00Z"}]
-    run = tap.run(clock=at(NOW), state={"bookmarks": {"message_opens": {"unfinished": unfinished}}})
-    assert_refused(tap, run, "`end`")
+    run = tap.run(clock=NOW, state={"bookmarks": {"message_opens": {"unfinished": unfinished}}})
+    assert "`end`" in tap.refusal(run)
 
 
 @pytest.mark.parametrize("number", [0, -3])
@@ -334,7 +310,7 @@ def test_any_whole_number_may_be_an_id(tap: Tap, number: int) -> None:
     owed = {**OWED, "list_id": number, "parent_id": number, "page": 2, "digest": "c0ffee"}
     given = {"OpenDate": text(days(-1)), "covers": [RANGE], "unfinished": [sound]}
     state = {"bookmarks": {"message_opens": {**given, "set_aside": [owed]}}}
-    _, asked = asked_in(tap, clock=at(NOW), state=state)
+    _, asked = tap.asked_in(clock=NOW, state=state)
     operation, *arguments = pages(asked)[0]
     assert operation == OPEN
     assert {f"MsgID={number}", "Page=2"} <= {*arguments}
@@ -382,9 +358,7 @@ def test_an_entry_is_read_as_it_was_written(stream: Stream, held: Entry) -> None
 
 
 @given(some.sampled_from(DATED), ENTRIES, ENTRIES)
-def test_a_deep_merge_of_two_entries_is_the_newer(
-    stream: Stream, newer: Entry, older: Entry
-) -> None:
+def test_a_deep_merge_of_entries_is_the_newer(stream: Stream, newer: Entry, older: Entry) -> None:
     assert deep_merge(written(stream, newer), written(stream, older)) == written(stream, newer)
 
 

@@ -1,7 +1,5 @@
 """A stream of which too much fails is stopped alone, and costs no more in the next night."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,22 +8,9 @@ import pytest
 
 from fake_listrak import Account, Reply, fault
 from fake_listrak.contract import MESSAGE_OPERATIONS
-from tests.support.accounts import list_ids
 from tests.support.faults import START, UNREADABLE
-from tests.support.nights import (
-    NOT_FOUND,
-    REFUSED,
-    calls,
-    fail,
-    heal,
-    instant,
-    missing,
-    msg_ids,
-    night,
-    tap_for,
-)
-from tests.support.runs import OPEN, bookmarks, entry, prefixes, set_aside, warnings
-from tests.support.tap import MakeTap, Run
+from tests.support.runs import OPEN, REFUSED, instant, tap_for
+from tests.support.tap import NOT_FOUND, MakeTap, Run
 
 NOT_READ = fault(UNREADABLE)
 BEFORE = {"start": START, "end": instant()}
@@ -50,100 +35,93 @@ def critical(run: Run) -> str:
 
 
 @pytest.mark.parametrize(("reply", "code"), [(REFUSED, 3), (NOT_FOUND, 1)], ids=["refused", "404"])
-def test_a_dead_operation_costs_its_stream_alone(
-    make_tap: MakeTap, reply: Reply, code: int
-) -> None:
+def test_a_dead_operation_costs_its_stream_only(make_tap: MakeTap, reply: Reply, code: int) -> None:
     tap = tap_for(make_tap, account=account_of(8, lists=2), concurrency=4)
-    fail(tap, "message_opens", reply)
-    run = night(tap)
-    assert (run.code, missing(tap, run), set_aside(run)) == (code, {"message_opens": 32}, [])
+    tap.fail("message_opens", reply)
+    run = tap.night()
+    assert (run.code, tap.missing(run), run.set_aside) == (code, {"message_opens": 32}, [])
     assert "Stopped 1 of the streams; everything else was synced" in critical(run)
     assert "message_opens: " in critical(run)
     assert "a later start_date" in critical(run)
-    assert bookmarks(run).pop("message_opens") is None
-    heal(tap)
-    rest = night(tap, 1, run)
-    assert (rest.code, missing(tap, run, rest)) == (0, {})
-    assert set(bookmarks(rest).values()) == {instant(1)}
+    assert run.bookmarks.pop("message_opens") is None
+    tap.heal()
+    rest = tap.night(1, run)
+    assert (rest.code, tap.missing(run, rest)) == (0, {})
+    assert set(rest.bookmarks.values()) == {instant(1)}
 
 
 # A hundred and one that fail and about seven requested meanwhile; and twenty retries in all.
 @pytest.mark.parametrize(
-    ("reply", "concurrency", "most"),
-    [(replace(REFUSED, delay=0.02), 32, 115), (NOT_FOUND, 1, 130)],
+    ("reply", "concurrency", "most"), [(replace(REFUSED, delay=0.02), 32, 115), (NOT_FOUND, 1, 130)]
 )
 def test_a_dead_operation_costs_no_more_in_its_tenth_night(
     make_tap: MakeTap, reply: Reply, concurrency: int, most: int
 ) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(300), concurrency=concurrency)
-    fail(tap, "message_opens", reply)
+    tap.fail("message_opens", reply)
     run = None
     for number in (1, 2, 10):
-        run = night(tap, number, run)
-        assert set_aside(run) == []
-        assert 100 < len(calls(tap, "message_opens")) <= most
+        run = tap.night(number, run)
+        assert run.set_aside == []
+        assert 100 < len(tap.calls("message_opens")) <= most
 
 
 def test_an_operation_that_dies_after_a_good_night_resumes_from_there(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(12))
-    run = first = night(tap)
-    fail(tap, "message_opens")
+    run = first = tap.night()
+    tap.fail("message_opens")
     for number in (1, 2):
-        run = night(tap, number, run)
-        assert (run.code, set_aside(run), entry(run)["OpenDate"]) == (1, [], instant())
-    heal(tap)
-    tap.service.account.add_event(OPEN, msg_ids(tap)[0], "new@example.com", datetime(2026, 7, 2))
-    assert missing(tap, first, night(tap, 4, run)) == {}
+        run = tap.night(number, run)
+        assert (run.code, run.set_aside, run.entry()["OpenDate"]) == (1, [], instant())
+    tap.heal()
+    tap.service.account.add_event(OPEN, tap.msg_ids()[0], "new@example.com", datetime(2026, 7, 2))
+    assert tap.missing(first, tap.night(4, run)) == {}
 
 
-def test_more_than_a_hundred_failed_parts_stop_a_stream_and_the_next_night_gets_past_them(
-    make_tap: MakeTap,
-) -> None:
+def test_a_hundred_and_one_failures_stop_a_stream_until_the_next_night(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(206), concurrency=8)
-    bad = msg_ids(tap)[::2]
-    fail(tap, "message_opens", REFUSED, MsgID=bad)
-    first = night(tap)
+    bad = tap.msg_ids()[::2]
+    tap.fail("message_opens", REFUSED, MsgID=bad)
+    first = tap.night()
     assert first.code == 3
     assert "more than 100 parts failed" in critical(first)
-    assert [each["parent_id"] for each in set_aside(first)] == bad[:100]
+    assert [each["parent_id"] for each in first.set_aside] == bad[:100]
     # Those that are retried first do not count.
-    second = night(tap, 1, first)
-    assert (second.code, {each["parent_id"] for each in set_aside(second)}) == (0, set(bad))
-    assert missing(tap, first, second) == {"message_opens": 2 * len(bad)}
+    second = tap.night(1, first)
+    assert (second.code, {each["parent_id"] for each in second.set_aside}) == (0, set(bad))
+    assert tap.missing(first, second) == {"message_opens": 2 * len(bad)}
 
 
-def test_a_thousand_parts_may_be_set_aside_and_one_more_stops_the_stream_after_the_retries(
-    make_tap: MakeTap,
-) -> None:
+def test_a_thousand_parts_may_be_set_aside_and_one_more_stops_the_stream(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(3, lists=2))
-    one, other = list_ids(tap.service.account)
-    bad, *good = msg_ids(tap)[:3]
-    fail(tap, "message_opens", MsgID=bad)
+    one, other = tap.list_ids
+    bad, *good = tap.msg_ids()[:3]
+    tap.fail("message_opens", MsgID=bad)
 
     def run_with(list_id: int, *owed: int) -> Run:
         aside = [{"list_id": list_id, "parent_id": each, **BEFORE} for each in owed]
         opens: Any = {"OpenDate": instant(), "set_aside": aside}
         state = {"bookmarks": {"message_opens": opens}}
-        return night(tap, 1, state=state, config={"list_ids": [one]})
+        return tap.night(1, state=state, config={"list_ids": [one]})
 
     # Those of a list that `list_ids` leaves out are not retried.
     within = run_with(other, *range(999))
-    assert (within.code, len(set_aside(within))) == (0, 1000)
+    assert (within.code, len(within.set_aside)) == (0, 1000)
     # Listrak refuses the MsgIDs that it does not know.
     beyond = run_with(one, *range(1, 1001), *good)
     assert beyond.code == 1
     assert "more than 1,000 parts are set aside" in critical(beyond)
-    assert [each["parent_id"] for each in set_aside(beyond)] == [*range(1, 1001), bad]
+    assert [each["parent_id"] for each in beyond.set_aside] == [*range(1, 1001), bad]
     assert {row["MsgID"] for row in beyond.records("message_opens")} == {*good}
 
 
 def test_a_request_that_listrak_cannot_read_stops_its_stream_at_once(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, account=account_of(12), concurrency=8)
-    fail(tap, "message_clicks", NOT_READ)
-    run = night(tap)
-    assert (run.code, missing(tap, run)) == (1, {"message_clicks": 24})
-    assert len(calls(tap, "message_clicks")) <= 8
-    assert (set_aside(run), warnings(run, "retry")) == ([], [])
+    tap.fail("message_clicks", NOT_READ)
+    run = tap.night()
+    assert (run.code, tap.missing(run)) == (1, {"message_clicks": 24})
+    assert len(tap.calls("message_clicks")) <= 8
+    assert (run.set_aside, run.warnings("retry")) == ([], [])
 
 
 @pytest.mark.parametrize(("second", "code"), [(REFUSED, 3), (NOT_FOUND, 1)])
@@ -154,24 +132,22 @@ def test_one_line_names_every_stopped_stream_and_the_code_is_3_if_all_were_refus
     stopped = ("messages", "campaigns", "complaints")
     tap = tap_for(make_tap, "lists", "subscribed_contacts", *stopped)
     for stream in stopped:
-        fail(tap, stream, second if stream == "complaints" else REFUSED)
-    run = night(tap)
+        tap.fail(stream, second if stream == "complaints" else REFUSED)
+    run = tap.night()
     assert run.code == code
     assert "Stopped 3 of the streams" in critical(run)
     assert all(f"{stream}: " in critical(run) for stream in stopped)
     assert "subscribed_contacts" not in critical(run)
-    assert missing(tap, run).keys() == {*stopped}
+    assert tap.missing(run).keys() == {*stopped}
     assert run.messages[-1]["type"] == "STATE"
 
 
 @pytest.mark.parametrize("reply", [NOT_FOUND, REFUSED, NOT_READ], ids=["404", "refused", "unread"])
-def test_lists_that_cannot_be_had_end_the_run_with_the_state_that_was_given(
-    make_tap: MakeTap, reply: Reply
-) -> None:
+def test_lists_that_fail_end_the_run_with_the_given_state(make_tap: MakeTap, reply: Reply) -> None:
     tap = tap_for(make_tap)
-    first = night(tap)
-    fail(tap, "lists", reply)
-    run = night(tap, 1, first)
+    first = tap.night()
+    tap.fail("lists", reply)
+    run = tap.night(1, first)
     assert run.code == (3 if reply is REFUSED else 1)
     assert "lists" in critical(run)
     assert [each["value"] for each in run.messages] == [first.state]
@@ -180,20 +156,18 @@ def test_lists_that_cannot_be_had_end_the_run_with_the_state_that_was_given(
 
 @pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize("is_answered", [True, False])
-def test_parts_that_the_first_pass_holds_are_set_aside_once_the_second_is_answered(
-    make_tap: MakeTap, is_answered: bool
-) -> None:
+def test_parts_that_a_first_pass_holds_are_set_aside(make_tap: MakeTap, is_answered: bool) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(10, lists=2))
-    one = list_ids(tap.service.account)[0]
+    one = tap.list_ids[0]
     cut = next(
         each
-        for each in prefixes(night(tap))[1:]
-        if entry(each)["unfinished"][0].get("list_ids") == [one]
+        for each in tap.night().prefixes()[1:]
+        if each.entry()["unfinished"][0].get("list_ids") == [one]
     )
-    bad = msg_ids(tap)[10:] if is_answered else msg_ids(tap)
-    fail(tap, "message_opens", MsgID=bad)
-    second = night(tap, 1, cut)
-    opens = entry(second)
+    bad = tap.msg_ids()[10:] if is_answered else tap.msg_ids()
+    tap.fail("message_opens", MsgID=bad)
+    second = tap.night(1, cut)
+    opens = second.entry()
     assert second.code == 1
     if is_answered:
         # The first list answers in the second pass. At its end all of the second list is held.
@@ -202,8 +176,8 @@ def test_parts_that_the_first_pass_holds_are_set_aside_once_the_second_is_answer
         assert (opens["OpenDate"], opens["unfinished"][0]["end"]) == (instant(), instant(1))
     else:
         assert (opens["OpenDate"], opens["set_aside"]) == (None, [])
-        assert opens["unfinished"] == entry(cut)["unfinished"]
-    heal(tap)
-    third = night(tap, 2, second)
-    assert (third.code, missing(tap, cut, second, third)) == (0, {})
-    assert (set_aside(third), entry(third)["OpenDate"]) == ([], instant(2))
+        assert opens["unfinished"] == cut.entry()["unfinished"]
+    tap.heal()
+    third = tap.night(2, second)
+    assert (third.code, tap.missing(cut, second, third)) == (0, {})
+    assert (third.set_aside, third.entry()["OpenDate"]) == ([], instant(2))

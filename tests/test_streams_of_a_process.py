@@ -1,7 +1,5 @@
 """Whatever stdout and stderr are, no line is lost or broken without a word."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -15,7 +13,8 @@ from typing import Any
 import pytest
 
 from tap_listrak.streams import STREAMS
-from tests.support.tap import MakeTap, Tap, keys_held
+from tests.support.records import keys_held
+from tests.support.tap import MakeTap, Tap
 
 
 def start(tap: Tap, *flags: str, unbuffered: str = "", **given: Any) -> subprocess.Popen[bytes]:
@@ -41,9 +40,7 @@ def assert_whole(tap: Tap, out: bytes) -> None:
     assert len(records) == sum(each.total() for each in held.values())
 
 
-def test_a_run_that_is_stopped_and_continued_while_its_reader_is_slow_loses_nothing(
-    tap: Tap,
-) -> None:
+def test_a_run_stopped_and_continued_while_its_reader_is_slow_loses_nothing(tap: Tap) -> None:
     process = start(tap, stdout=subprocess.PIPE)
     assert process.stdout
     out = b""
@@ -84,9 +81,7 @@ def test_without_a_stderr_a_run_is_as_any_other(tap: Tap) -> None:
 
 @pytest.mark.parametrize("flags", [(), ("--about",)], ids=str)
 @pytest.mark.parametrize("stdout", ["closed", "full"])
-def test_a_stdout_that_takes_nothing_is_told_in_one_line(
-    tap: Tap, flags: tuple[str, ...], stdout: str
-) -> None:
+def test_a_broken_stdout_is_told_in_one_line(tap: Tap, flags: tuple[str, ...], stdout: str) -> None:
     with Path("/dev/full").open("wb") as full:
         given = {"preexec_fn": closing(1)} if stdout == "closed" else {"stdout": full}
         process = start(tap, *flags, **given)

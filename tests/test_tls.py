@@ -1,7 +1,5 @@
 """Over TLS: what breaks is retried, what cannot be trusted or used is named at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +8,10 @@ import pytest
 
 from fake_listrak import Ask, Reply
 from tests.support.faults import FAULTS, NOW, START, tiny_account
+from tests.support.in_process import workers_ended
 from tests.support.listener import Listener
 from tests.support.runs import rows
-from tests.support.tap import MakeTap, Run, Tap, workers_ended
+from tests.support.tap import MakeTap, Run, Tap
 from tests.support.tls import tls_context, trust_it
 
 OPENS = "ReportRangeMessageContactOpen"
@@ -37,7 +36,7 @@ def secure(make_tap: MakeTap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def run(tap: Tap, **config: object) -> Run:
     with workers_ended():
-        return tap.run(clock=lambda: NOW, config=config)
+        return tap.run(clock=NOW, config=config)
 
 
 def test_a_run_over_tls_gives_what_one_in_the_clear_gives(secure: Tap, make_tap: MakeTap) -> None:
@@ -52,7 +51,7 @@ def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: i
     assert done.code == 0
     assert len(secure.waits) == times
     messages = [FAULTS["tls"].message, FAULTS["connection"].message]
-    assert all(any(each in line for each in messages) for line in done.lines("WARNING"))
+    assert all(any(each in line for each in messages) for line in done.warnings())
 
 
 @pytest.mark.parametrize(
@@ -60,9 +59,7 @@ def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: i
     [(OPENS, CORRUPT), ("WSDL", ALERT), (OPENS, PLAIN), ("WSDL", b"")],
     ids=["corrupt", "alert", "plain", "closed"],
 )
-def test_tls_that_breaks_in_mid_reply_is_tried_again(
-    secure: Tap, operation: str, below_tls: bytes
-) -> None:
+def test_tls_broken_in_mid_reply_is_retried(secure: Tap, operation: str, below_tls: bytes) -> None:
     left = [operation]
 
     def breaks(ask: Ask) -> Reply | None:
@@ -122,16 +119,11 @@ def test_a_ca_bundle_that_cannot_be_used_is_named_before_any_call(
 @pytest.mark.parametrize(
     "proxy",
     [
-        f"http://user:{SECRET}#@host",
-        f"user:{SECRET}@127.0.0.1:3128",
-        f"http://user:{SECRET}@host:port",
-        f"http://user:{SECRET}@127.0.0.1:99999",
-        f"http://user:{SECRET}@127.0.0.1:0",
-        f"http://user:{SECRET}@[::1",
-        f"socks5://user:{SECRET}@127.0.0.1:1080",
-        f"ftp://user:{SECRET}@127.0.0.1",
-        f"http:/user:{SECRET}@127.0.0.1",
-        "http://",
+        *(f"http://user:{SECRET}#@host", f"user:{SECRET}@127.0.0.1:3128"),
+        *(f"http://user:{SECRET}@host:port", f"http://user:{SECRET}@127.0.0.1:99999"),
+        *(f"http://user:{SECRET}@127.0.0.1:0", f"http://user:{SECRET}@[::1"),
+        *(f"socks5://user:{SECRET}@127.0.0.1:1080", f"ftp://user:{SECRET}@127.0.0.1"),
+        *(f"http:/user:{SECRET}@127.0.0.1", "http://"),
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])

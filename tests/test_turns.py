@@ -1,7 +1,5 @@
 """With recent_days, old messages are requested in rotation: later, and nothing of them is lost."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -14,29 +12,22 @@ from hypothesis import strategies as some
 
 from tap_listrak.streams import PUBLISHED, Per
 from tap_listrak.sync.turns import Rotation, everything_requested_until, last_due_day
-from tests.support.accounts import list_ids, message_ids
-from tests.support.nights import change, fail_calls
+from tests.support.accounts import message_ids
+from tests.support.records import keys_emitted
 from tests.support.replies import add_message_without_date
 from tests.support.runs import (
     EPOCH,
     NOW,
     OPEN,
-    addresses,
-    asked_in,
-    at,
-    bookmarks,
     days,
-    entry,
     is_due,
-    prefixes,
     requested,
     rotating_tap,
-    set_aside,
     starts,
     text,
     wire,
 )
-from tests.support.tap import MakeTap, Run, Tap, keys_emitted
+from tests.support.tap import MakeTap, Run, Tap
 
 DAY = timedelta(days=1)
 EVERY = 5
@@ -55,7 +46,7 @@ def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) 
     run = before
     for number in numbers:
         state = run.state if run else None
-        run = tap.run(clock=at(days(number)), state=state, config=config)
+        run = tap.run(clock=days(number), state=state, config=config)
         assert run.code == 0
     assert run
     return run
@@ -82,19 +73,13 @@ def old_ones(tap: Tap, number: float) -> list[int]:
 
 @pytest.mark.parametrize(
     "numbers",
-    [
-        [1, 2, 3, 4, 5, 6],
-        [0.25, 0.6, 1.0, 1.4],
-        [3, 9, 40],
-    ],
+    [[1, 2, 3, 4, 5, 6], [0.25, 0.6, 1.0, 1.4], [3, 9, 40]],
     ids=["daily", "within a day", "with gaps"],
 )
-def test_a_run_requests_recent_messages_and_those_that_came_due_since_the_last(
-    tap: Tap, numbers: list[float]
-) -> None:
+def test_a_run_requests_what_is_new_or_due_since_the_last(tap: Tap, numbers: list[float]) -> None:
     run, last, bookmark = nights(tap, 0), 0.0, ten_days(0)
     for number in numbers:
-        run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
+        run, asked = tap.asked_in(clock=days(number), state=run.state)
         due = {
             ask.arguments["MsgID"]: (ask.arguments["StartDate"], ask.arguments["EndDate"])
             for ask in asked
@@ -112,7 +97,7 @@ def test_a_run_requests_recent_messages_and_those_that_came_due_since_the_last(
         counted = f"{waiting} older message{'s' * (waiting != 1)} not due"
         assert counted in run.err if waiting else "not due in" not in run.err
         last, bookmark = number, max(bookmark, ten_days(number))
-        assert bookmarks(run) == {"message_opens": text(bookmark)}
+        assert run.bookmarks == {"message_opens": text(bookmark)}
 
 
 def ten_days(number: float) -> datetime:
@@ -132,7 +117,7 @@ def request_start(msg_id: int, last: float, end: float, bookmark: datetime) -> d
 def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
     tap.catalog = None
     first = nights(tap, 0)
-    _, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    _, asked = tap.asked_in(clock=days(1), state=first.state)
     for stream in PUBLISHED:
         if stream.can_rotate and stream.per is Per.MESSAGE:
             assert requested(asked, stream.operation) == requested(asked)
@@ -147,7 +132,7 @@ def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day
     for msg_id in everything(tap):
         tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
     counts = re.compile(rb"<(\w+Count)>\d+</\1>")
-    change(tap, "messages", lambda body: counts.sub(b"", body))
+    tap.change("messages", lambda body: counts.sub(b"", body))
     old = everything(tap) - sent_since(tap, 1 - RECENT)
     came: dict[int, int] = {}
     for number in range(1, EVERY + 1):
@@ -164,7 +149,7 @@ def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
     add_message_without_date(tap, 42, "2026-01-20T01:02:03")
     run = nights(tap, 0)
     for number in (1, 2, 3):
-        run, asked = asked_in(tap, clock=at(days(number)), state=run.state)
+        run, asked = tap.asked_in(clock=days(number), state=run.state)
         assert 42 in requested(asked)
 
 
@@ -172,26 +157,26 @@ def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"older_every_days": 7}, OFF], ids=str)
-def test_a_change_of_older_every_days_requests_everything_once_from_the_bookmark(
+def test_a_change_of_older_every_days_requests_everything(
     tap: Tap, changed: dict[str, Any]
 ) -> None:
     run = nights(tap, 0, 1, 2)
-    run, asked = asked_in(tap, clock=at(days(3)), state=run.state, config=changed)
+    run, asked = tap.asked_in(clock=days(3), state=run.state, config=changed)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(ten_days(2) - DAY)}
     bookmark = days(3) if changed == OFF else ten_days(2)
-    assert bookmarks(run) == {"message_opens": text(bookmark)}
-    _, asked = asked_in(tap, clock=at(days(4)), state=run.state, config=changed)
+    assert run.bookmarks == {"message_opens": text(bookmark)}
+    _, asked = tap.asked_in(clock=days(4), state=run.state, config=changed)
     assert (requested(asked) == everything(tap)) == (changed == OFF)
     # And so does the change back.
-    _, asked = asked_in(tap, clock=at(days(4)), state=run.state)
+    _, asked = tap.asked_in(clock=days(4), state=run.state)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(bookmark - DAY)}
 
 
 def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
     first = nights(tap, 0)
-    _, asked = asked_in(tap, clock=at(days(1)), state=first.state, config={"recent_days": 30})
+    _, asked = tap.asked_in(clock=days(1), state=first.state, config={"recent_days": 30})
     due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
     assert requested(asked) == due | sent_since(tap, 1 - 30)
     assert requested(asked) < everything(tap)
@@ -202,27 +187,25 @@ def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> No
     state = nights(tap, *range(12)).state
     assert state["bookmarks"]["message_opens"]["OpenDate"] > text(NOW)
     state["bookmarks"]["message_opens"]["OpenDate"] = text(days(number))
-    run, asked = asked_in(tap, clock=at(days(12)), state=state)
+    run, asked = tap.asked_in(clock=days(12), state=state)
     assert requested(asked) == everything(tap)
     assert starts(asked) == {wire(days(number - 1))}
-    assert bookmarks(run) == {"message_opens": "2026-03-23T00:00:00Z"}
+    assert run.bookmarks == {"message_opens": "2026-03-23T00:00:00Z"}
 
 
 def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
-    one, other = list_ids(tap.service.account)
+    one, other = tap.list_ids
     first = nights(tap, 0, list_ids=[one])
-    _, asked = asked_in(tap, clock=at(days(1)), state=first.state)
+    _, asked = tap.asked_in(clock=days(1), state=first.state)
     of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
     assert requested(asked) >= of_other
     of_list = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) in of_other]
     assert starts(of_list) == {"2025-12-15T00:00:00"}
 
 
-def test_the_age_for_activity_window_days_is_measured_from_where_a_message_is_requested(
-    tap: Tap,
-) -> None:
+def test_age_for_activity_window_days_is_measured_from_where_its_request_starts(tap: Tap) -> None:
     first, config = nights(tap, 0), {"activity_window_days": 40}
-    _, asked = asked_in(tap, clock=at(days(20)), state=first.state, config=config)
+    _, asked = tap.asked_in(clock=days(20), state=first.state, config=config)
     expected = set()
     for msg_id in everything(tap):
         start = request_start(msg_id, 0, 20, ten_days(0))
@@ -237,18 +220,16 @@ def test_the_age_for_activity_window_days_is_measured_from_where_a_message_is_re
 
 @pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize("after", [{}, OFF, {"older_every_days": 30}], ids=str)
-def test_an_unfinished_range_is_finished_as_it_was_begun_on_another_day(
-    tap: Tap, after: dict[str, Any]
-) -> None:
+def test_an_unfinished_range_is_finished_as_it_was_begun(tap: Tap, after: dict[str, Any]) -> None:
     tap.config["concurrency"] = 1
     first = nights(tap, 0)
     for each in everything(tap):
         tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
-    whole, asked_whole = asked_in(tap, clock=at(days(1)), state=first.state)
-    for before in prefixes(whole)[1:-1:6]:
-        (unfinished,) = entry(before)["unfinished"]
+    whole, asked_whole = tap.asked_in(clock=days(1), state=first.state)
+    for before in whole.prefixes()[1:-1:6]:
+        (unfinished,) = before.entry()["unfinished"]
         assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
-        rest, asked = asked_in(tap, clock=at(days(2)), state=before.state, config=after)
+        rest, asked = tap.asked_in(clock=days(2), state=before.state, config=after)
         of_range = [ask for ask in asked if ask.arguments.get("EndDate") == wire(days(1))]
         assert requested(of_range) <= requested(asked_whole)
         assert keys_emitted(before, rest)["message_opens"].keys() >= (
@@ -260,18 +241,18 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
     first = nights(tap, 0)
     (old, *_) = old_ones(tap, 1)
     tap.service.account.add_event(OPEN, old, "late@example.com", days(0.25))
-    fail_calls(tap, lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
+    tap.fail_calls(lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
     failed = nights(tap, 1, before=first)
-    (owed,) = set_aside(failed)
+    (owed,) = failed.set_aside
     start = request_start(old, 0, 1, ten_days(0))
     assert start
     assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
     tap.service.rules.clear()
-    run, asked = asked_in(tap, clock=at(days(2)), state=failed.state)
+    run, asked = tap.asked_in(clock=days(2), state=failed.state)
     assert asked[1].arguments["MsgID"] == str(old)
     assert asked[1].arguments["EndDate"] == wire(days(2))
-    assert set_aside(run) == []
-    assert "late@example.com" in addresses(run)
+    assert run.set_aside == []
+    assert "late@example.com" in run.addresses()
 
 
 # Pure.
@@ -284,9 +265,7 @@ GAPS = [some.timedeltas(timedelta(minutes=1), limit) for limit in (DAY / 24, DAY
 
 
 @given(MOMENTS, some.integers(), PERIODS)
-def test_the_last_due_day_is_the_latest_on_which_days_and_number_are_alike(
-    moment: datetime, number: int, every: int
-) -> None:
+def test_the_last_due_day_is_the_latest(moment: datetime, number: int, every: int) -> None:
     day = last_due_day(moment, number, every)
     assert day <= moment < day + every * DAY
     assert (day - EPOCH) % DAY == timedelta(0)
@@ -314,9 +293,7 @@ def moments(first: datetime, gaps: list[timedelta]) -> list[datetime]:
 
 @given(some.builds(moments, MOMENTS, some.lists(some.one_of(GAPS), max_size=30)),
        some.integers(), some.integers(2, 9))  # fmt: skip
-def test_every_message_is_requested_without_gaps_up_to_the_bookmark(
-    ends: list[datetime], number: int, every: int
-) -> None:
+def test_no_gap_is_left_up_to_the_bookmark(ends: list[datetime], number: int, every: int) -> None:
     until = ends[0]
     for end, bookmark, asked_for in runs(ends, number, every):
         if asked_for:

@@ -1,7 +1,5 @@
 """A window that takes too long, or whose reply is too large, is requested again in halves."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,9 +9,7 @@ import pytest
 from fake_listrak import Account, Ask, Reply
 from tap_listrak.listrak import transport
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import list_ids
-from tests.support.nights import calls, missing, night, tap_for
-from tests.support.runs import set_aside, warnings
+from tests.support.runs import tap_for
 from tests.support.tap import MakeTap, Tap
 
 Which = Callable[[datetime, datetime], bool]
@@ -43,9 +39,7 @@ def fail_windows(tap: Tap, stream: str, which: Which, reply: Reply | None = None
     def rule(ask: Ask) -> Reply | None:
         if ask.operation != BY_NAME[stream].operation or not which(*window(ask)):
             return None
-        is_first = ask.arguments.get("ListID", str(list_ids(tap.service.account)[0])) == str(
-            list_ids(tap.service.account)[0]
-        )
+        is_first = ask.arguments.get("ListID", str(tap.list_ids[0])) == str(tap.list_ids[0])
         return (reply or Reply(b" " * (LIMIT + 1))) if is_first else None
 
     tap.service.rules.append(rule)
@@ -53,23 +47,21 @@ def fail_windows(tap: Tap, stream: str, which: Which, reply: Reply | None = None
 
 def days_asked(tap: Tap, stream: str) -> list[float]:
     """The days of each window requested of the first list, or of the account, in order."""
-    list_id = list_ids(tap.service.account)[0]
+    list_id = tap.list_ids[0]
     return [
         (window(ask)[1] - window(ask)[0]) / DAY
-        for ask in calls(tap, stream)
+        for ask in tap.calls(stream)
         if ask.arguments.get("ListID", str(list_id)) == str(list_id)
         and ask.arguments.get("Page", "1") == "1"
     ]
 
 
 @pytest.mark.parametrize("stream", ["messages", "subscribed_contacts", "list_unsubs", "complaints"])
-def test_a_window_that_is_too_large_is_halved_until_it_is_not(
-    make_tap: MakeTap, stream: str
-) -> None:
+def test_a_window_too_large_is_halved_until_it_is_not(make_tap: MakeTap, stream: str) -> None:
     tap = tap_for(make_tap, stream, account=account(), start_date="2026-06-01", interval_days=30)
     fail_windows(tap, stream, lambda start, end: end - start > 10 * DAY)
-    run = night(tap)
-    assert (run.code, missing(tap, run), run.lines("WARNING")) == (0, {}, [])
+    run = tap.night()
+    assert (run.code, tap.missing(run), run.warnings()) == (0, {}, [])
     assert Counter(days_asked(tap, stream)) == {30: 1, 15: 2, 7.5: 4}
     assert len([line for line in run.lines("INFO") if "in two halves" in line]) == 3
 
@@ -78,60 +70,55 @@ def test_a_window_that_times_out_is_halved_after_one_try(make_tap: MakeTap) -> N
     tap = tap_for(make_tap, "messages", "message_opens", account=account(),
                   start_date="2026-06-01", request_timeout=1)  # fmt: skip
     fail_windows(tap, "messages", lambda start, end: end - start > 20 * DAY, Reply(hang=True))
-    run = night(tap)
-    assert (run.code, missing(tap, run), run.lines("WARNING")) == (0, {}, [])
+    run = tap.night()
+    assert (run.code, tap.missing(run), run.warnings()) == (0, {}, [])
     assert days_asked(tap, "messages") == [30, 15, 15]
-    other = list_ids(tap.service.account)[1]
-    assert len(calls(tap, "messages", ListID=other)) == 1, "the other lists keep their windows"
+    other = tap.list_ids[1]
+    assert len(tap.calls("messages", ListID=other)) == 1, "the other lists keep their windows"
 
 
 @pytest.mark.parametrize("stream", ["messages", "subscribed_contacts", "complaints"])
-def test_a_day_has_the_usual_tries_and_if_it_fails_the_rest_is_not_split(
-    make_tap: MakeTap, stream: str
-) -> None:
+def test_a_day_has_usual_tries_and_the_rest_is_not_split(make_tap: MakeTap, stream: str) -> None:
     tap = tap_for(make_tap, stream, "message_opens", account=account(), start_date="2026-06-01")
     # The first day, and what is longer than ten of them.
     day = datetime(2026, 6, 1, 6)
     fail_windows(tap, stream, lambda start, end: start <= day <= end or (end - start > 10 * DAY))
-    run = night(tap)
+    run = tap.night()
     asked = Counter(days_asked(tap, stream))
     # The rest of what was halved comes, and the second half fails whole.
     assert asked.pop(15) in (2, 6)
     assert asked == {30: 1, 7.5: 2, 3.75: 2, 1.875: 2, 1: 5, 0.875: 1}
-    assert missing(tap, run).keys() == {
-        stream,
-        *(["message_opens"] if stream == "messages" else []),
-    }
+    assert tap.missing(run).keys() == {stream, *(["message_opens"] if stream == "messages" else [])}
     if stream == "messages":
-        assert len(warnings(run, "Skipped in this run")) == 2
-        assert [each["stream"] for each in set_aside(run)] == ["message_opens"] * 2
+        assert len(run.warnings("Skipped in this run")) == 2
+        assert [each["stream"] for each in run.set_aside] == ["message_opens"] * 2
     else:
-        bounds = [(each["start"], each["end"]) for each in set_aside(run)]
+        bounds = [(each["start"], each["end"]) for each in run.set_aside]
         assert bounds == [
             ("2026-06-01T00:00:00Z", "2026-06-02T00:00:00Z"),
             ("2026-06-16T00:00:00Z", "2026-07-01T00:00:00Z"),
         ]
     tap.service.rules.clear()
-    assert missing(tap, run, night(tap, 1, run)) == {}
+    assert tap.missing(run, tap.night(1, run)) == {}
 
 
 def test_a_window_that_fails_in_another_way_is_not_halved(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "subscribed_contacts", account=account(), start_date="2026-06-01")
     fail_windows(tap, "subscribed_contacts", lambda start, end: True, Reply(b"", 503))
-    run = night(tap)
+    run = tap.night()
     assert days_asked(tap, "subscribed_contacts") == [30] * 5
-    assert len(set_aside(run)) == 1
+    assert len(run.set_aside) == 1
 
 
 def test_what_was_set_aside_is_not_halved_and_neither_is_a_message(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens", "subscribed_contacts", account=account(),
                   start_date="2026-06-01")  # fmt: skip
     fail_windows(tap, "subscribed_contacts", lambda start, end: True, Reply(b"", 503))
-    first = night(tap)
+    first = tap.night()
     tap.service.rules.clear()
     fail_windows(tap, "subscribed_contacts", lambda start, end: end - start > 20 * DAY)
     fail_windows(tap, "message_opens", lambda start, end: True)
-    night(tap, 1, first)
+    tap.night(1, first)
     assert days_asked(tap, "subscribed_contacts")[0] == 30
     assert 30 not in days_asked(tap, "subscribed_contacts")[1:]
     assert {int(each) for each in days_asked(tap, "message_opens")} <= {1, 2}

@@ -4,8 +4,6 @@ python -m tests.histories --seconds 3600 --processes 2
 python -m tests.histories --seed 17
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import Counter

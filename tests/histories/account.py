@@ -1,7 +1,5 @@
 """A small account whose rows are added, removed and hidden one by one between runs."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

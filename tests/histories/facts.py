@@ -1,7 +1,5 @@
 """A run as the oracle sees it: what it was given, what it gave, and what a target made of that."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

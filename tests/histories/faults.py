@@ -1,7 +1,5 @@
 """What goes wrong in a history: faults of the service, at the wire."""
 
-from __future__ import annotations
-
 import random
 import re
 import threading

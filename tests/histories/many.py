@@ -3,8 +3,6 @@
 A module of its own, because a spawned process cannot import functions from a `__main__`.
 """
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import time

@@ -5,8 +5,6 @@
 Each replaces a behaviour while histories are played, and so needs no text of the tap.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys

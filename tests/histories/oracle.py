@@ -4,8 +4,6 @@ Of a state, the bookmarks are read, which must not move back, how many parts are
 under which options contacts took turns.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from dataclasses import dataclass, field

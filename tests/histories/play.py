@@ -1,7 +1,5 @@
 """The runs of a history: the tap in this process, and a target and runner that keep its states."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import logging
@@ -34,8 +32,9 @@ from tests.histories.states import (
     move_bookmarks_back,
     set_aside_count,
 )
+from tests.support.in_process import workers_ended
 from tests.support.state_keeping import TARGETS, MergeFailed, StateBackend, Stored
-from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of, workers_ended
+from tests.support.tap import PASSWORD, USERNAME, Run, Tap, catalog_of
 
 UTC: Final = timezone.utc
 FIRST_PORT: Final = 20_000

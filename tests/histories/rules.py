@@ -1,7 +1,5 @@
 """What holds for every run, whatever is due: exit codes, bookmarks, what is set aside, mirrors."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final

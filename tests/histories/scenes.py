@@ -1,7 +1,5 @@
 """What a seed makes of a history: its account, and what changes and goes wrong between runs."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

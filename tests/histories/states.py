@@ -1,7 +1,5 @@
 """What is read of a state, and what is done to it between runs."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta

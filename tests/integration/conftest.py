@@ -1,7 +1,5 @@
 """The database server that the tests of a process share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Environments of programs that cannot share one, because their pins conflict; made once, kept."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import functools

@@ -1,7 +1,5 @@
 """The dbt models of examples/dbt in a test's own database."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

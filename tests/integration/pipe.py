@@ -1,7 +1,5 @@
 """The tap, from its wheel, piped into a target as a shell does it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

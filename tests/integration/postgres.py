@@ -1,7 +1,5 @@
 """A PostgreSQL server of its own on loopback, in a folder that goes when it stops."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """An account that is hard to load, and the rows that are due of it in a target's tables."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """The targets: how each is told where to write, and how what it wrote is read back."""
 
-from __future__ import annotations
-
 import ast
 import csv
 import json

@@ -1,7 +1,5 @@
 """The DAGs in examples/airflow, run by Airflow into a real database, one task for each list."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -25,8 +23,9 @@ from tests.integration.sync import once_at_page
 from tests.integration.targets import MeltanoPostgres
 from tests.support.accounts import list_ids
 from tests.support.published import COLUMNS, KEYS
+from tests.support.records import keys_held
 from tests.support.runs import pages
-from tests.support.tap import PASSWORD, USERNAME, keys_held
+from tests.support.tap import PASSWORD, USERNAME
 
 COME_WHOLE = {"lists", "messages"}
 SECONDS = 300  # more than anything here takes
@@ -156,9 +155,7 @@ def airflow(tmp_path: Path, postgres: Postgres) -> Iterator[Airflow]:
         yield airflow
 
 
-def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_is_new(
-    airflow: Airflow,
-) -> None:
+def test_tasks_of_lists_give_what_one_run_gives_and_the_next_what_is_new(airflow: Airflow) -> None:
     account = airflow.service.account
     assert airflow.run() == dict.fromkeys(airflow.tasks, ("success", 1))
     airflow.assert_complete("listrak")
@@ -182,9 +179,7 @@ def test_one_task_for_each_list_gives_what_one_run_gives_and_the_next_only_what_
             assert password.encode() not in content, file
 
 
-def test_a_list_whose_sync_breaks_off_resumes_where_it_stopped_when_it_is_retried(
-    airflow: Airflow,
-) -> None:
+def test_a_list_whose_sync_breaks_off_resumes_where_it_stopped_if_retried(airflow: Airflow) -> None:
     broken = list_ids(airflow.service.account)[1]
     messages = {str(each["MsgID"]) for each in airflow.service.account.messages(broken)}
 
@@ -200,9 +195,7 @@ def test_a_list_whose_sync_breaks_off_resumes_where_it_stopped_when_it_is_retrie
     airflow.assert_complete("listrak")
 
 
-def test_a_backfill_of_each_quarter_of_each_list_gives_what_one_run_gives(
-    airflow: Airflow,
-) -> None:
+def test_a_backfill_of_each_quarter_of_each_list_gives_what_one_run_gives(airflow: Airflow) -> None:
     dates = json.dumps({"since": "2025-01-01", "until": "2026-01-10"})
     ended = airflow.run("listrak_backfill", "--conf", dates)
     firsts = ("2025-01-01", "2025-04-01", "2025-07-01", "2025-10-01", "2026-01-01")

@@ -1,7 +1,5 @@
 """The commands in README and docs, in the order of each page, in an empty home."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -24,8 +22,8 @@ from tests.integration.environments import NO_SOURCE, ROOT, environment
 from tests.integration.postgres import Postgres
 from tests.integration.sync import Pause, until
 from tests.support.published import KEYS
+from tests.support.records import keys_held
 from tests.support.runs import CLICK
-from tests.support.tap import keys_held
 
 SECONDS = 600  # packages are installed
 # Of the list that the documents show.

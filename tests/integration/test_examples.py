@@ -1,7 +1,5 @@
 """What is in examples/, except for Airflow: the script, the crontab line and the units."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -20,7 +18,8 @@ from tests.integration.environments import EXAMPLES, ROOT, environment, tap_envi
 from tests.integration.postgres import Postgres
 from tests.integration.sync import SECONDS, Pause, Sync, finish, once_at_page, until
 from tests.integration.targets import MeltanoPostgres
-from tests.support.tap import PASSWORD, USERNAME, keys_held
+from tests.support.records import keys_held
+from tests.support.tap import PASSWORD, USERNAME
 
 # Prints a state as soon as it comes, and stores nothing.
 STATES_ONLY = """\
@@ -158,9 +157,7 @@ def test_a_signal_ends_a_run_in_good_order(
     sync.assert_resumes()
 
 
-def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
-    sync: Sync,
-) -> None:
+def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(sync: Sync) -> None:
     pause = Pause(at=20)
     sync.service.rules.append(pause)
     process = sync.start()
@@ -186,9 +183,7 @@ def test_no_run_begins_while_another_is_under_way_even_if_its_script_was_killed(
         ("TARGET", "cannot run /no-such-program"),
     ],
 )
-def test_where_something_that_a_run_needs_is_missing_it_says_what_and_does_not_begin(
-    sync: Sync, missing: str, message: str
-) -> None:
+def test_if_something_is_missing_it_says_what(sync: Sync, missing: str, message: str) -> None:
     if missing == "locks":
         sync.program("flock", "#!/bin/sh\necho 'flock: No locks available' >&2\nexit 1\n")
     elif missing in ("TAP", "TARGET"):
@@ -219,9 +214,7 @@ def test_busyboxs_flock_will_do_and_keeps_a_second_run_out(sync: Sync) -> None:
     assert sync.run() == 0
 
 
-def test_the_sample_config_of_the_target_loads_where_the_models_look(
-    sync: Sync, postgres: Postgres
-) -> None:
+def test_the_targets_sample_loads_where_the_models_look(sync: Sync, postgres: Postgres) -> None:
     sample = json.loads((EXAMPLES / "sample_target.json").read_text("utf-8"))
     schema, profiles = sample["default_target_schema"], EXAMPLES / "dbt/profiles.yml"
     for variable, name in (("PGDATABASE", "database"), ("PGUSER", "user")):
@@ -243,9 +236,7 @@ def test_git_ignores_what_holds_a_password() -> None:
         assert ignored.returncode == 0, path
 
 
-def test_the_crontabs_line_prints_the_end_of_the_log_where_a_run_fails_and_else_nothing(
-    sync: Sync,
-) -> None:
+def test_the_crontabs_line_prints_the_logs_end_if_a_run_fails_and_else_nothing(sync: Sync) -> None:
     lines = (EXAMPLES / "cron/crontab").read_text("utf-8").splitlines()
     (line,) = (each for each in lines if not each.startswith("#"))
     command = line.split(maxsplit=5)[5]

@@ -4,8 +4,6 @@ These targets flush one stream at a time, and print the first STATE that they we
 stream's entry alone taken from the latest. So most of what they print never stood in a STATE.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

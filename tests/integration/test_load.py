@@ -1,7 +1,5 @@
 """examples/duckdb/load.py on files that a full disk or a crash left torn."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -92,9 +90,7 @@ def test_a_line_cut_at_any_byte_costs_only_its_own_record(tmp_path: Path) -> Non
     assert rows(tmp_path, "MsgID") == [1, 2]
 
 
-def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_file_with_a_torn_line(
-    tmp_path: Path,
-) -> None:
+def test_of_a_key_that_comes_twice_the_last_is_kept_also_in_a_torn_file(tmp_path: Path) -> None:
     changed = ONE.replace(b'"Name": "{"', b'"Name": "new"')
     load(tmp_path, ONE + b"\n" + THREE[:9] + changed + b"\n")
     assert rows(tmp_path, "Domain->>'Name'") == ["new"]

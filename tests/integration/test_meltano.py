@@ -1,7 +1,5 @@
 """The repository's meltano.yml, unchanged, is a project that Meltano installs and runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -26,7 +24,7 @@ from tests.integration.environments import ROOT, environment
 from tests.integration.postgres import Postgres
 from tests.integration.rows import account_of_2025
 from tests.support.accounts import list_ids
-from tests.support.tap import keys_held
+from tests.support.records import keys_held
 
 # What environments and YAML could garble.
 PASSWORD = "correct $HOME & <battery> \"$$\" 'é'"
@@ -203,9 +201,7 @@ def test_each_line_has_its_own_level_and_fields_in_meltano_s_log(project: Projec
     assert {count["metric"] for count in counts} >= {"record_count"}
 
 
-def test_a_second_run_brings_only_what_is_new_and_a_full_refresh_everything(
-    project: Project,
-) -> None:
+def test_a_second_run_brings_what_is_new_and_a_full_refresh_everything(project: Project) -> None:
     before = keys_held(project.account)
     assert keys(project.records()) == before
     project.grow()

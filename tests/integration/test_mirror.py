@@ -1,7 +1,5 @@
 """What each target makes of a mirror: RECORDs with a version, and ACTIVATE_VERSION after them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +24,8 @@ from tests.integration.targets import (
 )
 from tests.support.accounts import list_ids, serving
 from tests.support.published import COLUMNS, KEYS
-from tests.support.tap import Tap, catalog_of, keys_held
+from tests.support.records import keys_held
+from tests.support.tap import Tap, catalog_of
 
 Keys = dict[str, set[tuple[Any, ...]]]
 

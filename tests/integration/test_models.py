@@ -1,7 +1,5 @@
 """The dbt models of examples/dbt, built and tested on DuckDB and PostgreSQL from a sync."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The dbt models of examples/dbt on tables made by hand, with what accounts rarely hold."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 
@@ -61,9 +59,7 @@ def assert_described(target: DuckDBOfFiles) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_dates_are_read_in_both_forms_and_one_that_cannot_be_is_null(
-    models: Models, zone: str
-) -> None:
+def test_dates_are_read_in_both_forms_and_others_are_null(models: Models, zone: str) -> None:
     models.timezone = zone
     texts = (*READ_AT, *NO_DATES, *IMPOSSIBLE_DATES)
     rows = ", ".join(f"(1, '{n}@x.org', '{text}')" for n, text in enumerate(texts))

@@ -1,7 +1,5 @@
 """What is uploaded and installed is whole, and says of itself what is true."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -55,9 +53,7 @@ def test_the_source_distribution_holds_all_that_is_versioned(built: Path) -> Non
 
 
 @pytest.mark.parametrize("command", [["tap-listrak"], ["python", "-m", "tap_listrak"]])
-def test_the_installed_tap_runs_as_a_script_and_as_a_module(
-    command: list[str], tmp_path: Path
-) -> None:
+def test_the_installed_tap_runs_as_script_and_module(command: list[str], tmp_path: Path) -> None:
     run = [str(tap_environment() / command[0]), *command[1:], "--version"]
     assert subprocess.check_output(run, cwd=tmp_path, text=True) == f"tap-listrak {__version__}\n"
 

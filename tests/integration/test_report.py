@@ -1,7 +1,5 @@
 """The page that examples/report makes, opened in a real browser: Debian's chromium."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

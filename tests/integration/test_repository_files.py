@@ -1,7 +1,5 @@
 """The files of GitHub, Meltano and pre-commit have the form that those require."""
 
-from __future__ import annotations
-
 import subprocess
 
 import pytest

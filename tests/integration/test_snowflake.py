@@ -1,7 +1,5 @@
 """The SQL of target-snowflake on an emulator, fakesnow: it loads what Listrak has, cell by cell."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The tap as Stitch hosts it: every option a string, its catalog, its target, its log."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path
@@ -63,9 +61,7 @@ def test_every_option_is_given_as_a_string() -> None:
     assert OPTIONS.keys() == CONFIG.keys() | texts
 
 
-def test_stitch_takes_every_row_of_a_full_sync_and_the_new_ones_of_the_next(
-    postgres: Postgres, tmp_path: Path
-) -> None:
+def test_stitch_takes_every_row_and_the_new_ones_after(postgres: Postgres, tmp_path: Path) -> None:
     account, target = hard_account(), Stitch(tmp_path, postgres)
     with serving(account, tmp_path, **CONFIG) as tap:
         flags = ("--properties", choose(tap))

@@ -1,7 +1,5 @@
 """Each target holds what Listrak does, after a full sync and after one that resumes from it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A small account of three months, the moments at which the tap is run for it, and its service."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_listrak import Account, ListrakService
+from tests.support.records import list_ids as list_ids
 from tests.support.tap import PASSWORD, USERNAME, Tap
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -26,16 +25,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-def now() -> datetime:
-    """The clock of a first run."""
-    return NOW
-
-
-def later() -> datetime:
-    """The clock of a second run, three days later."""
-    return LATER
-
-
 def small(**shape: Any) -> Account:
     """A small account, of this shape."""
     return Account(**{**SMALL, **shape})
@@ -46,10 +35,6 @@ def serving(account: Account, folder: Path, **config: Any) -> Iterator[Tap]:
     """A tap for an account that several tests share."""
     with ListrakService(account, username=USERNAME, password=PASSWORD) as service:
         yield Tap(service, folder, config)
-
-
-def list_ids(account: Account) -> list[int]:
-    return sorted(int(str(row["ListID"])) for row in account.lists())
 
 
 def message_ids(account: Account, *, since: str = "") -> set[int]:

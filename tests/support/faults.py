@@ -1,21 +1,14 @@
 """Answers with faults, and a tiny account in which each operation can meet one."""
 
-from __future__ import annotations
-
 import gzip
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
-from fake_listrak.contract import (
-    CONVERSATION_OPERATIONS,
-    ID_OF,
-    MESSAGE_OPERATIONS,
-    PASSALONGS,
-)
+from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERATIONS, PASSALONGS
 from tap_listrak.config import parse_config
 from tap_listrak.listrak.client import ListrakClient, PageRequest
 from tap_listrak.listrak.faults import CODES, Condition, Fault
@@ -24,11 +17,11 @@ from tap_listrak.metrics import CallMetrics
 from tap_listrak.readers import build_readers
 from tap_listrak.streams import LISTS, Stream, resolve_tables
 from tests.support.replies import rows_of
-from tests.support.tap import PASSWORD, USERNAME
+from tests.support.tap import FIRST_NIGHT, PASSWORD, USERNAME
 
 Answer = Callable[[Ask], Reply]
 
-NOW = datetime(2026, 7, 1, tzinfo=timezone.utc)
+NOW = FIRST_NIGHT
 START = "2026-06-10T00:00:00Z"
 LOGON = "[Logon] [InvalidLogonAttempt] Invalid Credentials Provided"
 UNREADABLE = "Server was unable to read request. ---> There is an error in the XML document."

@@ -1,7 +1,5 @@
 """Print the least version that setup.py allows of each runtime dependency, as pip's constraints."""
 
-from __future__ import annotations
-
 from importlib.metadata import requires
 
 from packaging.requirements import Requirement

@@ -1,7 +1,5 @@
 """List the columns and keys that the tap must emit, of the published and all other streams."""
 
-from __future__ import annotations
-
 # The tables of the published integration: by type, their columns.
 REFERENCE = {
     "lists": {
@@ -84,10 +82,7 @@ FURTHER = {
         "string": "FileName ImportSource ImportType ProfileImportType",
     },
     "campaigns": {"integer": "CampaignID ListID MessageCount", "string": "Name"},
-    "transactional_messages": {
-        "integer": "ListID TransactionalMsgID",
-        "string": "MessageName",
-    },
+    "transactional_messages": {"integer": "ListID TransactionalMsgID", "string": "MessageName"},
     "saved_messages": {
         "integer": "ListID SavedMsgID",
         "date-time": "CreateDate ModifiedDate",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from jsonschema import Draft4Validator, FormatChecker
 
 from fake_listrak import OPERATIONS, Account, Row
 from fake_listrak.contract import ID_OF
+from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 
 if TYPE_CHECKING:
@@ -164,3 +165,32 @@ def assert_valid(run: Run) -> None:
             )
         elif message["type"] == "RECORD":
             validators[message["stream"]].validate(message["record"])
+
+
+def list_ids(account: Account) -> list[int]:
+    return sorted(int(str(row["ListID"])) for row in account.lists())
+
+
+Keys = dict[str, Counter[tuple[Any, ...]]]
+
+
+def keys_held(account: Account, streams: Iterable[Stream] = PUBLISHED) -> Keys:
+    """By stream, the key of each row that the account holds, with how often it does."""
+    held: Keys = {stream.name: Counter() for stream in streams}
+    for name, parent, row in all_rows(account, held):
+        record = due(name, row, parent)
+        held[name][tuple(record[column] for column in ALL_KEYS[name])] += 1
+    return held
+
+
+def keys_emitted(*runs: Run) -> Keys:
+    """By stream that these runs synced, the key of each record, with how often it came."""
+    emitted: Keys = defaultdict(Counter)
+    for run in runs:
+        for each in run.messages:
+            if each["type"] == "SCHEMA":
+                emitted.setdefault(each["stream"], Counter())
+            elif each["type"] == "RECORD":
+                key = BY_NAME[each["stream"]].key_properties
+                emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
+    return emitted

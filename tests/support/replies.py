@@ -1,7 +1,5 @@
 """Build replies from rows that a test writes as XML."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from fake_listrak import OPERATIONS, Ask, Reply, raw

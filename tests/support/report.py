@@ -1,7 +1,5 @@
 """Tables as examples/dbt builds them, small and with awkward text, and the page made of them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

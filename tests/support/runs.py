@@ -1,7 +1,5 @@
 """Make interrupted and successive runs of an account of a few pages."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, Reply, raw
-from tap_listrak.streams import BY_NAME, STREAMS
-from tests.support.faults import part_of
-from tests.support.tap import MakeTap, Run, Tap, catalog_of
+from fake_listrak import Account, Ask, Reply, fault, raw
+from tap_listrak.streams import BY_NAME
+from tests.support.faults import START as NIGHTS_START
+from tests.support.faults import part_of, tiny_account
+from tests.support.tap import FIRST_NIGHT, MakeTap, Run, Tap, catalog_of
 
-BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
-"""The name of the bookmark of each stream that has one."""
 OPEN = BY_NAME["message_opens"].operation
 CLICK = BY_NAME["message_clicks"].operation
 SENT = BY_NAME["message_sends"].operation
 CONTACTS = BY_NAME["subscribed_contacts"].operation
 MESSAGES = BY_NAME["messages"].operation
+REFUSED = fault("Op(): [Message] [Locked] It is locked")
 CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -42,11 +40,6 @@ TINY: dict[str, Any] = {
     "imports": 4,
     "complaints": 4,
 }
-
-
-def at(moment: datetime) -> Callable[[], datetime]:
-    """Return a clock that stands still at this moment."""
-    return lambda: moment
 
 
 def days(number: float) -> datetime:
@@ -71,6 +64,22 @@ def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
     return make_tap(config=config, **shape).selecting_all()
 
 
+def tap_for(
+    make_tap: MakeTap, *streams: str, account: Account | None = None, **config: object
+) -> Tap:
+    """Return a tap for the tiny account (or another) with these streams, by default the nine."""
+    tap = make_tap(
+        account or tiny_account(), {"start_date": NIGHTS_START, "concurrency": 1, **config}
+    )
+    tap.catalog = catalog_of(*streams) if streams else None
+    return tap
+
+
+def instant(number: int = 0) -> str:
+    """Return the time of a night, in the format of the state."""
+    return text(FIRST_NIGHT + timedelta(days=number))
+
+
 def rotating_tap(make_tap: MakeTap, recent: int, every: int, contacts: int, end: datetime) -> Tap:
     """A tap with recent_days and older_every_days that selects opens of twenty messages."""
     config = {"start_date": "2025-12-15", "recent_days": recent, "older_every_days": every}
@@ -86,13 +95,6 @@ def is_due(number: int, day: float, every: int) -> bool:
     return ((days(day) - EPOCH).days - number) % every == 0
 
 
-def asked_in(tap: Tap, **given: Any) -> tuple[Run, list[Ask]]:
-    """Run the tap; return the run and the calls that it made."""
-    before = len(tap.service.asked)
-    run = tap.run(**given)
-    return run, tap.service.asked[before:]
-
-
 # What was emitted.
 
 
@@ -103,76 +105,6 @@ def rows(*runs: Run) -> Counter[tuple[str, str]]:
         for run in runs
         for each in run.of_type("RECORD")
     )
-
-
-def addresses(run: Run, stream: str = "message_opens") -> set[str]:
-    """Return the addresses in the emitted rows of a stream."""
-    return {record["EmailAddress"] for record in run.records(stream)}
-
-
-def prefixes(run: Run) -> list[Run]:
-    """Yield the outputs of this run, as if it had ended after each of its STATEs."""
-    found, lines, last = [], [], None
-    for line in run.out.split("\n"):
-        lines.append(line)
-        if line.startswith('{"type":"STATE"') and line != last:
-            last = line
-            found.append(Run(0, "\n".join([*lines, ""]), ""))
-    return found
-
-
-def cut_within(run: Run, stream: str = "message_opens") -> Run:
-    """A run as it would be, had it ended among the pages of a part of this stream."""
-    inside = [each for each in prefixes(run) if place(each, stream).get("page")]
-    return inside[len(inside) // 2]
-
-
-# What the last STATE says.
-
-
-def entry(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """The entry of a stream."""
-    found: dict[str, Any] = run.state["bookmarks"].get(stream, {})
-    return found
-
-
-def covers(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """What the bookmark of a stream covers."""
-    (found,) = entry(run, stream)["covers"]
-    assert isinstance(found, dict)
-    return found
-
-
-def place(run: Run, stream: str = "message_opens") -> dict[str, Any]:
-    """Return the place of an unfinished range in its list, if any."""
-    unfinished = entry(run, stream).get("unfinished") or [{}]
-    found: dict[str, Any] = unfinished[0].get("place") or {}
-    return found
-
-
-def is_finished(state: dict[str, Any]) -> bool:
-    """Whether a state holds no unfinished range."""
-    return not any(each.get("unfinished") for each in state["bookmarks"].values())
-
-
-def bookmarks(run: Run) -> dict[str, str | None]:
-    """The bookmark of each stream that has an entry."""
-    entries = run.state["bookmarks"]
-    return {name: entries[name][key] for name, key in BOOKMARKS.items() if name in entries}
-
-
-def set_aside(run: Run) -> list[dict[str, Any]]:
-    """Return what the last STATE has set aside, with the streams."""
-    return [
-        {"stream": name, **each}
-        for name, found in run.state["bookmarks"].items()
-        for each in found.get("set_aside", [])
-    ]
-
-
-def warnings(run: Run, text: str) -> list[str]:
-    """Return the WARNINGs that contain a text."""
-    return [line for line in run.lines("WARNING") if text in line]
 
 
 # What was requested.
@@ -210,6 +142,15 @@ def starts(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
 def ends(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
     """Where the ranges that were requested end."""
     return {ask.arguments["EndDate"] for ask in asked if ask.operation == operation}
+
+
+def bounds_of(asked: list[Ask], operation: str) -> list[tuple[str, str]]:
+    """The ranges that were requested of an operation, in order."""
+    return [
+        (ask.arguments["StartDate"], ask.arguments["EndDate"])
+        for ask in asked
+        if ask.operation == operation
+    ]
 
 
 def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:

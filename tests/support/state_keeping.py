@@ -5,8 +5,6 @@ The rules of the targets that flush stream by stream are those of `persist_lines
 `meltano.core.utils.merge` in Meltano 4.4.1, with what its state backend makes of it.
 """
 
-from __future__ import annotations
-
 import copy
 import random
 from collections.abc import Callable

@@ -7,33 +7,29 @@ import io
 import json
 import logging
 import os
-import queue
-import signal
 import subprocess
 import sys
-import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import pytest
-
-from fake_listrak import Account, Ask, ListrakService, Reply
+from fake_listrak import Ask, ListrakService, Reply, html
 from tap_listrak.cli import main
-from tap_listrak.config import Config
-from tap_listrak.listrak.soap import Contract
-from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
-from tap_listrak.workers import Workers
-from tests.support.published import ALL_KEYS
-from tests.support.records import all_rows, due
+from tap_listrak.streams import BY_NAME, STREAMS
+from tests.support.in_process import contract_of, signals_kept, workers_ended
+from tests.support.records import keys_emitted, keys_held, list_ids
 
 PASSWORD = "correct horse & <battery>"
 USERNAME = "robot@example.com"
+FIRST_NIGHT = datetime(2026, 7, 1, tzinfo=timezone.utc)
+BOOKMARKS = {stream.name: stream.replication_key for stream in STREAMS if stream.replication_key}
+"""The name of the bookmark of each stream that has one."""
+NOT_FOUND = html(404)
+Which = Callable[[Ask], bool]
 
 
 @dataclass
@@ -73,6 +69,68 @@ class Run:
     def lines(self, level: str) -> list[str]:
         """The log's lines of one level."""
         return [line for line in self.err.split("\n") if line.startswith(f"{level} ")]
+
+    def warnings(self, text: str = "") -> list[str]:
+        """The WARNINGs that contain a text."""
+        return [line for line in self.lines("WARNING") if text in line]
+
+    def addresses(self, stream: str = "message_opens") -> set[str]:
+        """The addresses in the emitted rows of a stream."""
+        return {record["EmailAddress"] for record in self.records(stream)}
+
+    def prefixes(self) -> list[Run]:
+        """The outputs of this run, as if it had ended after each of its STATEs."""
+        found, lines, last = [], [], None
+        for line in self.out.split("\n"):
+            lines.append(line)
+            if line.startswith('{"type":"STATE"') and line != last:
+                last = line
+                found.append(Run(0, "\n".join([*lines, ""]), ""))
+        return found
+
+    def cut_within(self, stream: str = "message_opens") -> Run:
+        """This run as it would be, had it ended among the pages of a part of this stream."""
+        inside = [each for each in self.prefixes() if each.place(stream).get("page")]
+        return inside[len(inside) // 2]
+
+    # What the last STATE says.
+
+    def entry(self, stream: str = "message_opens") -> dict[str, Any]:
+        """The entry of a stream."""
+        found: dict[str, Any] = self.state["bookmarks"].get(stream, {})
+        return found
+
+    def covers(self, stream: str = "message_opens") -> dict[str, Any]:
+        """What the bookmark of a stream covers."""
+        (found,) = self.entry(stream)["covers"]
+        assert isinstance(found, dict)
+        return found
+
+    def place(self, stream: str = "message_opens") -> dict[str, Any]:
+        """The place of an unfinished range in its list, if any."""
+        unfinished = self.entry(stream).get("unfinished") or [{}]
+        found: dict[str, Any] = unfinished[0].get("place") or {}
+        return found
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no range is unfinished."""
+        return not any(each.get("unfinished") for each in self.state["bookmarks"].values())
+
+    @property
+    def bookmarks(self) -> dict[str, str | None]:
+        """The bookmark of each stream that has an entry."""
+        entries = self.state["bookmarks"]
+        return {name: entries[name][key] for name, key in BOOKMARKS.items() if name in entries}
+
+    @property
+    def set_aside(self) -> list[dict[str, Any]]:
+        """What is set aside, with the streams."""
+        return [
+            {"stream": name, **each}
+            for name, found in self.state["bookmarks"].items()
+            for each in found.get("set_aside", [])
+        ]
 
 
 @dataclass
@@ -115,20 +173,21 @@ class Tap:
     def run(
         self,
         *flags: str,
-        clock: Callable[[], datetime] | None = None,
+        clock: datetime | Callable[[], datetime] | None = None,
         sleep: Callable[[float], None] | None = None,
         **files: Any,
     ) -> Run:
         """Run the tap through its entry point, in this process; waits are noted, not waited."""
-        given: dict[str, Any] = {"clock": clock} if clock else {}
-        given["sleep"] = sleep or self.waits.append
+        given: dict[str, Any] = {"sleep": sleep or self.waits.append}
+        if clock:
+            given["clock"] = (lambda: clock) if isinstance(clock, datetime) else clock
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         with (
-            _signals_kept(),
+            signals_kept(),
             # It freezes what it finds, once in its process. Here that would be the garbage of the
             # runs before, with their connections.
             patch("gc.freeze"),
-            patch("tap_listrak.listrak.client.Contract", _contract),
+            patch("tap_listrak.listrak.client.Contract", contract_of),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -142,6 +201,19 @@ class Tap:
         raw = out.buffer
         assert isinstance(raw, io.BytesIO)
         return Run(code, raw.getvalue().decode(), err.getvalue())
+
+    def asked_in(self, **given: Any) -> tuple[Run, list[Ask]]:
+        """Run the tap; return the run and the calls that it made."""
+        before = len(self.service.asked)
+        run = self.run(**given)
+        return run, self.service.asked[before:]
+
+    def night(self, number: int = 0, after: Run | None = None, **given: Any) -> Run:
+        """Run the tap `number` nights after the first; the service then holds its calls alone."""
+        self.service.asked.clear()
+        given.setdefault("state", after and after.state)
+        with workers_ended():
+            return self.run(clock=FIRST_NIGHT + timedelta(days=number), **given)
 
     def start(self, *flags: str, env: Mapping[str, str] | None = None, **files: Any) -> Process:
         """Start the tap as a process of its own."""
@@ -177,6 +249,58 @@ class Tap:
             )
         )
 
+    def fail_calls(self, which: Which, reply: Reply = NOT_FOUND) -> None:
+        """From now on, answer these calls with a fault."""
+        self.service.rules.append(lambda ask: reply if which(ask) else None)
+
+    def fail(self, stream: str, reply: Reply = NOT_FOUND, **arguments: object) -> None:
+        """Answer a stream's calls that have these arguments with a fault, from now on."""
+        self.fail_calls(of_stream(stream, **arguments), reply)
+
+    def change(self, stream: str, by: Callable[[bytes], bytes], **arguments: object) -> None:
+        """Change the replies to a stream's calls that have these arguments, from now on."""
+        which = of_stream(stream, **arguments)
+
+        def rule(ask: Ask) -> Reply | None:
+            honest = ask.honest() if which(ask) else None
+            return honest and replace(honest, body=by(honest.body))
+
+        self.service.rules.append(rule)
+
+    def heal(self) -> None:
+        """Answer all calls as usual again."""
+        self.service.rules.clear()
+
+    def calls(self, stream: str, **arguments: object) -> list[Ask]:
+        """The last run's calls for a stream that have these arguments."""
+        return list(filter(of_stream(stream, **arguments), self.service.asked))
+
+    @property
+    def list_ids(self) -> list[int]:
+        """The lists of the account."""
+        return list_ids(self.service.account)
+
+    @property
+    def first_list(self) -> int:
+        """The first list of the account."""
+        return self.list_ids[0]
+
+    def msg_ids(self) -> list[int]:
+        """Return the messages in walk order, if each list has one window."""
+        account = self.service.account
+        return [
+            each
+            for list_id in self.list_ids
+            for each in sorted(int(str(row["MsgID"])) for row in account.messages(list_id))
+        ]
+
+    def missing(self, *runs: Run) -> dict[str, int]:
+        """Return the number of rows that these runs did not emit, by synced stream."""
+        emitted = keys_emitted(*runs)
+        held = keys_held(self.service.account, [BY_NAME[name] for name in emitted])
+        lost = {name: (held[name] - emitted[name]).total() for name in emitted}
+        return {name: count for name, count in lost.items() if count}
+
     def discover(self) -> dict[str, Any]:
         """The catalog that discovery prints."""
         catalog: dict[str, Any] = json.loads(self.run("--discover").out)
@@ -190,17 +314,6 @@ class Tap:
         return line
 
 
-_CONTRACTS: dict[tuple[object, ...], Contract] = {}
-
-
-def _contract(wsdl: bytes, operations: Iterable[str], config: Config) -> Contract:
-    """Return the contract of a WSDL, read once per process because that takes long."""
-    key = (wsdl, tuple(operations), config.username, config.password)
-    if key not in _CONTRACTS:
-        _CONTRACTS[key] = Contract(wsdl, operations, config)
-    return _CONTRACTS[key]
-
-
 Process = subprocess.Popen[str]
 MakeTap = Callable[..., Tap]
 """The fixture `make_tap`."""
@@ -208,14 +321,16 @@ Call = Callable[..., Run]
 """The fixture `call`."""
 
 
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in kept.items():
-            signal.signal(each, handler)
+def of_stream(stream: str, **arguments: object) -> Which:
+    """Whether a call is a stream's and has these arguments (one value, or one of several)."""
+    wanted = {
+        name: set(map(str, value if isinstance(value, list) else [value]))
+        for name, value in arguments.items()
+    }
+    return lambda ask: (
+        ask.operation == BY_NAME[stream].operation
+        and all(ask.arguments.get(name) in values for name, values in wanted.items())
+    )
 
 
 def selecting(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
@@ -231,59 +346,3 @@ def catalog_of(*streams: str) -> dict[str, Any]:
     """A catalog of these streams alone, selected with every column."""
     metadata = [{"breadcrumb": [], "metadata": {"selected": True}}]
     return {"streams": [{"tap_stream_id": name, "metadata": metadata} for name in streams]}
-
-
-Keys = dict[str, Counter[tuple[Any, ...]]]
-
-
-def keys_held(account: Account, streams: Iterable[Stream] = PUBLISHED) -> Keys:
-    """By stream, the key of each row that the account holds, with how often it does."""
-    held: Keys = {stream.name: Counter() for stream in streams}
-    for name, parent, row in all_rows(account, held):
-        record = due(name, row, parent)
-        held[name][tuple(record[column] for column in ALL_KEYS[name])] += 1
-    return held
-
-
-def keys_emitted(*runs: Run) -> Keys:
-    """By stream that these runs synced, the key of each record, with how often it came."""
-    emitted: Keys = defaultdict(Counter)
-    for run in runs:
-        for each in run.messages:
-            if each["type"] == "SCHEMA":
-                emitted.setdefault(each["stream"], Counter())
-            elif each["type"] == "RECORD":
-                key = BY_NAME[each["stream"]].key_properties
-                emitted[each["stream"]][tuple(each["record"][column] for column in key)] += 1
-    return emitted
-
-
-@contextlib.contextmanager
-def workers_ended() -> Iterator[None]:
-    """End the threads of the runs within, as the end of the tap's own process would."""
-    made: list[Workers] = []
-    before = threading.enumerate()
-
-    class Noted(Workers):
-        def __init__(self, count: int) -> None:
-            super().__init__(count)
-            made.append(self)
-
-        def _work(self) -> None:
-            with contextlib.suppress(SystemExit):
-                super()._work()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tap_listrak.cli.Workers", Noted)
-        try:
-            yield
-        finally:
-            for each in made:
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        each._submitted.get_nowait()
-                for _ in range(each.count):
-                    each._submitted.put(sys.exit)
-            for thread in threading.enumerate():
-                if thread.name.startswith("worker-") and thread not in before:
-                    thread.join(10)

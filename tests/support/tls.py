@@ -1,7 +1,5 @@
 """TLS on loopback, with a certificate that a test may let the tap trust."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 
