@@ -119,13 +119,13 @@ class Account(Tables):
         self, operation: str, MsgID: int, email: str, date: Date | None = None, **fields: Field
     ) -> None:
         """Add a row to the end of a message's events (or sends, which have no date)."""
-        self.add_row(operation, MsgID, date, EmailAddress=email, **fields)
+        self.add_row(operation, MsgID, date, **{"EmailAddress": email, **fields})
 
     def add_contact(
         self, ListID: int, email: str, addition_date: Date | None, **fields: Field
     ) -> None:
         """Add a contact to the end of a list."""
-        self.add_row(CONTACTS, ListID, addition_date, EmailAddress=email, **fields)
+        self.add_row(CONTACTS, ListID, addition_date, **{"EmailAddress": email, **fields})
 
     def add_row(
         self, operation: str, parent_id: int | None, date: Date | None = None, **fields: Field
