@@ -57,8 +57,9 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/coverage report
 	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m "not long" $(WITHOUT_COVERAGE)
 
-long: $(DEV) ## Run the long tests: the full fault matrix, fifty kills, a resume from each STATE (about an hour)
+long: $(DEV) ## Run the full fault matrix, fifty kills, an hour of histories and the mutants (two hours)
 	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m long
+	$(MAKE) histories mutants
 
 least: $(LEAST) ## Run the tests with the lowest versions that setup.py allows
 	.venv-least/bin/pytest -n 2 -m "not long"
