@@ -22,7 +22,13 @@ from fake_listrak.wire import Reply, Request
 
 
 class Connections:
-    """A port of 127.0.0.1 that answers requests, as a context manager. See ListrakService."""
+    """A port of 127.0.0.1 that answers requests, as a context manager. See ListrakService.
+
+    date: returns the Date header, None to omit it.
+    handshakes: what the next connections receive instead of a handshake before they are closed;
+        None means a real handshake.
+    connections: the number of TCP connections.
+    """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
         self.handshakes: list[bytes | None] = []
@@ -39,10 +45,6 @@ class Connections:
         raise NotImplementedError
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening and close every connection, with or without a reply."""
         self.refuse_connections()
         with self._lock:
             threads = [*self._open.values()]
@@ -51,7 +53,7 @@ class Connections:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def refuse_connections(self) -> None:
-        """Close the port and end every connection, up to `accept_again`."""
+        """Close the port and end every connection, with or without a reply."""
         self._closed.set()
         # Closing a listener does not wake its accept everywhere; a connection does.
         with suppress(OSError):
@@ -142,8 +144,8 @@ class Connections:
             "x-aspnet-version": "4.0.30319",
             "date": self.date(),
             "content-length": str(len(reply.body)),
+            **{name.lower(): value for name, value in reply.headers.items()},
         }
-        headers.update((name.lower(), value) for name, value in reply.headers.items())
         alive = keep_alive and reply.cut is None and headers["content-length"] is not None
         if not alive:
             headers.setdefault("connection", "close")

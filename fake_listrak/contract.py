@@ -57,53 +57,43 @@ class Operation:
         return self.columns.get(self.date or "") == "string"
 
 
-# Operation, table, key, and date.
-_PUBLISHED: Final = (
-    ("GetContactListCollection", "lists", "ListID", None),
-    ("ReportListMessageActivity", "messages", "MsgID", "SendDate"),
-    ("ReportMessageContactSent", "message_sends", "MsgID EmailAddress", None),
-    ("ReportRangeMessageContactOpen", "message_opens", "MsgID EmailAddress", "OpenDate"),
-    ("ReportRangeMessageContactRead", "message_reads", "MsgID EmailAddress", "ReadDate"),
-    ("ReportRangeMessageContactClick", "message_clicks", "MsgID EmailAddress", "ClickDate"),
-    ("ReportRangeMessageContactBounces", "message_bounces", "MsgID EmailAddress", "BounceDate"),
-    ("ReportRangeMessageContactRemoval", "message_unsubs", "MsgID EmailAddress", "RemovalDate"),
-    ("ReportRangeSubscribedContacts", "subscribed_contacts", "ContactID ListID", "AdditionDate"),
-)
+# Operation, table, key and date. The date is marked by * in the key, or follows it in parentheses.
+_PUBLISHED: Final = """
+GetContactListCollection lists ListID
+ReportListMessageActivity messages MsgID (SendDate)
+ReportMessageContactSent message_sends MsgID EmailAddress
+ReportRangeMessageContactOpen message_opens MsgID EmailAddress (OpenDate)
+ReportRangeMessageContactRead message_reads MsgID EmailAddress (ReadDate)
+ReportRangeMessageContactClick message_clicks MsgID EmailAddress (ClickDate)
+ReportRangeMessageContactBounces message_bounces MsgID EmailAddress (BounceDate)
+ReportRangeMessageContactRemoval message_unsubs MsgID EmailAddress (RemovalDate)
+ReportRangeSubscribedContacts subscribed_contacts ContactID ListID (AdditionDate)
+"""
 PASSALONGS: Final = "ReportRangeMessageContactPassalong"
-_FURTHER: Final = (
-    ("ReportRangeListContactRemoval", "list_unsubs", "ContactID ListID RemovalDate", "RemovalDate"),
-    ("ReportRangeListContactHygiene", "list_hygiene", "ContactID ListID HygieneDate",
-     "HygieneDate"),
-    ("ReportListImportHistory", "imports", "ImportFileID", "StartDate"),
-    ("GetCampaignCollection", "campaigns", "CampaignID", None),
-    ("GetTransactionalMessageCollection", "transactional_messages", "ListID TransactionalMsgID",
-     None),
-    ("GetSavedMessageCollection", "saved_messages", "ListID SavedMsgID", None),
-    ("ReportListMessageDelivery", "message_deliveries", "MsgID", "SendDate"),
-    ("GetMessageAnalyticsInformation", "message_analytics", "MsgID", None),
-    ("ReportMessageLinkClick", "message_links", "MsgID LinkID", None),
-    ("ReportMessageLocationOpen", "message_location_opens", "MsgID CountryID RegionID", None),
-    ("ReportMessageLocationRead", "message_location_reads", "MsgID CountryID RegionID", None),
-    ("ReportMessageLocationClick", "message_location_clicks", "MsgID CountryID RegionID", None),
-    (PASSALONGS, "message_passalongs", "MsgID FromEmailAddress ToEmailAddress PassAlongDate",
-     "PassAlongDate"),
-    ("ReportListConversationActivity", "conversations", "ConversationID", None),
-    ("ReportListConversationDelivery", "conversation_deliveries", "ConversationID", None),
-    ("ReportConversationLinkClick", "conversation_links", "ConversationID MsgID LinkID", None),
-    *(
-        (f"ReportConversationContact{kind}", f"conversation_{table}",
-         f"ConversationID MsgID EmailAddress {date}", date)
-        for kind, table, date in (
-            ("Delivery", "sends", "SendDate"),
-            ("Open", "opens", "OpenDate"),
-            ("Read", "reads", "ReadDate"),
-            ("Bounce", "bounces", "BounceDate"),
-            ("Removal", "unsubs", "RemoveDate"),
-        )
-    ),
-    ("ReportAdminContactFeedbackLoop", "complaints", "ListID MessageID EmailAddress AbuseDate",
-     "AbuseDate"),
-)  # fmt: skip
+_FURTHER: Final = f"""
+ReportRangeListContactRemoval list_unsubs ContactID ListID RemovalDate*
+ReportRangeListContactHygiene list_hygiene ContactID ListID HygieneDate*
+ReportListImportHistory imports ImportFileID (StartDate)
+GetCampaignCollection campaigns CampaignID
+GetTransactionalMessageCollection transactional_messages ListID TransactionalMsgID
+GetSavedMessageCollection saved_messages ListID SavedMsgID
+ReportListMessageDelivery message_deliveries MsgID (SendDate)
+GetMessageAnalyticsInformation message_analytics MsgID
+ReportMessageLinkClick message_links MsgID LinkID
+ReportMessageLocationOpen message_location_opens MsgID CountryID RegionID
+ReportMessageLocationRead message_location_reads MsgID CountryID RegionID
+ReportMessageLocationClick message_location_clicks MsgID CountryID RegionID
+{PASSALONGS} message_passalongs MsgID FromEmailAddress ToEmailAddress PassAlongDate*
+ReportListConversationActivity conversations ConversationID
+ReportListConversationDelivery conversation_deliveries ConversationID
+ReportConversationLinkClick conversation_links ConversationID MsgID LinkID
+ReportConversationContactDelivery conversation_sends ConversationID MsgID EmailAddress SendDate*
+ReportConversationContactOpen conversation_opens ConversationID MsgID EmailAddress OpenDate*
+ReportConversationContactRead conversation_reads ConversationID MsgID EmailAddress ReadDate*
+ReportConversationContactBounce conversation_bounces ConversationID MsgID EmailAddress BounceDate*
+ReportConversationContactRemoval conversation_unsubs ConversationID MsgID EmailAddress RemoveDate*
+ReportAdminContactFeedbackLoop complaints ListID MessageID EmailAddress AbuseDate*
+"""
 
 _WSDL: Final = "{http://schemas.xmlsoap.org/wsdl/}"
 _XS: Final = "{http://www.w3.org/2001/XMLSchema}"
@@ -120,12 +110,15 @@ def _operations() -> dict[str, Operation]:
         for each in etree.fromstring(_CONTRACT).iterfind(f".//{_XS}schema/*")
     }
     operations = {}
-    for name, table, key, date in (*_PUBLISHED, *_FURTHER):
+    for line in f"{_PUBLISHED.strip()}{_FURTHER}".splitlines():
+        name, table, *columns = line.split()
+        date = next((each.strip("*()") for each in columns if each[-1] in "*)"), None)
+        key = tuple(each.rstrip("*") for each in columns if each[0] != "(")
         arguments = dict(fields[name])
         takes_exception = arguments.pop("WSException", None) is not None
         (row,) = fields[fields[f"{name}Response"][f"{name}Result"]]
         operations[name] = Operation(
-            name, table, tuple(key.split()), date, row, fields[row], arguments, takes_exception
+            name, table, key, date, row, fields[row], arguments, takes_exception
         )
     return operations
 
@@ -133,18 +126,17 @@ def _operations() -> dict[str, Operation]:
 OPERATIONS: Final[Mapping[str, Operation]] = _operations()
 NAME_OF: Final = {operation.table: operation.name for operation in OPERATIONS.values()}
 """The operation that returns a table's rows."""
-PUBLISHED_OPERATIONS: Final = tuple(name for name, *_ in _PUBLISHED)
+PUBLISHED_OPERATIONS: Final = tuple(OPERATIONS)[:9]
 """The operations of the nine published tables."""
-FURTHER_OPERATIONS: Final = tuple(name for name, *_ in _FURTHER)
+FURTHER_OPERATIONS: Final = tuple(OPERATIONS)[9:]
 """Those of the further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
-    name for name in PUBLISHED_OPERATIONS if OPERATIONS[name].asked_by == "message"
+    NAME_OF[f"message_{kind}"]
+    for kind in ("sends", "opens", "reads", "clicks", "bounces", "unsubs")
 )
 """The six operations of the published tables that are called per message."""
 CONVERSATION_OPERATIONS: Final = tuple(
-    name
-    for name in FURTHER_OPERATIONS
-    if OPERATIONS[name].asked_by == "conversation" and OPERATIONS[name].date
+    NAME_OF[f"conversation_{kind}"] for kind in ("sends", "opens", "reads", "bounces", "unsubs")
 )
 """The five operations that return a conversation's events."""
 

@@ -16,6 +16,8 @@ SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 _BAD_XML: Final = "Server was unable to read request. ---> There is an error in the XML document."
 BAD_ARGUMENT: Final = f"{_BAD_XML} ---> Input string was not in a correct format."
 
+EMPTY_RESULTS: Final = ("", "<{0} />", '<{0} xsi:nil="true" />')
+"""The Result of a page without rows: absent, empty, or nil."""
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
 _PREFIX: Final = f"{{{NAMESPACE}}}"
 
@@ -97,8 +99,6 @@ def read_call(request: Request, known: Collection[str], answer: Callable[[Ask], 
         root = etree.fromstring(request.body, parser)
     except etree.XMLSyntaxError as error:
         raise BadRequest(f"{_BAD_XML} ---> {error}") from error
-    if root.tag != f"{{{SOAP}}}Envelope":
-        raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
     call = root.find(f"{{{SOAP}}}Body/*")
     name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
     if call is None or name not in known:
@@ -143,12 +143,10 @@ def write_rows(element: str, rows: Iterable[Row]) -> str:
     return "".join(parts)
 
 
-def write_reply(operation: str, rows: str, empty: str) -> bytes:
-    """Return a reply of an operation; without rows its Result is "absent", "empty" or "nil"."""
+def write_reply(operation: str, rows: str, empty: str = EMPTY_RESULTS[1]) -> bytes:
+    """Return a reply of an operation; `empty` is its Result without rows."""
     result = f"{operation}Result"
-    content = {"absent": "", "empty": f"<{result} />", "nil": f'<{result} xsi:nil="true" />'}[empty]
-    if rows:
-        content = f"<{result}>{rows}</{result}>"
+    content = f"<{result}>{rows}</{result}>" if rows else empty.format(result)
     if OPERATIONS[operation].takes_exception:
         content += _NIL_EXCEPTION
     return _envelope(f'<{operation}Response xmlns="{NAMESPACE}">{content}</{operation}Response>')
@@ -201,7 +199,7 @@ def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
         "<DateTime>2026-01-02T03:04:05.67</DateTime>"
         f"<Description>{escape(description)}</Description></WSException>"
     )
-    reply = ask.honest() if rows else Reply(write_reply(ask.operation, "", "empty"))
+    reply = ask.honest() if rows else Reply(write_reply(ask.operation, ""))
     body = reply.body.decode().replace(_NIL_EXCEPTION, "")
     end = f"</{ask.operation}Response>"
     return replace(reply, body=body.replace(end, exception + end).encode())

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from tests.histories.account import Key, key_of
+from tests.histories.account import REPLICATION_KEYS, Key, key_of
 from tests.histories.faults import Fault, Outage
-from tests.histories.states import StateValue
+from tests.support.tap import Run
 
 MANY_PARTS: Final = 1000
 SHORT_OUTAGE: Final = 120.0
 """In seconds; a run waits for longer."""
 
-Message = Mapping[str, Any]
+StateValue = Mapping[str, Any]
 
 
 class Failed(Exception):
@@ -25,12 +25,25 @@ class Failed(Exception):
         self.kind = kind
 
 
+def bookmark_of(state: StateValue | None, stream: str) -> str | None:
+    """Return a stream's bookmark; as text, later ones are greater."""
+    found = (state or {}).get("bookmarks", {}).get(stream, {}).get(REPLICATION_KEYS[stream])
+    assert found is None or isinstance(found, str)
+    return found
+
+
+def set_aside_count(state: StateValue | None, stream: str) -> int:
+    """Return how many parts of a stream are set aside."""
+    return len((state or {}).get("bookmarks", {}).get(stream, {}).get("set_aside") or ())
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """One run, as far as what it owes depends on it.
 
     end: when it began, by the clock that its ranges must end by. recent_days: None where no
-    message waits for its turn. mirrored: the streams that are given whole.
+    message waits for its turn. mirrored: the streams that are given whole. message_window: the
+    longest window in which messages were requested so far.
     """
 
     number: int
@@ -52,11 +65,6 @@ class RunFacts:
         """Return the wall time of an instant in the zone of the config."""
         return moment.astimezone(self.zone).replace(tzinfo=None)
 
-    @property
-    def turns(self) -> tuple[int | None, str]:
-        """The options that the turns of contacts depend on."""
-        return None if self.recent_days is None else self.older_every_days, str(self.zone)
-
     def bad_parts(self, stream: str) -> int:
         """Return how many parts of a stream are bad; many where none is named."""
         faults = [each for each in self.faults if each.is_lasting and each.stream == stream]
@@ -73,31 +81,19 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a run: its messages in order, exit code and log.
+    """What came of a run.
 
     calls, answered: by stream, how many calls there were, and how many no fault struck.
     """
 
-    messages: list[dict[str, Any]]
-    code: int
-    log: str
+    run: Run
     calls: Mapping[str, int]
     answered: Mapping[str, int]
     is_kept_whole: bool
 
-    @property
-    def criticals(self) -> list[str]:
-        """The lines of the log that say why it failed."""
-        return [line for line in self.log.splitlines() if line.startswith("CRITICAL")]
-
-    @property
-    def states(self) -> list[StateValue]:
-        """The values of the STATEs, in order."""
-        return [each["value"] for each in self.messages if each["type"] == "STATE"]
-
     def last_state(self, given: StateValue | None) -> StateValue | None:
         """Return the value of the last STATE, or what was given where there is none."""
-        return self.states[-1] if self.states else given
+        return self.run.states[-1] if self.run.states else given
 
 
 @dataclass
@@ -106,7 +102,7 @@ class Tables:
 
     rows: dict[str, dict[Key, int | None]] = field(default_factory=lambda: defaultdict(dict))
 
-    def apply(self, messages: Iterable[Message]) -> list[tuple[str, Key, int]]:
+    def apply(self, messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, Key, int]]:
         """Store RECORDs and obey ACTIVATE_VERSIONs; return what these deleted, by version."""
         deleted = []
         for each in messages:

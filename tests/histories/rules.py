@@ -7,33 +7,29 @@ from typing import Final
 from tests.histories.account import (
     MESSAGE_STREAMS,
     REPLICATION_KEYS,
-    STREAMS,
     AccountRow,
     Key,
     MadeUpAccount,
 )
-from tests.histories.facts import Ended, Failed, RunFacts, Tables
+from tests.histories.facts import Ended, Failed, RunFacts, Tables, bookmark_of, set_aside_count
 from tests.histories.faults import Fault
-from tests.histories.states import bookmark_of, set_aside_count
 
 FEW_PARTS: Final = 5
 """As many bad parts of a stream stop nothing and delay nothing, wherever they are."""
 MAX_CALLS_OF_A_DEAD_STREAM: Final = 150
-MORE_RETRIES: Final = 20
-"""How many calls of a dead stream differ from night to night, by the order of threads."""
 
 
 def check_exit(run: RunFacts, ended: Ended, account: MadeUpAccount) -> None:
     """Check the exit code, which is 0 only where all is emitted or set aside."""
-    if ended.code not in (0, 1, 3) or "Traceback" in ended.log or "defect" in ended.log:
-        raise Failed("exit", f"exit code {ended.code}\n{ended.log}")
-    if bool(ended.criticals) != bool(ended.code):
-        raise Failed("exit", f"exit code {ended.code}, with {ended.criticals}")
+    code, log, criticals = ended.run.code, ended.run.err, ended.run.lines("CRITICAL")
+    if code not in (0, 1, 3) or "Traceback" in log or "defect" in log:
+        raise Failed("exit", f"exit code {code}\n{log}")
+    if bool(criticals) != bool(code):
+        raise Failed("exit", f"exit code {code}, with {criticals}")
     may_fail = run.may_end_early or any(not _is_set_aside(each, run, ended) for each in run.faults)
     # The part in progress is requested though its message is absent, and refused.
-    if ended.code and not (may_fail or account.absent):
-        text = f"exit code {ended.code} where nothing stops a stream: {ended.criticals}"
-        raise Failed("exit", text)
+    if code and not (may_fail or account.absent):
+        raise Failed("exit", f"exit code {code} where nothing stops a stream: {criticals}")
     if account.absent or any(each.is_lasting for each in run.faults):
         return
     for stream in REPLICATION_KEYS:
@@ -53,50 +49,40 @@ def _is_set_aside(fault: Fault, run: RunFacts, ended: Ended) -> bool:
 
 def check_missing(run: RunFacts, ended: Ended, missing: Collection[AccountRow]) -> None:
     """Check that what a run may lack for its faults does not pass for done."""
-    if ended.code or not missing:
+    if ended.run.code or not missing:
         return
-    if "WARNING" not in ended.log:
+    if not ended.run.warnings():
         raise Failed("exit", f"exit code 0, no WARNING, and {len(missing)} rows missing")
     for stream in {row.stream for row in missing} & REPLICATION_KEYS.keys():
         if not set_aside_count(ended.last_state(run.given), stream):
             raise Failed("exit", f"exit code 0, rows of {stream} missing, and nothing set aside")
 
 
-def check_dead_streams(run: RunFacts, ended: Ended, calls_by_night: list[int] | None) -> None:
-    """Check what a dead stream costs, and that what it owes does not grow.
-
-    calls_by_night: of earlier nights, where nothing else changes.
-    """
-    last = ended.last_state(run.given)
-    for stream in {each.stream for each in run.faults if each.is_dead_stream}:
-        if stream not in REPLICATION_KEYS:
-            continue
-        calls = ended.calls.get(stream, 0)
-        if calls > MAX_CALLS_OF_A_DEAD_STREAM:
+def check_dead_streams(run: RunFacts, ended: Ended) -> None:
+    """Check what a dead stream costs, and that what it owes does not grow."""
+    dead = {each.stream for each in run.faults if each.is_dead_stream}
+    for stream in dead & REPLICATION_KEYS.keys():
+        if (calls := ended.calls.get(stream, 0)) > MAX_CALLS_OF_A_DEAD_STREAM:
             raise Failed("dead", f"{calls} calls of {stream}, which is dead")
-        before, after = set_aside_count(run.given, stream), set_aside_count(last, stream)
+        before = set_aside_count(run.given, stream)
+        after = set_aside_count(ended.last_state(run.given), stream)
         if after > before and not any(each.stream == "messages" for each in run.faults):
             raise Failed("dead", f"{stream} has {after} parts set aside, {before} before")
-        if calls_by_night is not None:
-            calls_by_night.append(calls)
-            # The second night has two passes.
-            if calls > max(calls_by_night[:2]) + MORE_RETRIES:
-                raise Failed("dead", f"calls of {stream} by night: {calls_by_night}")
 
 
 def check_bookmarks(run: RunFacts, ended: Ended) -> None:
     """Check that bookmarks never move back, and that the first STATE claims nothing new."""
-    kinds = [each["type"] for each in ended.messages]
-    first_record = kinds.index("RECORD") if "RECORD" in kinds else len(kinds)
-    if "RECORD" in kinds and "STATE" not in kinds[:first_record]:
+    kinds = [each["type"] for each in ended.run.messages]
+    has_records = "RECORD" in kinds
+    if has_records and "STATE" not in kinds[: kinds.index("RECORD")]:
         raise Failed("first-state", "no STATE comes before the first RECORD")
     for stream, name in REPLICATION_KEYS.items():
         latest = bookmark_of(run.given, stream)
-        for place, state in enumerate(ended.states):
+        for place, state in enumerate(ended.run.states):
             found = bookmark_of(state, stream)
             if latest and (found is None or found < latest):
                 raise Failed("bookmark", f"{name} moves from {latest} back to {found}")
-            if place == 0 and first_record < len(kinds) and found != latest:
+            if place == 0 and has_records and found != latest:
                 raise Failed("first-state", f"{name} is {found}, given was {latest}")
             latest = found
 
@@ -119,19 +105,15 @@ class MirrorRules:
         is_new_range: bool,
     ) -> None:
         """Check what a run activated, and what a target that obeys deleted."""
-        for each in ended.messages:
-            if each["type"] == "RECORD" and "version" in each:
+        for each in ended.run.of_type("RECORD"):
+            if "version" in each:
                 self._begun_in.setdefault((each["stream"], each["version"]), run.number)
         activated = {
-            each["stream"]: each["version"]
-            for each in ended.messages
-            if each["type"] == "ACTIVATE_VERSION"
+            each["stream"]: each["version"] for each in ended.run.of_type("ACTIVATE_VERSION")
         }
         if wrong := activated.keys() - run.mirrored:
             raise Failed("mirror", f"a version of {wrong} is activated, which is not mirrored")
-        rows = {
-            (row.stream, row.key): row for name in STREAMS for row in self.account.rows_of[name]
-        }
+        rows = {(row.stream, row.key): row for row in self.account.all_rows()}
         for stream, key, version in deleted:
             begun = self._begun_in.get((stream, version), run.number)
             if self._holds(rows[stream, key], run) and rows[stream, key].shown_since <= begun:
@@ -139,7 +121,7 @@ class MirrorRules:
         is_bad = any(each.is_lasting or each.longest for each in run.faults)
         for stream in run.mirrored & run.selected:
             if stream not in activated:
-                if is_new_range and ended.code == 0 and not is_bad:
+                if is_new_range and ended.run.code == 0 and not is_bad:
                     raise Failed("mirror", f"no version of {stream} is activated")
             elif self._begun_in.get((stream, activated[stream]), run.number) == run.number:
                 self._check_whole(stream, run, tables)
