@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.histories.play import play_every, player
+from tests.histories.play import play_every, playing
 from tests.histories.scenes import SCENES
 
 
@@ -26,18 +26,17 @@ def main() -> int:
     parser.add_argument("--scene", choices=list(SCENES), help="play this kind of history only")
     given = parser.parse_args()
     if given.seed is not None:
-        with player(given.scene) as playing:
-            outcome = playing.play(given.seed)
-        print(outcome.describe())
-        return int(outcome.failure is not None)
-    count, counts = given.processes, Counter[str]()
+        with playing(given.scene) as play:
+            history = play(given.seed)
+        print(history)
+        return int(bool(history.failure))
+    count = given.processes
     with ProcessPoolExecutor(count, get_context("spawn")) as processes:
         shares = [
             processes.submit(play_every, given.first + number, count, given.seconds, given.scene)
             for number in range(count)
         ]
-        for share in shares:
-            counts.update(share.result())
+        counts = sum((share.result() for share in shares), Counter[str]())
     print("\n".join(f"{counts[name]:>9,} {name}" for name in sorted(counts)))
     return int(counts["histories that failed"] > 0)
 

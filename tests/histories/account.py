@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from fake_listrak import OPERATIONS, PUBLISHED_OPERATIONS, Account
+from fake_listrak import OPERATIONS, PUBLISHED_OPERATIONS, Account, Row
 from fake_listrak.account import MESSAGES, Table
 from fake_listrak.clock import Range
 from tests.support.published import ALL_KEYS
@@ -22,7 +22,6 @@ REPLICATION_KEYS: Final = {
     each: OPERATIONS[OPERATION_OF[each]].date or "SendDate"
     for each in (*MESSAGE_STREAMS, "subscribed_contacts")
 }
-_COUNTS: Final = ("OpenCount", "ReadCount", "ClickCount", "RemoveCount")
 _NUMBERS: Final = itertools.count(1)
 
 Key = tuple[str, ...]
@@ -45,6 +44,7 @@ class AccountRow:
     stream: str
     list_id: int
     msg_id: int | None
+    email: str
     key: Key
     wall: datetime
     shown_since: int
@@ -54,14 +54,16 @@ class AccountRow:
 class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
-    tests: test messages. undated: messages that are shown without a SendDate, in every window.
-    left: contacts who unsubscribed. fixed_counts: messages show the same counts for good.
+    run: the number of the next run. tests: test messages. undated: messages that are shown without
+    a SendDate, in every window. left: contacts who unsubscribed. fixed_counts: messages show the
+    same counts for good.
     """
 
     def __init__(self, rng: random.Random, **shape: Any) -> None:
         super().__init__(lists=0, messages=0, contacts=0, **shape)
         # One service serves many accounts, and caches replies by version.
         self.version = next(_NUMBERS) << 32
+        self.run = 0
         self.rows_of: dict[str, list[AccountRow]] = {stream: [] for stream in STREAMS}
         self.messages_by_id: dict[int, AccountRow] = {}
         self.tests: set[int] = set()
@@ -70,58 +72,52 @@ class MadeUpAccount(Account):
         self.fixed_counts = False
         self._rng = rng
 
-    def add(
-        self, stream: str, list_id: int, msg_id: int | None, wall: datetime, run: int
-    ) -> AccountRow:
-        """Add a row that run number `run` is the first to see, at any place of its table."""
+    def add(self, stream: str, list_id: int, msg_id: int | None, wall: datetime) -> None:
+        """Add a row."""
         email = f"{stream}{next(_NUMBERS)}@example.com"
-        key: dict[str, Any] = {"ListID": list_id, "MsgID": msg_id, "EmailAddress": email}
+        key: dict[str, Any] = {"ListID": list_id, "MsgID": msg_id}
         if stream == "lists":
             self.add_list(list_id)
         elif stream == "messages" and msg_id:
             date = "" if msg_id in self.undated else wall
             self.add_message(list_id, msg_id, date, test=msg_id in self.tests)
-        elif stream == "subscribed_contacts":
-            key["ContactID"] = self._subscribe(list_id, email, wall)
-        elif msg_id:
-            operation = OPERATION_OF[stream]
-            self.add_event(operation, msg_id, email, wall if OPERATIONS[operation].date else None)
-            self._shuffle_last(operation, msg_id)
-        row = AccountRow(stream, list_id, msg_id, key_of(stream, key), wall, run)
+        else:
+            key |= self._serve(stream, msg_id or list_id, email, wall)
+        row = AccountRow(stream, list_id, msg_id, email, key_of(stream, key), wall, self.run)
         self.rows_of[stream].append(row)
         if stream == "messages" and msg_id:
             self.messages_by_id[msg_id] = row
-        return row
 
-    def _subscribe(self, list_id: int, email: str, wall: datetime) -> str:
-        self.add_contact(list_id, email, wall, ContactID=email)
-        self._shuffle_last(OPERATION_OF["subscribed_contacts"], list_id)
-        return email
-
-    def _shuffle_last(self, operation: str, parent_id: int) -> None:
+    def _serve(self, stream: str, parent_id: int, email: str, wall: datetime) -> Row:
+        """Add a row at any place of its table."""
+        operation = OPERATION_OF[stream]
+        date = wall if OPERATIONS[operation].date else None
+        self.add_row(operation, parent_id, date, EmailAddress=email)
         rows = self._changeable(operation, parent_id)
-        rows.insert(self._rng.randrange(len(rows)), rows.pop())
+        row = rows.pop()
+        rows.insert(self._rng.randrange(len(rows) + 1), row)
+        return row
 
     def leave(self, row: AccountRow) -> None:
         """Let a contact unsubscribe: the rows after it move up."""
         # If it comes back, it has its first AdditionDate, which may be before the bookmark.
         row.excused = True
         self.left.add(row)
-        self.hide_contact(row.list_id, _contact_id(row))
+        self.hide_contact(row.list_id, row.email)
 
-    def come_back(self, row: AccountRow, run: int) -> None:
+    def come_back(self, row: AccountRow) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
-        row.shown_since = run
-        self._subscribe(row.list_id, _contact_id(row), row.wall)
+        row.shown_since = self.run
+        self._serve("subscribed_contacts", row.list_id, row.email, row.wall)
 
-    def show(self, ID: int, run: int) -> None:
+    def show(self, ID: int) -> None:
         """Show a list or message that was hidden."""
         self.version += 1
         self._hidden.discard(ID)
         for row in self.all_rows():
             if ID in (row.list_id, row.msg_id):
-                row.shown_since = run
+                row.shown_since = self.run
 
     def all_rows(self) -> Iterable[AccountRow]:
         """Return the rows of every stream."""
@@ -153,8 +149,5 @@ class MadeUpAccount(Account):
         rows = super().select(operation, ID, chosen, every)
         if operation != MESSAGES or not self.fixed_counts:
             return rows
-        return [{**row, **dict.fromkeys(_COUNTS, "1")} for row in rows[:]]
-
-
-def _contact_id(row: AccountRow) -> str:
-    return row.key[ALL_KEYS["subscribed_contacts"].index("ContactID")]
+        fixed = dict.fromkeys(("OpenCount", "ReadCount", "ClickCount", "RemoveCount"), "1")
+        return [{**row, **fixed} for row in rows[:]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from fake_listrak import OPERATIONS, Ask, ListrakService, Reply, fault, html, raw
+from fake_listrak import OPERATIONS, Ask, Reply, fault, html, raw
 from tests.histories.account import MESSAGE_STREAMS, OPERATION_OF, AccountRow, MadeUpAccount
 
 CONTACT_WINDOW: Final = timedelta(days=31)
@@ -29,7 +29,6 @@ def _unreadable(body: bytes) -> bytes:
 
 
 RETRIED: Final[dict[str, Callable[[Ask], Reply]]] = {
-    "404": lambda ask: html(404),
     "502": lambda ask: html(502),
     "reset": lambda ask: Reply(reset=True),
     "half a body": lambda ask: _changed(ask, lambda body: body[: len(body) // 2]),
@@ -78,12 +77,6 @@ class Fault:
         """Return whether no retry and no shorter window gets past it."""
         return self.tries > 5 and self.longest is None
 
-    @property
-    def is_dead_stream(self) -> bool:
-        """Return whether no call of its stream is answered."""
-        is_whole = self.ids is None and self.poison is None and self.since_page == 1
-        return self.is_lasting and is_whole and self.stream is not None
-
     def strikes(self, ask: Ask, attempt: int) -> bool:
         """Return whether this try of a call is struck."""
         if attempt > self.tries or (self.stream and OPERATION_OF[self.stream] != ask.operation):
@@ -95,10 +88,8 @@ class Fault:
         if int(arguments.get("Page", "1")) < self.since_page:
             return False
         if self.poison or self.longest:
-            start, end = (
-                datetime.fromisoformat(arguments[each]).replace(tzinfo=None)
-                for each in ("StartDate", "EndDate")
-            )
+            bounds = (datetime.fromisoformat(arguments[each]) for each in ("StartDate", "EndDate"))
+            start, end = bounds
             if self.poison and not start <= self.poison <= end:
                 return False
             if self.longest and end - start <= self.longest:
@@ -106,23 +97,19 @@ class Fault:
         call = f"{self.salt} {ask.operation} {sorted(arguments.items())}"
         return self.one_in == 1 or random.Random(call).randrange(self.one_in) == 0
 
-    def excuses(self, row: AccountRow, account: MadeUpAccount, message_window: timedelta) -> bool:
-        """Return whether a run under this fault may lack a row.
-
-        message_window: the longest window in which messages were requested.
-        """
+    def excuses(self, row: AccountRow) -> bool:
+        """Return whether a run under this fault may lack a row."""
         if not self.is_lasting or self.stream is None:
             return self.how == "logon"
         if self.stream == "lists":
             return True
-        ID = row.list_id if row.msg_id is None else row.msg_id
-        wall, window, is_struck = row.wall, CONTACT_WINDOW, row.stream == self.stream
         if self.stream == "messages":
-            is_struck |= row.stream in MESSAGE_STREAMS and self.how != "unreadable"
-            ID, window = row.list_id, message_window
-            wall = account.messages_by_id[row.msg_id].wall if row.msg_id else wall
-        is_near = self.poison is None or abs(wall - self.poison) <= window
-        return is_struck and is_near and (self.ids is None or ID in self.ids)
+            is_struck = row.stream in MESSAGE_STREAMS and self.how != "unreadable"
+            is_struck |= row.stream == "messages"
+            return is_struck and (self.ids is None or row.list_id in self.ids)
+        is_near = self.poison is None or abs(row.wall - self.poison) <= CONTACT_WINDOW
+        ID = row.list_id if row.msg_id is None else row.msg_id
+        return row.stream == self.stream and is_near and (self.ids is None or ID in self.ids)
 
 
 def draw_blip(rng: random.Random) -> Fault:
@@ -161,14 +148,6 @@ def draw_lasting(
     return Fault(how, "subscribed_contacts", nights, frozenset(ids), bad, since_page=page)
 
 
-@dataclass
-class Outage:
-    """The service refuses connections after some calls of a run, for some seconds."""
-
-    after_calls: int
-    seconds: float
-
-
 class Wire:
     """The faults of one run, as a rule of the service; and the made-up clock that it sleeps by.
 
@@ -178,21 +157,15 @@ class Wire:
 
     def __init__(
         self,
-        service: ListrakService,
         clock: datetime,
         faults: Collection[Fault],
-        outage: Outage | None,
         event: tuple[int, Callable[[], None]] | None,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.clock = clock
-        self._service = service
-        # The first that strikes decides, and a dead stream answers nothing.
-        self._faults = sorted(faults, key=lambda each: not each.is_dead_stream)
-        self._outage = outage
+        self._faults = faults
         self._event = event
-        self._refused_until: datetime | None = None
         self._attempts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -200,31 +173,19 @@ class Wire:
         """Let the made-up clock pass."""
         with self._lock:
             self.clock += timedelta(seconds=seconds)
-            if self._refused_until and self.clock >= self._refused_until:
-                self.end_outage()
-
-    def end_outage(self) -> None:
-        """End the outage, if there is one now."""
-        if self._refused_until:
-            self._service.accept_again()
-        self._refused_until = None
 
     def __call__(self, ask: Ask) -> Reply | None:
         """Answer a call as the faults have it; None where they let it be."""
         if ask.operation == "WSDL":
             return None
         stream = OPERATIONS[ask.operation].table
+        call = f"{ask.operation} {sorted(ask.arguments.items())}"
         with self._lock:
             self.calls[stream] += 1
-            call = f"{ask.operation} {sorted(ask.arguments.items())}"
             self._attempts[call] += 1
-            attempt = self._attempts[call]
             if self._event and self.calls.total() == self._event[0]:
                 self._event[1]()
-            if self._outage and self.calls.total() == self._outage.after_calls:
-                self._refused_until = self.clock + timedelta(seconds=self._outage.seconds)
-                self._service.refuse_connections()
-                return Reply(reset=True)
-            struck = next((each for each in self._faults if each.strikes(ask, attempt)), None)
-            self.answered[stream] += struck is None
-        return REPLIES[struck.how](ask) if struck else None
+            struck = (each for each in self._faults if each.strikes(ask, self._attempts[call]))
+            found = next(struck, None)
+            self.answered[stream] += found is None
+        return REPLIES[found.how](ask) if found else None

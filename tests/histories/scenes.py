@@ -3,18 +3,12 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import (
-    NOT_RETRIED,
-    RETRIED,
-    Fault,
-    Outage,
-    draw_blip,
-    draw_lasting,
-)
+from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, draw_blip, draw_lasting
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
 FIRST_ROWS: Final = datetime(2026, 1, 4)
@@ -23,8 +17,18 @@ LATE: Final = timedelta(hours=5)
 """How long after its date a row arrives at most."""
 ZONES: Final = ("UTC", "America/New_York", "Asia/Tokyo")
 ZONES_APART: Final = timedelta(hours=16)
-SEND_HOURS: Final = timedelta(hours=20)
+"""More than any two of these."""
+SEND_HOURS: Final = timedelta(hours=28)
+"""How long after its SendDate a message goes out at most."""
 MIRRORED: Final = ("lists", "messages", "subscribed_contacts")
+OPTIONS: Final[Mapping[str, Any]] = {
+    "timezone": "UTC",
+    "list_ids": None,
+    "include_test_messages": True,
+    "recent_days": None,
+    "older_every_days": 7,
+    "mirror": [],
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class World:
     def __init__(self, seed: int, scene: str | None = None) -> None:
         rng = self.rng = random.Random(seed)
         shares = [each.share for each in SCENES.values()]
-        self.name = scene or rng.choices([*SCENES], shares)[0]
+        drawn = rng.choices([*SCENES], shares)[0]
+        self.name = scene or drawn
         self.scene = SCENES[self.name]
         self.account = MadeUpAccount(
             rng,
@@ -71,19 +76,13 @@ class World:
             event_dates=rng.choice(("iso", "us")),
         )
         self.account.fixed_counts = self.scene.turns and rng.random() < 0.3
-        self.told = [f"Scene: {self.name}"]
         self.clock = FIRST_RUN
         self.run = 0
         self.faults: list[Fault] = []
-        self.outage: Outage | None = None
         self.skew = timedelta()
         self.sends_date = True
         self.selected = self._choose_streams()
-        self.config: dict[str, Any] = {
-            "start_date": _text(rng.choice(START_DATES)),
-            "concurrency": rng.choice((1, 1, 4)),
-            "interval_days": rng.choice((10, 30, 365)),
-        }
+        self.config = {**OPTIONS, "start_date": f"{rng.choice(START_DATES):%F}"}
         self._hidden_since: dict[int, datetime] = {}
         for _ in range(rng.randint(*self.scene.lists)):
             self._add_list()
@@ -95,6 +94,11 @@ class World:
             self.faults.append(Fault(how, self.selected[0], 99, bad))
         else:
             self._change_options()
+
+    def __str__(self) -> str:
+        clock = f"{self.clock:%m-%d %H:%M}, the clock {self.skew} ahead, Date {self.sends_date}"
+        hidden = f"hidden: {[*self._hidden_since]}"
+        return f"Run {self.run} at {clock}, {self.config}, of {self.selected}, {hidden}"
 
     # Rows
 
@@ -108,24 +112,24 @@ class World:
             if all(abs(moment - each) > ZONES_APART for each in START_DATES):
                 return moment
 
-    def _add(self, stream: str, list_id: int, msg_id: int | None, wall: datetime) -> None:
-        self.account.add(stream, list_id, msg_id, wall, self.run)
-
     def _new_id(self, first: int, last: int) -> int:
         taken = {*self.account.list_ids, *self.account.messages_by_id}
         return next(iter(set(self.rng.sample(range(first, last), 100)) - taken))
 
     def _add_list(self) -> None:
         list_id = self._new_id(100, 300)
-        self._add("lists", list_id, None, FIRST_ROWS)
+        self.account.add("lists", list_id, None, FIRST_ROWS)
         for _ in range(self.rng.randint(*self.scene.contacts)):
-            self._add("subscribed_contacts", list_id, None, self._moment(FIRST_ROWS, self.clock))
+            self._add_contact(list_id, FIRST_ROWS)
         first, most = FIRST_ROWS, 3
         if self.scene.bad_row:
             first, most = START_DATES[-1], 1
         for _ in range(self.rng.randint(*self.scene.messages)):
             self._add_message(list_id, self._moment(first, self.clock), most)
-        self.told.append(f"  + list {list_id}")
+
+    def _add_contact(self, list_id: int, since: datetime) -> None:
+        wall = self._moment(since, self.clock)
+        self.account.add("subscribed_contacts", list_id, None, wall)
 
     def _add_message(self, list_id: int, wall: datetime, most: int) -> None:
         msg_id = self._new_id(1000, 99999)
@@ -133,7 +137,7 @@ class World:
             self.account.tests.add(msg_id)
         if self.rng.random() < 0.04:
             self.account.undated.add(msg_id)
-        self._add("messages", list_id, msg_id, wall)
+        self.account.add("messages", list_id, msg_id, wall)
         for stream in MESSAGE_STREAMS:
             if stream in self.selected or self.rng.random() < 0.3:
                 for _ in range(self.rng.randint(0, most)):
@@ -147,14 +151,14 @@ class World:
             if self.clock - since <= timedelta(minutes=10):
                 return
             wall = self._moment(since, self.clock)
-        self._add(stream, message.list_id, msg_id, wall)
+        self.account.add(stream, message.list_id, msg_id, wall)
 
     # Between runs
 
     def pass_time(self) -> None:
         """Let the time to the next run pass, with what happens in it."""
         rng, account, before = self.rng, self.account, self.clock
-        self.run += 1
+        self.run = account.run = self.run + 1
         if self.scene.turns:
             self.clock += timedelta(hours=rng.choice((24, 24, 24, 24, 1, 48, 24 * 9)))
         else:
@@ -174,8 +178,7 @@ class World:
             if stream in MESSAGE_STREAMS and known:
                 self._add_event(stream, rng.choice(known), since)
         for _ in range(rng.randint(0, 2)):
-            moment = self._moment(since, self.clock)
-            self._add("subscribed_contacts", rng.choice(account.list_ids), None, moment)
+            self._add_contact(rng.choice(account.list_ids), since)
         if self.scene.bad_row:
             return
         if rng.random() < 0.08:
@@ -183,7 +186,7 @@ class World:
         contacts = account.rows_of["subscribed_contacts"]
         for row in rng.sample(contacts, min(len(contacts), 2)):
             if row in account.left:
-                account.come_back(row, self.run)
+                account.come_back(row)
             elif rng.random() < 0.3:
                 account.leave(row)
         self._change_what_is_seen()
@@ -191,21 +194,16 @@ class World:
 
     def _change_what_is_seen(self) -> None:
         rng, account = self.rng, self.account
-        for ID in (*account.list_ids, *sorted(account.messages_by_id)):
-            is_list = ID not in account.messages_by_id
-            if ID in self._hidden_since:
-                # Not for so long that the tap may drop what it has set aside of it.
-                is_long = self.clock - self._hidden_since[ID] > timedelta(days=15)
-                if rng.random() < 0.5 or is_long:
-                    account.show(ID, self.run)
-                    del self._hidden_since[ID]
-                    self.told.append(f"  {ID} is seen again")
-            elif rng.random() < (0.08 if is_list else 0.04) and (
-                not is_list or len(account.visible_lists) > 1
-            ):
+        for ID, since in [*self._hidden_since.items()]:
+            # Not for so long that the tap may drop what it has set aside of it.
+            if rng.random() < 0.5 or self.clock - since > timedelta(days=15):
+                account.show(ID)
+                del self._hidden_since[ID]
+        lists = rng.sample(account.visible_lists, len(account.visible_lists) - 1)
+        for ID in (*lists, *sorted(account.messages_by_id.keys() - account.absent)):
+            if rng.random() < 0.05:
                 account.hide(ID)
                 self._hidden_since[ID] = self.clock
-                self.told.append(f"  {ID} is hidden")
         if rng.random() < 0.2:
             account.page_size = rng.randint(1, 4)
             account.version += 1
@@ -216,7 +214,7 @@ class World:
             self.selected = self._choose_streams()
         some = rng.sample(visible, rng.randint(1, len(visible)))
         choices: dict[str, Any] = {
-            "start_date": _text(rng.choice(START_DATES)),
+            "start_date": f"{rng.choice(START_DATES):%F}",
             "timezone": rng.choice(ZONES),
             "list_ids": rng.choice((None, some)),
             "include_test_messages": rng.random() < 0.5,
@@ -233,7 +231,7 @@ class World:
             config["list_ids"] = None
             if not self.run or rng.random() < 0.2:
                 config["mirror"] = rng.sample(MIRRORED, rng.randint(0 if self.run else 1, 3))
-        if not {*visible} & {*(config.get("list_ids") or visible)}:
+        if not self.lists:
             config["list_ids"] = None
 
     def _choose_streams(self) -> list[str]:
@@ -247,22 +245,52 @@ class World:
             chosen.add("subscribed_contacts")
         return [each for each in STREAMS if each in chosen]
 
+    # What a run owes depends on these
+
+    @property
+    def end(self) -> datetime:
+        """When a run begins, by the clock that its ranges must end by."""
+        is_limited = self.skew > timedelta(minutes=1) and self.sends_date
+        end = self.clock + (timedelta() if is_limited else self.skew)
+        return end.replace(tzinfo=timezone.utc)
+
+    @property
+    def end_wall(self) -> datetime:
+        """The same in the zone of the config."""
+        return self._wall(self.end)
+
+    @property
+    def start(self) -> datetime:
+        """The start_date, in the zone of the config."""
+        return self._wall(datetime.fromisoformat(f"{self.config['start_date']}T00:00:00+00:00"))
+
+    def _wall(self, moment: datetime) -> datetime:
+        return moment.astimezone(ZoneInfo(self.config["timezone"])).replace(tzinfo=None)
+
+    @property
+    def lists(self) -> set[int]:
+        """The lists that are requested."""
+        visible = {*self.account.visible_lists}
+        return visible & {*(self.config["list_ids"] or visible)}
+
+    def bad_parts(self, stream: str) -> int:
+        """Return how many parts of a stream are bad; many where none is named."""
+        faults = [each for each in self.faults if each.is_lasting and each.stream == stream]
+        return sum(1000 if each.ids is None else len(each.ids) for each in faults)
+
     # What goes wrong
 
     def choose_faults(self) -> None:
         """Choose what goes wrong tonight, besides what still does."""
         rng = self.rng
-        self.outage, self.skew, self.sends_date = None, timedelta(), rng.random() < 0.7
+        self.skew, self.sends_date = timedelta(), rng.random() < 0.7
         if self.scene.bad_row:
             return
         if rng.random() < 0.12:
             hours = rng.choice((-6, -2, 1, 3)) if not self.sends_date else rng.choice((-6, 3, 50))
             self.skew = timedelta(hours=hours)
         elif not self.faults and rng.random() < 0.3:
-            if rng.random() < 0.3:
-                self.outage = Outage(rng.randint(2, 30), rng.choice((60.0, 3600.0)))
-            else:
-                self.faults.append(draw_blip(rng))
+            self.faults.append(draw_blip(rng))
         elif all(each.is_lasting for each in self.faults):
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
                 poison = self._moment(FIRST_ROWS, self.clock)
@@ -276,21 +304,17 @@ class World:
 
     def heal(self) -> None:
         """Let everything be seen, selected and answered."""
-        rng = self.rng
-        self.run += 1
+        rng, account = self.rng, self.account
+        self.run = account.run = self.run + 1
         self.clock += timedelta(hours=30)
         self.faults.clear()
-        self.outage, self.skew, self.sends_date = None, timedelta(), True
+        self.skew, self.sends_date = timedelta(), True
         for ID in self._hidden_since:
-            self.account.show(ID, self.run)
+            account.show(ID)
         kept = ("start_date", "include_test_messages") if rng.random() < 0.5 else ()
         self.config = {
-            "start_date": _text(START_DATES[0]),
-            **{key: self.config[key] for key in kept if key in self.config},
+            **OPTIONS,
+            "start_date": f"{START_DATES[0]:%F}",
+            **{key: self.config[key] for key in kept},
         }
         self.selected = [each for each in STREAMS if each in self.selected or rng.random() < 0.5]
-        self.told.append("All is seen, nothing fails:")
-
-
-def _text(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,8 +1,7 @@
 """How targets and runners keep a state: which rows are stored, which state the next run is given.
 
 Targets that flush stream by stream, as pipelinewise-target-postgres and target-duckdb do, print the
-first STATE with the entries of the streams flushed since: each stream's entry may be of a STATE of
-its own. The merge is that of `meltano.core.utils.merge` in Meltano 4.4.1.
+first STATE with the entries of the streams flushed since: each entry may be of another STATE.
 """
 
 import copy
@@ -10,9 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-Message = dict[str, Any]
-StateValue = dict[str, Any]
-
+Json = dict[str, Any]
 TARGETS: Final = ("last", "earlier", "mixture")
 """What a target prints: the last STATE, any of them, or for each stream the entry of any."""
 
@@ -23,22 +20,22 @@ class Stored:
 
     printed: the states that it printed, in order.
     records: the RECORDs that are stored, and the ACTIVATE_VERSIONs obeyed, in order.
-    has_all: whether the last printed state is the last STATE of the lines, and all rows are stored.
+    has_all: whether the last printed state is the last STATE of the lines.
     """
 
-    printed: list[StateValue] = field(default_factory=list)
-    records: list[Message] = field(default_factory=list)
+    printed: list[Json] = field(default_factory=list)
+    records: list[Json] = field(default_factory=list)
     has_all: bool = False
 
 
-def keep(target: str, messages: list[Message], rng: random.Random) -> Stored:
+def keep(target: str, messages: list[Json], rng: random.Random) -> Stored:
     """Store rows up to the STATEs that the target prints; maybe also those after the last."""
     places = [place for place, each in enumerate(messages) if each["type"] == "STATE"]
     if not places:
         return Stored()
-    same = places[-1] if target == "last" else rng.choice(places)
-    printed = [copy.deepcopy(messages[place]["value"]) for place in places if place <= same]
-    up_to = dict.fromkeys((each.get("stream") for each in messages), same)
+    last = places[-1] if target == "last" else rng.choice(places)
+    printed = [copy.deepcopy(messages[place]["value"]) for place in places if place <= last]
+    up_to = dict.fromkeys((each.get("stream") for each in messages), last)
     if target == "mixture":
         printed = printed[:1]
         up_to = {stream: rng.choice(places) for stream in up_to}
@@ -46,21 +43,19 @@ def keep(target: str, messages: list[Message], rng: random.Random) -> Stored:
             entry = messages[place]["value"]["bookmarks"].get(stream)
             if entry is not None:
                 printed[0]["bookmarks"][stream] = copy.deepcopy(entry)
-    elif same == places[-1] and rng.random() < 0.3:
-        up_to = dict.fromkeys(up_to, len(messages))
+    has_all = {*up_to.values()} == {places[-1]}
+    stored = messages if has_all and rng.random() < 0.3 else [
+        each for place, each in enumerate(messages) if place < up_to[each.get("stream")]
+    ]  # fmt: skip
     kinds = ("RECORD", "ACTIVATE_VERSION")
-    records = [
-        each
-        for place, each in enumerate(messages)
-        if each["type"] in kinds and place < up_to[each["stream"]]
-    ]
-    return Stored(printed, records, has_all=set(up_to.values()) <= {places[-1], len(messages)})
+    return Stored(printed, [each for each in stored if each["type"] in kinds], has_all)
 
 
-def deep_merge(newer: StateValue, older: StateValue) -> StateValue:
+def deep_merge(newer: Json, older: Json) -> Json:
     """Merge a newer state into an older one, object by object, and return the latter.
 
-    Raises AttributeError or TypeError, as Meltano does, where one has an object and the other none.
+    As `meltano.core.utils.merge` in Meltano 4.4.1, it raises AttributeError or TypeError where one
+    has an object and the other none.
     """
     for key, value in newer.items():
         if isinstance(value, dict):
@@ -74,21 +69,20 @@ class StateBackend:
     """Where the runner keeps the states that a target prints."""
 
     def __init__(self) -> None:
-        self._completed: StateValue = {}
-        self._partial: StateValue = {}
+        self._completed: Json = {}
+        self._partial: Json = {}
 
     @property
-    def state(self) -> StateValue | None:
+    def state(self) -> Json | None:
         """The state for the next run; None where nothing was kept so far."""
-        merged = deep_merge(copy.deepcopy(self._partial), copy.deepcopy(self._completed))
-        return merged or None
+        return deep_merge(copy.deepcopy(self._partial), copy.deepcopy(self._completed)) or None
 
-    def replace(self, printed: list[StateValue]) -> None:
+    def replace(self, printed: list[Json]) -> None:
         """Keep the last state printed."""
         if printed:
             self._completed, self._partial = copy.deepcopy(printed[-1]), {}
 
-    def merge(self, printed: list[StateValue]) -> None:
+    def merge(self, printed: list[Json]) -> None:
         """Merge each state printed into those kept."""
         for state in printed:
             self._partial = deep_merge(copy.deepcopy(state), self._partial)
