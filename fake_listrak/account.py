@@ -35,9 +35,7 @@ _MANY: Final = 5000
 
 
 class Account:
-    """A Listrak account: its lists, messages, contacts and events, as the service returns them.
-
-    Rows are values on the wire (see `Row`). Tests compare records with them.
+    """A Listrak account: its lists, messages, contacts and events, as values on the wire.
 
     page_size: rows on a page of the paged operations.
     timezone: IANA name of the zone of the times on the wire.
@@ -83,10 +81,7 @@ class Account:
     # Rows
 
     def rows(self, operation: str, parent_id: int | None = None) -> list[Row]:
-        """Return all rows of an operation for one parent, in the order served.
-
-        parent_id: a ListID, MsgID or ConversationID; None for the account.
-        """
+        """Return all rows of an operation for a list, message or conversation, or the account."""
         return self.select(operation, parent_id or ACCOUNT)[:]
 
     def lists(self) -> list[Row]:
@@ -123,10 +118,9 @@ class Account:
     def select(
         self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
     ) -> Table:
-        """Return the rows of an operation for a parent, in the order served.
+        """Return the rows of an operation for a parent (or ACCOUNT), in the order served.
 
-        ID: that of the parent, or ACCOUNT. chosen: which dates; None means all. every: include test
-        messages and terminated conversations.
+        chosen: which dates. every: include test messages and terminated conversations.
         """
         if operation == LISTS:
             return self.lists()
@@ -246,9 +240,7 @@ class Account:
     def add_message(
         self, ListID: int, MsgID: int, send_date: Date, *, test: bool = False, **fields: Field
     ) -> None:
-        """Add a message, whose counts follow the events added to it.
-
-        A hidden generated message is shown again, with its own send date.
+        """Add a message, or show a hidden generated one again, with its own send date.
 
         send_date: a datetime (UTC unless it has a zone), or the text to put on the wire.
         """
@@ -291,10 +283,10 @@ class Account:
     ) -> None:
         """Add a row to the end of a table of events, contacts, links and the like, for one parent.
 
-        parent_id: as in `rows`. date: as `send_date` of `add_message`, or None for a row without
-        its date element; a row with an unreadable date is in every range. fields: override
-        generated values. EmailAddress (FromEmailAddress of a passalong) determines the ContactID; a
-        conversation's row belongs to its first message unless MsgID is given.
+        date: as `send_date` of `add_message`, or None for a row without its date element; a row
+        with an unreadable date is in every range. fields: override generated values. EmailAddress
+        (FromEmailAddress of a passalong) determines the ContactID; a conversation's row belongs to
+        its first message unless MsgID is given.
         """
         kind, ID = OPERATIONS[operation], parent_id or ACCOUNT
         known: dict[str, Field] = {}
@@ -304,7 +296,8 @@ class Account:
         if kind.asked_by == "conversation":
             known["MsgID"] = str(self._mailings["conversation"][ID].messages[0])
         if kind.date is not None:
-            known[kind.date] = ... if date is None else self._maker.text(date, kind.date_is_text)
+            is_text = kind.columns[kind.date] == "string"
+            known[kind.date] = ... if date is None else self._maker.text(date, is_text)
         rows = self._changeable(operation, ID)
         bits = mix(self._maker.seed, SALTS[operation], ID, len(rows))
         address = fields.get("FromEmailAddress" if operation == PASSALONGS else "EmailAddress")
@@ -312,10 +305,7 @@ class Account:
         rows.append(self._maker.row(operation, self._start, bits, known, email, fields))
 
     def fill(self, operation: str, parent_id: int | None, rows: Iterable[Row]) -> None:
-        """Put these rows, values on the wire, in place of all rows of an operation and parent.
-
-        Also of rows that otherwise follow from others. The parent has to be added first.
-        """
+        """Replace all rows of an operation and parent, even if they follow from other rows."""
         self.version += 1
         self._tables[operation, parent_id or ACCOUNT] = [*rows]
 

@@ -20,41 +20,33 @@ ID_OF: Final[Mapping[AskedBy, str]] = {
 
 Value: TypeAlias = str | list[str] | dict[str, str] | None
 """An element's value: text, None for `xsi:nil`, texts of a repeated element, or children."""
-
 Row: TypeAlias = dict[str, Value]
-"""One row as on the wire, by element name in the contract's order. A missing name is an absent
-element, None a nil one and "" an empty one."""
+"""One row as on the wire, by element name in the contract's order, without absent elements."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: its arguments, its rows, and their table."""
+    """One operation: its arguments, its rows, and their table.
+
+    key: that of its rows, with the parent's ID if the row lacks it. date: the row's date, by which
+    StartDate and EndDate select. row: name of the row element. columns, arguments: types by name,
+    such as int, dateTime, ArrayOfInt. takes_exception: it takes and returns a WSException.
+    """
 
     name: str
     table: str
     key: tuple[str, ...]
-    """The key of its rows, with the parent's ID if the row lacks it."""
     date: str | None
-    """The row's date, by which StartDate and EndDate select."""
     row: str
-    """Name of the row element."""
     columns: Mapping[str, str]
-    """Type by name of the row's elements: int, string, dateTime, boolean, double, decimal."""
     arguments: Mapping[str, str]
-    """Type by name: int, ArrayOfInt, dateTime, boolean. All but ArrayOfInt are required."""
     takes_exception: bool
-    """Takes WSException by reference, and so returns one."""
 
     @property
     def asked_by(self) -> AskedBy:
         """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
         found = (parent for parent, ID in ID_OF.items() if ID in self.arguments)
         return next(found, "list" if "MsgIDs" in self.arguments else "account")
-
-    @property
-    def date_is_text(self) -> bool:
-        """Whether the date is an xs:string without a fixed format."""
-        return self.columns.get(self.date or "") == "string"
 
 
 # Operation, table, key and date. The date is marked by * in the key, or follows it in parentheses.
@@ -142,25 +134,12 @@ CONVERSATION_OPERATIONS: Final = tuple(
 
 
 def read_wsdl(which: Literal["full", "nine"]) -> bytes:
-    """Return the contract of all 89 operations, or of those of the nine published tables."""
+    """Return the contract with all 89 operations, or with those of the nine published tables."""
     if which == "full":
         return _CONTRACT
     root = etree.fromstring(_CONTRACT)
-    unused = [
-        each
-        for each in root.iter(f"{_WSDL}operation")
-        if each.get("name") not in PUBLISHED_OPERATIONS
-    ]
-    while unused:
-        for element in unused:
-            if (parent := element.getparent()) is not None:
-                parent.remove(element)
-        used = {
-            str(value).partition(":")[2]
-            for each in root.iter()
-            for name, value in each.attrib.items()
-            if name != "name"
-        }
-        named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
-        unused = [each for each in named if each.get("name") not in used]
+    for each in [*root.iter(f"{_WSDL}operation")]:
+        parent = each.getparent()
+        if each.get("name") not in PUBLISHED_OPERATIONS and parent is not None:
+            parent.remove(each)
     return etree.tostring(root, encoding="utf-8", xml_declaration=True)

@@ -19,7 +19,6 @@ from fake_listrak.wire import (
     BAD_ARGUMENT,
     EMPTY_RESULTS,
     Ask,
-    BadRequest,
     Reply,
     Request,
     fault,
@@ -27,7 +26,6 @@ from fake_listrak.wire import (
     raw,
     read_call,
     write_reply,
-    write_rows,
 )
 
 Rule: TypeAlias = Callable[[Ask], Reply | None]
@@ -42,20 +40,15 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 class ListrakService(Connections):
     """Listrak's SOAP service over an account, on a port of 127.0.0.1, as a context manager.
 
-    username, password: the valid credentials.
-    latency: seconds before each answer to a SOAP call.
-    port: 0 for any free one.
+    latency: seconds before each answer to a SOAP call. port: 0 for any free one. tls: speak https.
     record: keep `asked` and attempts; without, memory does not grow with the calls.
-    wsdl: "full" serves the contract of all operations; "nine" serves and answers only the
-        operations of the published tables.
-    tls: with this context the service speaks https.
+    wsdl: serve and answer all operations ("full"), or those of the published tables ("nine").
 
     `asked` holds the SOAP calls in order of arrival, `calls` counts them by operation,
     `wsdl_requests` counts the requests for the WSDL, `failed_logins` calls with wrong credentials.
 
     `rules` are tried in order for each call and for the WSDL (operation "WSDL"); the first that
-    returns a Reply decides, and without one the answer is honest. A rule that raises is answered
-    with status 500 and its traceback goes to stderr.
+    returns a Reply decides, and without one the answer is honest.
     """
 
     def __init__(
@@ -70,7 +63,7 @@ class ListrakService(Connections):
         wsdl: Literal["full", "nine"] = "full",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(port, tls)
+        super().__init__(self._answer_to, port, tls)
         self.account = account
         self.username = username
         self.password = password
@@ -97,16 +90,13 @@ class ListrakService(Connections):
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{self._address[1]}{PATH}?wsdl"
 
-    def answer(self, request: Request) -> Reply:
+    def _answer_to(self, request: Request) -> Reply:
         """Return the reply to a request."""
         path, _, query = request.path.partition("?")
         is_service = path.lower() == PATH.lower()
         if request.method == "POST" and is_service:
-            try:
-                ask = read_call(request, self._known, self.honest)
-            except BadRequest as error:
-                return fault(str(error), code="Client")
-            reply = self._decide(ask)
+            ask = read_call(request, self._known, self.honest)
+            reply = ask if isinstance(ask, Reply) else self._decide(ask)
             return replace(reply, delay=reply.delay + self.latency)
         if request.method != "GET":
             return html(405)
@@ -119,8 +109,9 @@ class ListrakService(Connections):
         return self._decide(Ask("WSDL", {}, "", "", request.headers, request.path, self.honest))
 
     def _decide(self, ask: Ask) -> Reply:
-        """Number a call; return what the first rule that has a reply, or the contract, gives."""
-        ask = self._numbered(ask)
+        """Return what the first rule that has a reply, or the contract, gives."""
+        with self._counting:
+            ask = self._numbered(ask)
         for rule in list(self.rules):
             reply = rule(ask)
             if reply is not None:
@@ -128,16 +119,15 @@ class ListrakService(Connections):
         return ask.honest()
 
     def _numbered(self, ask: Ask) -> Ask:
+        if ask.operation == "WSDL":
+            self.wsdl_requests += 1
+            return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
+        self.calls[ask.operation] += 1
         key = (ask.operation, *sorted(ask.arguments.items()))
-        with self._counting:
-            if ask.operation == "WSDL":
-                self.wsdl_requests += 1
-                return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
-            self.calls[ask.operation] += 1
-            ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
-            if self._record:
-                self._attempts[key] = ask.attempt
-                self.asked.append(ask)
+        ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
+        if self._record:
+            self._attempts[key] = ask.attempt
+            self.asked.append(ask)
         return ask
 
     def honest(self, ask: Ask) -> Reply:
@@ -162,14 +152,12 @@ class ListrakService(Connections):
             }
         except (KeyError, ValueError, OverflowError):
             return fault(BAD_ARGUMENT, code="Client")
-        objection = self._objection(arguments)
-        if objection is not None:
+        if objection := self._objection(arguments):
             return fault(f"{operation}(): {objection}")
-        rows = write_rows(OPERATIONS[operation].row, self._rows(operation, arguments))
         # A repeated request has the same reply.
         numbers = sum(value for value in arguments.values() if type(value) is int)
         empty = EMPTY_RESULTS[sum(f"{operation}{numbers}".encode()) % len(EMPTY_RESULTS)]
-        return Reply(write_reply(operation, rows, empty))
+        return Reply(write_reply(operation, self._rows(operation, arguments), empty))
 
     def _value(self, of_type: str, text: str) -> Any:
         """Return an argument by its type; a date as a wall. Raises KeyError or ValueError."""
