@@ -11,13 +11,10 @@ import signal
 import threading
 from dataclasses import fields
 from datetime import datetime
-from typing import Final
 
 from fake_listrak.account import Account
 from fake_listrak.generator import Shape
 from fake_listrak.server import CREDENTIALS, ListrakService
-
-_SERVICE: Final = ("port", "username", "password", "latency", "wsdl")
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -56,7 +53,8 @@ def main() -> None:
     """Serve until a signal."""
     parser = _arguments()
     options = vars(parser.parse_args())
-    service_options = {name: options.pop(name) for name in _SERVICE}
+    names = ("port", "username", "password", "latency", "wsdl")
+    service_options = {name: options.pop(name) for name in names}
     try:
         counts = {operation: int(number) for operation, number in options.pop("count")}
         account = Account(**options, counts=counts)

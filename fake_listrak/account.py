@@ -167,11 +167,11 @@ class Account:
         return self._generated(operation, ID)
 
     def _generate(self, operation: str, ID: int) -> Table:
-        if operation in EVENTS:
-            mailing = self._mailings[OPERATIONS[operation].asked_by][ID]
-            rows = self._generator.events(operation, mailing)
-        else:
-            rows = self._generator.others(operation, ID)
+        rows = (
+            self._generator.events(operation, self._mailings[OPERATIONS[operation].asked_by][ID])
+            if operation in EVENTS
+            else self._generator.others(operation, ID)
+        )
         # A range of many is found by bisection, which needs times that never fall.
         is_many = len(rows) > _MANY and (self.zone.name, self.event_dates) == ("UTC", "iso")
         return rows if is_many else rows[:]

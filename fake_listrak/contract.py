@@ -10,12 +10,7 @@ from typing import Final, Literal, TypeAlias
 from lxml import etree
 
 NAMESPACE: Final = "http://webservices.listrak.com/v31/"
-AskedBy: TypeAlias = Literal["account", "list", "message", "conversation"]
-ID_OF: Final[Mapping[AskedBy, str]] = {
-    "list": "ListID",
-    "message": "MsgID",
-    "conversation": "ConversationID",
-}
+ID_OF: Final = {"list": "ListID", "message": "MsgID", "conversation": "ConversationID"}
 """The column that identifies the parent of an operation's rows; the account has no ID."""
 
 Value: TypeAlias = str | list[str] | dict[str, str] | None
@@ -43,8 +38,8 @@ class Operation:
     takes_exception: bool
 
     @property
-    def asked_by(self) -> AskedBy:
-        """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
+    def asked_by(self) -> str:
+        """The parent of its rows, as in ID_OF, or "account". Analytics belong to a list."""
         found = (parent for parent, ID in ID_OF.items() if ID in self.arguments)
         return next(found, "list" if "MsgIDs" in self.arguments else "account")
 

@@ -44,10 +44,10 @@ def keep(target: str, messages: list[Json], rng: random.Random) -> Stored:
             if entry is not None:
                 printed[0]["bookmarks"][stream] = copy.deepcopy(entry)
     has_all = {*up_to.values()} == {places[-1]}
-    stored = messages if has_all and rng.random() < 0.3 else [
-        each for place, each in enumerate(messages) if place < up_to[each.get("stream")]
-    ]  # fmt: skip
+    if has_all and rng.random() < 0.3:
+        up_to = dict.fromkeys(up_to, len(messages))
     kinds = ("RECORD", "ACTIVATE_VERSION")
+    stored = [each for n, each in enumerate(messages) if n < up_to[each.get("stream")]]
     return Stored(printed, [each for each in stored if each["type"] in kinds], has_all)
 
 
