@@ -29,9 +29,9 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     "shape",
     [
         {},
-        {"event_dates": "us", "empty": "nil", "bounds": "exclusive"},
-        {"offsets": True, "empty": "absent", "bounds": "start", "page_size": 1000},
-        {"offsets": True, "timezone": "America/New_York", "empty": "empty"},
+        {"event_dates": "us", "bounds": "exclusive"},
+        {"offsets": True, "bounds": "start", "page_size": 1000},
+        {"offsets": True, "timezone": "America/New_York"},
         {"page_size": 1, "lists": 1, "messages": 2},
         {"messages": 0, "contacts": 0, "conversations": 0, "campaigns": 0},
     ],
