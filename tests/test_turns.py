@@ -20,15 +20,12 @@ from tests.support.runs import (
     EPOCH,
     NOW,
     OPEN,
-    SENT,
     days,
     is_due,
     requested,
-    rotating_tap,
     text,
     wire,
 )
-from tests.support.runs import starts as starts_of
 from tests.support.tap import MakeTap, Run, Tap
 
 DAY = timedelta(days=1)
