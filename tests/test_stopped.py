@@ -1,19 +1,19 @@
-"""A stream of which too much fails is stopped alone, and costs no more in the next night."""
+"""A stream of which too much fails is stopped alone, and an outage is waited for."""
 
+import threading
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Reply, fault
+from fake_listrak import Account, Ask, Reply, fault
 from fake_listrak.contract import MESSAGE_OPERATIONS
-from tests.support.faults import START, UNREADABLE
-from tests.support.runs import OPEN, REFUSED, instant, tap_for
-from tests.support.tap import NOT_FOUND, MakeTap, Run
+from tap_listrak.listrak.gate import MAX_OUTAGE_SECONDS
+from tests.support.faults import FAULTS, START, UNREADABLE
+from tests.support.runs import CLICK, OPEN, REFUSED, instant, tap_for
+from tests.support.tap import NOT_FOUND, MakeTap, Run, Tap
 
 NOT_READ = fault(UNREADABLE)
-BEFORE = {"start": START, "end": instant()}
 
 
 def account_of(messages: int, lists: int = 1) -> Account:
@@ -99,9 +99,9 @@ def test_a_thousand_parts_may_be_set_aside_and_one_more_stops_the_stream(make_ta
     tap.fail("message_opens", MsgID=bad)
 
     def run_with(list_id: int, *owed: int) -> Run:
-        aside = [{"list_id": list_id, "parent_id": each, **BEFORE} for each in owed]
-        opens: Any = {"OpenDate": instant(), "set_aside": aside}
-        state = {"bookmarks": {"message_opens": opens}}
+        dates = {"start": START, "end": instant()}
+        aside = [{"list_id": list_id, "parent_id": each, **dates} for each in owed]
+        state = {"bookmarks": {"message_opens": {"OpenDate": instant(), "set_aside": aside}}}
         return tap.night(1, state=state, config={"list_ids": [one]})
 
     # Those of a list that `list_ids` leaves out are not retried.
@@ -137,33 +137,32 @@ def test_one_line_names_every_stopped_stream_and_the_code_is_3_if_all_were_refus
     assert run.code == code
     assert "Stopped 3 of the streams" in critical(run)
     assert all(f"{stream}: " in critical(run) for stream in stopped)
-    assert "subscribed_contacts" not in critical(run)
     assert tap.missing(run).keys() == {*stopped}
     assert run.messages[-1]["type"] == "STATE"
 
 
-@pytest.mark.parametrize("reply", [NOT_FOUND, REFUSED, NOT_READ], ids=["404", "refused", "unread"])
-def test_lists_that_fail_end_the_run_with_the_given_state(make_tap: MakeTap, reply: Reply) -> None:
+@pytest.mark.parametrize(
+    ("reply", "code", "calls"), [(NOT_FOUND, 1, 5), (REFUSED, 3, 1), (NOT_READ, 1, 1)]
+)
+def test_lists_that_fail_end_the_run_with_the_given_state(
+    make_tap: MakeTap, reply: Reply, code: int, calls: int
+) -> None:
     tap = tap_for(make_tap)
     first = tap.night()
     tap.fail("lists", reply)
     run = tap.night(1, first)
-    assert run.code == (3 if reply is REFUSED else 1)
+    assert (run.code, len(tap.service.asked)) == (code, calls)
     assert "lists" in critical(run)
     assert [each["value"] for each in run.messages] == [first.state]
-    assert len(tap.service.asked) == (5 if reply is NOT_FOUND else 1)
 
 
 @pytest.mark.usefixtures("state_after_every_page")
 @pytest.mark.parametrize("is_answered", [True, False])
 def test_parts_that_a_first_pass_holds_are_set_aside(make_tap: MakeTap, is_answered: bool) -> None:
     tap = tap_for(make_tap, "message_opens", account=account_of(10, lists=2))
-    one = tap.list_ids[0]
-    cut = next(
-        each
-        for each in tap.night().prefixes()[1:]
-        if each.entry()["unfinished"][0].get("list_ids") == [one]
-    )
+    prefixes = tap.night().prefixes()[1:]
+    one = [tap.first_list]
+    cut = next(each for each in prefixes if each.entry()["unfinished"][0].get("list_ids") == one)
     bad = tap.msg_ids()[10:] if is_answered else tap.msg_ids()
     tap.fail("message_opens", MsgID=bad)
     second = tap.night(1, cut)
@@ -179,5 +178,59 @@ def test_parts_that_a_first_pass_holds_are_set_aside(make_tap: MakeTap, is_answe
         assert opens["unfinished"] == cut.entry()["unfinished"]
     tap.heal()
     third = tap.night(2, second)
-    assert (third.code, tap.missing(cut, second, third)) == (0, {})
-    assert (third.set_aside, third.entry()["OpenDate"]) == ([], instant(2))
+    assert (third.code, third.set_aside, tap.missing(cut, second, third)) == (0, [], {})
+
+
+# Outages.
+
+
+class Outages:
+    """Let the service go away at the first call of each operation, and come back in time."""
+
+    def __init__(self, tap: Tap, seconds: float, *operations: str) -> None:
+        self._service, self._seconds, self._left = tap.service, seconds, list(operations)
+        self._lock = threading.Lock()
+        self.waited: list[float] = []
+        tap.service.rules.append(self._go)
+
+    def _go(self, ask: Ask) -> None:
+        if ask.operation in self._left:
+            self._left.remove(ask.operation)
+            self.waited.append(0.0)
+            self._service.refuse_connections()
+
+    def sleep(self, seconds: float) -> None:
+        """Note a wait; at the end of the outage the service is back."""
+        with self._lock:
+            before = self.waited[-1]
+            self.waited[-1] += seconds
+            if before < self._seconds <= self.waited[-1]:
+                self._service.accept_again()
+
+
+@pytest.mark.parametrize("operations", [(CLICK,), ("GetContactListCollection", CLICK)], ids=len)
+def test_90_seconds_away_cost_one_warning(make_tap: MakeTap, operations: tuple[str, ...]) -> None:
+    tap = tap_for(make_tap, concurrency=8)
+    run = tap.night(sleep=Outages(tap, 90, *operations).sleep)
+    assert (run.code, tap.missing(run), run.set_aside) == (0, {}, [])
+    # All calls wait for each outage together.
+    told = run.warnings("until the service is reachable")
+    assert len(told) == len(operations)
+    assert all(FAULTS["unreachable"].message in each for each in told)
+
+
+def test_a_service_gone_for_over_five_minutes_ends_the_run_after_a_state(make_tap: MakeTap) -> None:
+    tap = tap_for(make_tap, concurrency=4)
+    outages = Outages(tap, 10_000, CLICK)
+    run = tap.night(sleep=outages.sleep)
+    assert run.code == 1
+    assert "Cannot connect to Listrak" in critical(run)
+    # Calls under way when it went away may have waited on their own before.
+    assert MAX_OUTAGE_SECONDS - 60 < outages.waited[0] < MAX_OUTAGE_SECONDS + 60
+    assert len(run.warnings("until the service is reachable")) == 1
+    assert run.messages[-1]["type"] == "STATE"
+    assert (run.set_aside, run.is_finished) == ([], False)
+    tap.heal()
+    tap.service.accept_again()
+    rest = tap.night(1, run)
+    assert (rest.code, tap.missing(run, rest)) == (0, {})
