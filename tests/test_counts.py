@@ -81,15 +81,6 @@ def test_without_its_filter_an_event_comes_on_its_messages_due_day(tap: Tap, har
     assert "late@example.com" in came
 
 
-def test_a_filter_of_nothing_costs_calls_alone(tap: Tap) -> None:
-    first = tap.run(clock=days(0))
-    state = copy.deepcopy(first.state)
-    state["bookmarks"]["message_opens"]["turns"][0]["counts"] = "AA=="
-    run, asked = night(tap, 1, state)
-    assert asked == message_ids(tap.service.account)
-    assert run.entry()["turns"] == [{**first.entry()["turns"][0], "end": run.covers()["end"]}]
-
-
 # Contacts.
 
 
@@ -109,28 +100,6 @@ def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap)
         assert all(is_due(each, day, EVERY) for each in found if each < recent)
         assert len(found) < 4
     assert came >= whole.addresses("subscribed_contacts") != set()
-
-
-@pytest.mark.parametrize(
-    "change", [{}, {"EmailAddress": "new@example.com"}], ids=["came back", "changed address"]
-)
-def test_changed_contacts_arrive_within_older_every_days(tap: Tap, change: dict[str, str]) -> None:
-    account, run = tap.service.account, None
-    tap.catalog, tap.config["list_ids"] = catalog_of("subscribed_contacts"), [tap.first_list]
-    oldest = min(account.contacts(tap.first_list), key=lambda row: str(row["AdditionDate"]))
-    email, since = str(oldest["EmailAddress"]), str(oldest["AdditionDate"])
-    came = []
-    for day in range(EVERY + 1):
-        if day == bool(change):
-            account.hide_contact(tap.first_list, email)
-        if day == 1:
-            # Listrak keeps the first AdditionDate.
-            same = {"ContactID": oldest["ContactID"]}
-            account.add_contact(tap.first_list, email, since, **same, **change)
-        run = tap.run(clock=days(day), state=run and run.state)
-        came += run.records("subscribed_contacts") if day else []
-    of_it = [each for each in came if str(each["ContactID"]) == oldest["ContactID"]]
-    assert [each["EmailAddress"] for each in of_it] == [change.get("EmailAddress", email)]
 
 
 # Pure.

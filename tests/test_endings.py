@@ -1,7 +1,6 @@
 """However a run ends: soon, with whole lines, a last STATE to go on from, and no traceback."""
 
 import json
-import os
 import select
 import signal
 import subprocess
@@ -29,27 +28,26 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 # For what ends by itself. A reply that hangs does so for five minutes.
 SECONDS = 60
 HANGS = Reply(hang=True)
+GIVEN = {"bookmarks": {"message_opens": {"OpenDate": "2026-02-01T00:00:00Z"}}}
 
 
-def answer_from(
-    tap: Tap, first: int, reply: Reply, which: Callable[[Ask], bool] = is_page
-) -> threading.Event:
-    """Give this reply from the n-th such call on; return the sign that it was given."""
-    seen, given = count(1), threading.Event()
-
-    def rule(ask: Ask) -> Reply | None:
-        if not which(ask) or next(seen) < first:
-            return None
-        given.set()
-        return reply
-
-    tap.service.rules.append(rule)
-    return given
+def is_of(operation: str) -> Callable[[Ask], bool]:
+    return lambda ask: ask.operation == operation
 
 
-def start_program(tap: Tap, program: str, *flags: str) -> Process:
-    """Start a program that calls the tap's entry point, as a process of its own."""
-    command = [sys.executable, "-c", program, *tap.arguments(*flags)]
+CALL = "sys.exit(cli.main(sys.argv[1:]))"
+# The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
+# either way the wait itself is not woken.
+TAKEN_BY_A_THREAD = """
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+"""
+
+
+def start(tap: Tap, before: str, *flags: str, last: str = CALL, state: Any = None) -> Process:
+    """Start a program that runs this code before the tap's, and perhaps another last line."""
+    program = f"import signal, sys, threading\n{before}\nfrom tap_listrak import cli\n{last}"
+    command = [sys.executable, "-c", program, *tap.arguments(*flags, state=state)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -81,54 +79,47 @@ def assert_goes_on(tap: Tap, ended: Run) -> None:
     assert rows(ended, rest).keys() == rows(tap.run()).keys()
 
 
+# What is given this reply, from which such call on; what the program does before; the signal.
 @pytest.mark.parametrize(
-    ("reply", "number", "code"),
-    [(HANGS, TERM, 143), (HANGS, INT, 130), (Reply(b"", 503, {"Retry-After": "200"}), TERM, 143)],
-    ids=["hangs, TERM", "hangs, INT", "retry"],
+    ("flags", "which", "first", "reply", "before", "number"),
+    [
+        ((), is_page, 20, HANGS, "", TERM),
+        ((), is_page, 20, HANGS, "", INT),
+        ((), is_page, 20, HANGS, TAKEN_BY_A_THREAD, TERM),
+        ((), is_page, 20, Reply(b"", 503, {"Retry-After": "200"}), "", TERM),
+        ((), is_of("WSDL"), 1, HANGS, "", TERM),
+        ((), is_of("GetContactListCollection"), 1, HANGS, "", TERM),
+        (("--discover",), is_of("WSDL"), 1, HANGS, "", TERM),
+        (("--discover",), is_of("ReportMessageContactSent"), 1, HANGS, "", INT),
+    ],
 )
-def test_a_signal_ends_a_run_that_waits_for_a_reply_or_a_retry(
-    make_tap: MakeTap, reply: Reply, number: signal.Signals, code: int
+def test_a_signal_ends_whatever_waits_for_a_reply_or_a_retry(
+    make_tap: MakeTap,
+    flags: tuple[str, ...],
+    which: Callable[[Ask], bool],
+    first: int,
+    reply: Reply,
+    before: str,
+    number: signal.Signals,
 ) -> None:
     tap = tiny_tap(make_tap, 8)
-    waits = answer_from(tap, 20, reply)
-    process = tap.start()
-    assert process.stdout
+    seen, waits = count(1), threading.Event()
+
+    def rule(ask: Ask) -> Reply | None:
+        if not which(ask) or next(seen) < first:
+            return None
+        waits.set()
+        return reply
+
+    tap.service.rules.append(rule)
+    process = start(tap, before, *flags, state=None if flags else GIVEN)
     assert waits.wait(SECONDS)
-    # Past the buffers, in which `communicate` would not find what is read too early.
-    before = b""
-    while not (b'"RECORD","stream":"message_sends"' in before and before.endswith(b"\n")):
-        more = os.read(process.stdout.fileno(), 65536)
-        assert more, "The run has ended without it."
-        before += more
-    run = end(process, number)
-    run = Run(run.code, before.decode() + run.out, run.err)
-    assert_ended_well(run, code)
-    assert number.name in run.lines("CRITICAL")[0]
-    assert_goes_on(tap, run)
-
-
-# The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
-# either way the wait itself is not woken.
-ELSEWHERE = """
-import signal, sys, threading
-threading.Thread(target=threading.Event().wait, daemon=True).start()
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-from tap_listrak import cli
-code = cli.main(sys.argv[1:])
-print("alarm", signal.getitimer(signal.ITIMER_REAL), file=sys.stderr)
-sys.exit(code)
-"""
-
-
-def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
-    hanging = answer_from(tap, 20, HANGS)
-    process = start_program(tap, ELSEWHERE)
-    assert hanging.wait(SECONDS)
     time.sleep(0.1)
-    run = end(process, TERM)
-    assert_ended_well(run, 143)
-    assert "alarm (0.0, 0.0)" in run.err
+    run = end(process, number)
+    assert_ended_well(run, 128 + number, began=not flags)
+    assert number.name in run.lines("CRITICAL")[0]
+    if not flags:
+        assert_goes_on(tap, run)
 
 
 @pytest.mark.parametrize(
@@ -154,19 +145,12 @@ def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_r
     assert_goes_on(tap, run)
 
 
-FOR_TARGET = """
-import sys
-from tap_listrak import cli, signals
-signals.SECONDS_FOR_TARGET = {seconds}
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize(("seconds", "signals"), [(10_000, 2), (0.5, 1)])
 def test_a_second_signal_or_some_time_ends_a_run_whose_stdout_nobody_reads(
     make_tap: MakeTap, seconds: float, signals: int
 ) -> None:
-    process = start_program(make_tap(), FOR_TARGET.format(seconds=seconds))
+    limit = f"from tap_listrak import signals; signals.SECONDS_FOR_TARGET = {seconds}"
+    process = start(make_tap(), limit)
     assert process.stdout
     assert process.stderr
     assert process.stdout.readline()
@@ -181,52 +165,25 @@ def test_a_second_signal_or_some_time_ends_a_run_whose_stdout_nobody_reads(
 
 
 # As a library in another program, or on a system without SIGALRM.
-OFF_MAIN_THREAD = """
-import sys, threading
-from tap_listrak.cli import main
+IN_A_THREAD = """
 codes = []
-thread = threading.Thread(target=lambda: codes.append(main(sys.argv[1:])))
+thread = threading.Thread(target=lambda: codes.append(cli.main(sys.argv[1:])))
 thread.start()
 thread.join()
 sys.exit(codes[0])
 """
-WITHOUT_SIGALRM = """
-import signal, sys
-del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL
-from tap_listrak.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+WITHOUT_SIGALRM = "del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL"
 
 
 @pytest.mark.parametrize("flags", [(), ("--test",)], ids=str)
-@pytest.mark.parametrize("program", [OFF_MAIN_THREAD, WITHOUT_SIGALRM], ids=["thread", "system"])
-def test_the_tap_runs_where_it_cannot_handle_signals(
-    make_tap: MakeTap, program: str, flags: tuple[str, ...]
-) -> None:
-    run = end(start_program(tiny_tap(make_tap), program, *flags))
-    assert (run.code, bool(run.out)) == (0, not flags), run.err
-
-
 @pytest.mark.parametrize(
-    ("flags", "operation"),
-    [
-        ((), "WSDL"),
-        ((), "GetContactListCollection"),
-        ((), "ReportListMessageActivity"),
-        (("--discover",), "WSDL"),
-        (("--discover",), "ReportMessageContactSent"),
-    ],
+    ("before", "last"), [("", IN_A_THREAD), (WITHOUT_SIGALRM, CALL)], ids=["thread", "system"]
 )
-def test_a_signal_ends_a_sync_or_discovery_whose_first_calls_hang(
-    tap: Tap, flags: tuple[str, ...], operation: str
+def test_the_tap_runs_where_it_cannot_handle_signals(
+    make_tap: MakeTap, before: str, last: str, flags: tuple[str, ...]
 ) -> None:
-    state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-01T00:00:00Z"}}}
-    hanging = answer_from(tap, 1, HANGS, lambda ask: ask.operation == operation)
-    process = tap.start(*flags, state=None if flags else state)
-    assert hanging.wait(SECONDS), f"{operation} is not requested"
-    run = end(process, TERM)
-    assert_ended_well(run, 143, began=not flags)
-    assert flags or run.entry()["OpenDate"] == "2026-06-01T00:00:00Z"
+    run = end(start(tiny_tap(make_tap), before, *flags, last=last))
+    assert (run.code, bool(run.out)) == (0, not flags), run.err
 
 
 @pytest.mark.parametrize(("flags", "lines"), [((), 0), ((), 300), (("--discover",), 0)])

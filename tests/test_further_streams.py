@@ -7,14 +7,14 @@ from datetime import datetime
 
 import pytest
 
-from fake_listrak import Account, Ask, Reply
+from fake_listrak import Account, Reply
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import runs
 from tests.support.accounts import LATER, NOW, list_ids, small
-from tests.support.published import COLUMNS, FURTHER
+from tests.support.published import ALL_KEYS, COLUMNS, FURTHER
 from tests.support.records import NO_DATE
 from tests.support.replies import rows_of
-from tests.support.tap import MakeTap, Run, Tap, catalog_of
+from tests.support.tap import MakeTap, Run, Tap
 
 START = "2026-04-01"
 
@@ -47,28 +47,24 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     assert asked == {stream.operation: 1 for stream in PUBLISHED}
 
 
-@pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
-def test_a_selected_stream_that_is_absent_ends_the_run(stream: str, make_tap: MakeTap) -> None:
-    tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run(clock=NOW, catalog=catalog_of("lists", stream))
-    assert (run.code, run.out, tap.service.asked) == (1, "", [])
-    (critical,) = run.lines("CRITICAL")
-    assert f"{stream} needs {BY_NAME[stream].operation}" in critical
-
-
-@pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_missing_published_operation_fails(flags: tuple[str, ...], make_tap: MakeTap) -> None:
-    tap = make_tap(small(), {"start_date": START})
-    missing = b"ReportRangeMessageContactOpen"
-
-    def without_opens(ask: Ask) -> Reply:
-        return Reply(ask.honest().body.replace(missing + b'"', b'Other"'))
-
-    tap.answer("WSDL", without_opens)
+@pytest.mark.parametrize(
+    ("flags", "stream", "said"),
+    [
+        ((), "message_opens", "it lacks {}"),
+        (("--discover",), "message_opens", "it lacks {}"),
+        ((), "complaints", "complaints needs {}"),
+    ],
+)
+def test_a_selected_or_published_operation_that_is_absent_ends_the_run(
+    flags: tuple[str, ...], stream: str, said: str, make_tap: MakeTap
+) -> None:
+    tap = tap_for(make_tap, "lists", stream)
+    name = f'{BY_NAME[stream].operation}"'.encode()
+    tap.answer("WSDL", lambda ask: Reply(ask.honest().body.replace(name, b'Other"')))
     run = tap.run(*flags, clock=NOW)
     assert (run.code, run.out, tap.service.asked) == (1, "", [])
     (critical,) = run.lines("CRITICAL")
-    assert f"it lacks {missing.decode()}" in critical
+    assert said.format(BY_NAME[stream].operation) in critical
 
 
 # Calls of streams by batch of messages, and by list.
@@ -145,17 +141,9 @@ def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: Ma
 
 # Keys.
 
-KEY_DATES = {
-    "list_unsubs": "RemovalDate",
-    "list_hygiene": "HygieneDate",
-    "message_passalongs": "PassAlongDate",
-    "conversation_sends": "SendDate",
-    "conversation_opens": "OpenDate",
-    "conversation_reads": "ReadDate",
-    "conversation_bounces": "BounceDate",
-    "conversation_unsubs": "RemoveDate",
-    "complaints": "AbuseDate",
-}
+KEY_DATES = [
+    (stream, column) for stream in FURTHER for column in ALL_KEYS[stream] if column.endswith("Date")
+]
 # What a row of each has besides its date.
 OTHERS = (
     "<MsgID>1</MsgID><ListID>2</ListID><MessageID>3</MessageID><ContactID>4</ContactID>"
@@ -164,7 +152,7 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize(("stream", "date"), KEY_DATES.items())
+@pytest.mark.parametrize(("stream", "date"), KEY_DATES)
 def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap: MakeTap) -> None:
     texts = [each for each in BY_NAME[stream].key_properties if each.endswith("EmailAddress")]
     sent = ("6/30/2026 11:30:05 PM", "2026-06-30T23:30:05.5")
@@ -185,13 +173,3 @@ def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap:
     utc = ["2026-07-01T03:30:05Z", "2026-07-01T03:30:05.5Z"]
     assert [each[date] for each in records[:5]] == [NO_DATE] * 3 + utc
     assert [record[column] for record, column in zip(records[5:], texts)] == [""] * len(texts)
-
-
-def test_a_conversation_with_the_id_of_a_message_is_a_conversation(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_opens", "conversations", "conversation_opens")
-    ID = tap.msg_ids()[0]
-    tap.service.account.add_conversation(tap.first_list, ID, datetime(2026, 6, 1))
-    tap.service.account.add_row("ReportConversationContactOpen", ID, datetime(2026, 6, 2))
-    run = tap.run(clock=NOW)
-    for stream in ("conversations", "conversation_opens"):
-        assert ID in {each["ConversationID"] for each in run.records(stream)}

@@ -157,17 +157,6 @@ def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     assert loaded(first, second, third) == shown(tap)
 
 
-def test_what_was_set_aside_of_a_vanished_list_does_not_delay_deletions(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    tap.fail("subscribed_contacts", ListID=tap.first_list)
-    first = tap.run(clock=NOW)
-    assert first.set_aside
-    tap.service.account.hide_list(tap.first_list)
-    second = tap.run(clock=LATER, state=first.state)
-    assert activated(second).keys() == {*MIRRORED}
-    assert loaded(first, second) == shown(tap)
-
-
 def test_a_row_without_its_key_and_a_stopped_stream_hold_deletions_up(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
     tap.change("subscribed_contacts", lambda body: body.replace(b"ContactID>", b"Other>", 2))
@@ -222,13 +211,3 @@ def test_a_window_whose_pages_shift_a_third_time_has_failed(make_tap: MakeTap) -
     (owed,) = run.set_aside
     assert owed["start"] == "2026-04-01T00:00:00Z"
     assert run.warnings("The pages changed during each reading")
-
-
-@pytest.mark.parametrize(("mirrored", "again"), [(["subscribed_contacts"], "12345"), ([], "")])
-def test_only_mirrored_windows_with_rows_are_read_twice(
-    make_tap: MakeTap, mirrored: list[str], again: str
-) -> None:
-    tap, _ = shifting(make_tap, 0)
-    assert tap.run(clock=NOW, config={"mirror": mirrored}).code == 0
-    pages = [ask.arguments["Page"] for ask in tap.calls("subscribed_contacts")]
-    assert pages == [*"123456", *again, "1", "1", "1"]

@@ -2,16 +2,14 @@
 
 import math
 from dataclasses import replace
-from datetime import datetime
 
 import pytest
 
 from fake_listrak import Ask, Reply, fault
-from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
-from tests.support import runs
-from tests.support.faults import FAULTS, part_of, tiny_account
+from tap_listrak.streams import BY_NAME, Stream
+from tests.support.faults import FAULTS, part_of
 from tests.support.records import keys_emitted, keys_held
-from tests.support.runs import CLICK, MESSAGES, NOW, instant, tap_for, tiny_tap
+from tests.support.runs import CLICK, MESSAGES, NOW, tap_for, tiny_tap
 from tests.support.tap import MakeTap
 
 # One of each kind: pages are read in one place, and the histories and the fault matrix read all.
@@ -71,19 +69,6 @@ def test_pages_that_repeat_are_set_aside_and_cost_their_part_alone(
     assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
 
 
-def test_pages_that_repeat_everywhere_lose_nothing(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, account=tiny_account(4))
-    operations = {each.operation for each in PUBLISHED if each.paged}
-    tap.service.rules.append(lambda ask: of_page(ask, 1) if ask.operation in operations else None)
-    first = tap.night()
-    # Their first pages came, so that the parts are set aside one after the other.
-    assert (first.code, set(first.bookmarks.values())) == (0, {instant()})
-    assert len(first.set_aside) == 6 * 8 + 2
-    tap.heal()
-    second = tap.night(1, first)
-    assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
-
-
 @pytest.mark.parametrize("stream", PAGED, ids=str)
 def test_a_short_page_is_not_the_end(make_tap: MakeTap, stream: Stream) -> None:
     tap = tap_for(make_tap, stream.name)
@@ -118,17 +103,6 @@ def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: Make
 # What is requested ahead is bounded: eight pages for each worker.
 
 AHEAD = 8
-
-
-def test_the_first_event_is_requested_after_few_windows_of_messages(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, 4)
-    run, asked = tap.asked_in(config={"interval_days": 1})
-    assert run.code == 0
-    first_event = next(place for place, ask in enumerate(asked) if "MsgID" in ask.arguments)
-    sent = min(str(row["SendDate"]) for row in tap.service.account.messages(tap.first_list))
-    needed = (datetime.fromisoformat(sent) - runs.START).days + 1
-    assert len([ask for ask in asked if ask.operation == MESSAGES]) > 100
-    assert first_event <= 1 + needed + 4 * AHEAD
 
 
 def test_while_a_reply_hangs_no_more_is_requested_than_the_bound(make_tap: MakeTap) -> None:

@@ -13,7 +13,7 @@ from tap_listrak.streams import BY_NAME, PUBLISHED
 from tests.support import runs
 from tests.support.accounts import list_ids, message_ids
 from tests.support.records import keys_emitted
-from tests.support.runs import CLICK, NOW, OPEN, START, days, ends, rows, starts, text, wire
+from tests.support.runs import NOW, OPEN, START, days, ends, rows, starts, text, wire
 from tests.support.state_keeping import deep_merge
 from tests.support.tap import BOOKMARKS, MakeTap, Run, Tap, catalog_of
 
@@ -110,21 +110,6 @@ def test_a_run_after_one_that_was_cut_off_is_complete_to_its_own_time(make_tap: 
     assert {start for start, end in bounds if end == wire(LATER)} == {wire(days(-1))}
 
 
-def test_each_range_is_finished_to_its_end_and_a_new_stream_begins_at_its_start(tap: Tap) -> None:
-    opens = tap.run(clock=NOW, catalog=OPENS).cut_within()
-    tap.catalog = catalog_of("message_clicks")
-    newly, asked = tap.asked_in(clock=days(1), state=opens.state)
-    assert starts(asked, CLICK) == {wire(START)}
-    for state in newly.states:
-        assert state["bookmarks"]["message_opens"] == opens.entry(), "a deselected stream keeps it"
-    clicks = newly.cut_within("message_clicks")
-    tap.catalog = catalog_of("message_opens", "message_clicks")
-    rest, asked = resume(tap, clicks)
-    assert ends(asked) == {wire(NOW), wire(LATER)}
-    assert ends(asked, CLICK) == {wire(days(1)), wire(LATER)}
-    assert keys(opens, clicks, rest) == keys(tap.run(clock=LATER))
-
-
 # Under another config.
 
 
@@ -156,15 +141,6 @@ def test_a_run_resumed_under_other_options_loses_nothing(
         assert made[-1].is_finished
     bounds = [ask.arguments for ask in tap.service.asked if "EndDate" in ask.arguments]
     assert all(each["StartDate"] <= each["EndDate"] for each in bounds)
-
-
-def test_a_later_start_date_leaves_old_messages_out_of_an_unfinished_range(tap: Tap) -> None:
-    account, later = tap.service.account, "2026-03-01"
-    old = message_ids(account) - message_ids(account, since=later)
-    before = tap.run(clock=NOW).cut_within()
-    _, asked = resume(tap, before, NOW, config={"start_date": later})
-    assert old
-    assert not runs.requested(asked) & old - {before.place()["parent_id"]}
 
 
 @pytest.mark.parametrize("how", ["bookmark set back", "earlier start_date"])

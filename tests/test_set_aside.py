@@ -1,14 +1,14 @@
 """A part that fails costs only its own rows: it is set aside, and the next run retries it first."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 
 from fake_listrak import Reply
 from tap_listrak.streams import BY_NAME, MESSAGES, STREAMS
 from tests.support.accounts import small
-from tests.support.faults import NOW, START, part_of, tiny_account
+from tests.support.faults import START, part_of, tiny_account
 from tests.support.runs import OPEN, REFUSED, ends, instant, starts, tap_for
 from tests.support.tap import NOT_FOUND, MakeTap, Run, Tap
 
@@ -221,16 +221,6 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     assert asked_from == {(True, start[:-1]), (False, instant()[:-1])}
 
 
-def test_a_window_of_messages_is_taken_out_also_if_the_zone_has_changed(make_tap: MakeTap) -> None:
-    tap = three_windows(make_tap, "message_opens")
-    tap.fail("messages", ListID=tap.first_list, StartDate=MIDDLE)
-    first = tap.night()
-    tap.heal()
-    config = {"timezone": "America/New_York"}
-    second = tap.run(clock=NOW + timedelta(hours=12), state=first.state, config=config)
-    assert (second.code, second.set_aside) == (0, [])
-
-
 def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "conversation_opens", "conversation_links", "complaints")
     tap.fail("conversations", REFUSED, ListID=tap.first_list)
@@ -264,9 +254,3 @@ def test_an_unreadable_value_in_a_row_of_parents_costs_their_own_stream_alone(
     assert column in warning
     assert "robot" not in run.err
     assert (run.set_aside, run.is_finished) == ([], True)
-
-
-def test_an_unreadable_count_that_is_not_selected_costs_nothing(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_opens")
-    tap.change("messages", lambda body: body.replace(b"<OpenCount>", b"<OpenCount>1,"))
-    assert_made_up(tap, tap.night())

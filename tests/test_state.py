@@ -1,18 +1,11 @@
 """The state as a file: what a run writes, and what it makes of any file that it is given."""
 
-import copy
-import json
-from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
-import msgspec
 import pytest
 
-from tap_listrak.errors import UsageError
-from tap_listrak.streams import BY_NAME, PUBLISHED
+from tap_listrak.streams import BY_NAME
 from tap_listrak.sync import run as runner
-from tap_listrak.sync.state_file import read_state, write_state
 from tests.support import runs
 from tests.support.accounts import message_ids
 from tests.support.runs import NOW, OPEN, START, days, requested, rows, starts, text, wire
@@ -51,29 +44,13 @@ def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -
     assert second.entry()["set_aside"]
 
 
-def test_the_state_of_nine_streams_on_three_lists_is_below_2_kb(make_tap: MakeTap) -> None:
-    tap = make_tap(config={"start_date": "2025-01-01"})
-    run = tap.run()
-    assert len(tap.list_ids) == 3
-    assert run.state["bookmarks"].keys() == {s.name for s in PUBLISHED if s.replication_key}
-    assert len(json.dumps(run.state, separators=(",", ":"))) < 2000
-
-
-def test_a_state_that_claims_nothing_new_comes_before_the_first_record(tap: Tap) -> None:
-    first = tap.run(clock=NOW)
-    again = tap.run(clock=days(1), state=first.state)
-    for run, state in ((first, {"bookmarks": {}}), (again, first.state)):
-        kinds = [message["type"] for message in run.messages]
-        assert kinds.index("STATE") < kinds.index("RECORD")
-        assert run.states[0] == state
-
-
 def test_states_come_after_the_first_page_at_each_lists_end_and_last(
     make_tap: MakeTap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 1e9)
     tap = runs.tiny_tap(make_tap, counts={OPEN: 7})
     run = tap.run(clock=NOW, catalog=OPENS)
+    assert run.states[0] == {"bookmarks": {}}
     assert [len(each.of_type("RECORD")) for each in run.prefixes()] == [0, 3, 14, 28, 28]
 
 
@@ -130,21 +107,6 @@ def test_an_empty_file_is_no_state_nor_is_one_without_bookmarks(tap: Tap, state:
     assert rows(run) == rows(tap.run(clock=NOW))
     is_empty = isinstance(state, str)
     assert ["state.json is empty" in line for line in run.warnings()] == [True] * is_empty
-
-
-@pytest.mark.parametrize(
-    ("bookmark", "start"),
-    [
-        ("2026-03-10", "2026-03-09T00:00:00"),
-        ("2026-03-10T10:00:00+02:00", "2026-03-09T08:00:00"),
-        ("0001-01-01T00:00:00Z", wire(START)),
-    ],
-)
-def test_a_bookmark_may_be_any_date_of_iso_8601(tap: Tap, bookmark: str, start: str) -> None:
-    state = {"bookmarks": {"message_opens": {"OpenDate": bookmark}}}
-    run, asked = tap.asked_in(clock=NOW, state=state, catalog=OPENS)
-    assert starts(asked) == {start}
-    assert run.bookmarks == {"message_opens": text(NOW)}
 
 
 @pytest.mark.parametrize("lookback", [1, 7])
@@ -233,28 +195,3 @@ def test_an_end_in_the_future_is_refused(tap: Tap) -> None:
     unfinished = [{**RANGE, "end": "2026-08-01T00:00:00Z"}]
     run = tap.run(clock=NOW, state={"bookmarks": {"message_opens": {"unfinished": unfinished}}})
     assert "bookmarks.message_opens, in `end`, is in the future" in tap.refusal(run)
-
-
-def damaged(whole: Any) -> Iterator[Any]:
-    """Each form of a value in which one value is replaced by a JSON value of another kind."""
-    yield from (None, True, -1, 2**64, 1e400, "", "\n", "2026-01-01", [], [[]], {}, [{}])
-    if isinstance(whole, dict):
-        yield from ({**whole, key: value} for key in whole for value in damaged(whole[key]))
-    elif isinstance(whole, list):
-        yield from ([value] for each in whole for value in damaged(each))
-
-
-def test_any_value_in_a_state_is_read_or_refused_in_one_line() -> None:
-    place = {"list_id": 1, "window": text(START), "parent_id": 2, "page": 3, "digest": "c0ffee"}
-    turns = {"end": RANGE["end"], "sent_from": RANGE["end"], "counts": "AA=="}
-    entry: dict[str, Any] = {"OpenDate": text(NOW), "version": None, "covers": [RANGE]}
-    entry |= {"unfinished": [{**RANGE, "place": place}], "set_aside": [OWED], "turns": [turns]}
-    for value in damaged({"bookmarks": {"message_opens": entry}}):
-        before, error = copy.deepcopy(value), "state"
-        try:
-            msgspec.json.encode(write_state(*read_state(value, days(365), timedelta(days=1))))
-        except UsageError as exc:
-            error = str(exc)
-        assert "state" in error
-        assert "\n" not in error
-        assert value == before

@@ -37,21 +37,6 @@ def assert_whole(tap: Tap, out: bytes) -> None:
     assert len(emitted) - emitted.count("imports") == sum(each.total() for each in held.values())
 
 
-def test_a_run_stopped_and_continued_while_its_reader_is_slow_loses_nothing(tap: Tap) -> None:
-    process = start(tap)
-    assert process.stdout
-    out = b""
-    for _ in range(5):
-        out += os.read(process.stdout.fileno(), 30_001)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGCONT)
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert_whole(tap, out + rest)
-
-
 @pytest.mark.parametrize("python", ["", "-u"], ids=["buffered", "unbuffered"])
 def test_a_stdout_that_does_not_block_is_waited_for(tap: Tap, python: str) -> None:
     reading, writing = os.pipe()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -16,16 +16,7 @@ from tests.support import runs
 from tests.support.accounts import message_ids
 from tests.support.records import keys_emitted
 from tests.support.replies import add_message_without_date
-from tests.support.runs import (
-    EPOCH,
-    NOW,
-    OPEN,
-    days,
-    is_due,
-    requested,
-    text,
-    wire,
-)
+from tests.support.runs import EPOCH, NOW, OPEN, days, is_due, requested, text, wire
 from tests.support.tap import MakeTap, Run, Tap
 
 DAY = timedelta(days=1)
@@ -39,13 +30,13 @@ def tap(make_tap: MakeTap) -> Tap:
     return runs.rotating_tap(make_tap, RECENT, EVERY, 3, datetime(2026, 3, 18))
 
 
-def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) -> Run:
+def nights(tap: Tap, *numbers: float) -> Run:
     """Runs at these days, each from where the one before it ended; return the last."""
-    run = before
+    run = None
     for number in numbers:
-        run = tap.run(clock=days(number), state=run and run.state, config=config)
-        assert run.code == 0
+        run = tap.run(clock=days(number), state=run and run.state)
     assert run
+    assert run.code == 0
     return run
 
 
@@ -69,19 +60,17 @@ def test_a_run_requests_what_is_new_or_due_since_the_last(tap: Tap, numbers: lis
     run, last, bookmark = nights(tap, 0), 0.0, ten_days(0)
     for number in numbers:
         run, asked = tap.asked_in(clock=days(number), state=run.state)
-        due = {
-            int(ask.arguments["MsgID"]): (ask.arguments["StartDate"], ask.arguments["EndDate"])
-            for ask in asked
-            if ask.operation == OPEN
-        }
         expected = {}
         for msg_id in everything(tap):
             since = request_start(msg_id, last, number, bookmark)
             if since is None and msg_id in sent_since(tap, number - RECENT):
                 since = days(last)
             if since is not None:
-                expected[msg_id] = (wire(since - DAY), wire(days(number)))
-        assert due == expected
+                expected[msg_id] = {wire(since - DAY)}
+        of_opens = [ask for ask in asked if ask.operation == OPEN]
+        by_message = groupby(of_opens, lambda ask: int(ask.arguments["MsgID"]))
+        assert {msg_id: runs.starts(of_it) for msg_id, of_it in by_message} == expected
+        assert runs.ends(asked) == {wire(days(number))}
         waiting = len(everything(tap)) - len(expected)
         counted = f"{waiting} older message{'s' * (waiting != 1)} not due"
         assert counted in run.err if waiting else "not due in" not in run.err
@@ -114,21 +103,13 @@ def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
     assert 42 in requested(asked), "it has no date"
 
 
-def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day(tap: Tap) -> None:
-    run = nights(tap, 0)
-    for msg_id in everything(tap):
-        tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
+def test_without_counts_a_message_waits_for_its_turn(tap: Tap) -> None:
     counts = re.compile(rb"<(\w+Count)>\d+</\1>")
     tap.change("messages", lambda body: counts.sub(b"", body))
-    old = everything(tap) - sent_since(tap, 1 - RECENT)
-    came: dict[int, int] = {}
-    for number in range(1, EVERY + 1):
-        run = nights(tap, number, before=run)
-        for record in run.records("message_opens"):
-            if record["EmailAddress"] == f"{record['MsgID']}@example.com":
-                came.setdefault(record["MsgID"], number)
-    assert came.keys() == everything(tap)
-    assert all(is_due(msg_id, came[msg_id], EVERY) for msg_id in old)
+    run, asked = tap.asked_in(clock=days(1), state=nights(tap, 0).state)
+    due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
+    assert requested(asked) == due | sent_since(tap, 1 - RECENT) < everything(tap)
+    assert run.entry()["turns"] == []
 
 
 # What makes everything due.
@@ -160,16 +141,6 @@ def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> No
     assert requested(asked) == everything(tap)
     assert runs.starts(asked) == {wire(days(-21))}
     assert run.bookmarks == {"message_opens": "2026-03-23T00:00:00Z"}
-
-
-def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
-    one, other = tap.list_ids
-    first = nights(tap, 0, list_ids=[one])
-    _, asked = tap.asked_in(clock=days(1), state=first.state)
-    of_other = {str(row["MsgID"]) for row in tap.service.account.messages(other)}
-    of_list = [ask for ask in asked if ask.arguments.get("MsgID") in of_other]
-    assert requested(of_list) == set(map(int, of_other))
-    assert runs.starts(of_list) == {"2025-12-15T00:00:00"}
 
 
 @pytest.mark.usefixtures("state_after_every_page")
