@@ -59,7 +59,8 @@ def is_unfinished(run: Run) -> bool:
 
 
 def test_records_carry_the_ranges_end_as_version_which_is_then_activated(make_tap: MakeTap) -> None:
-    run = mirror(make_tap).run(clock=NOW)
+    tap = mirror(make_tap)
+    run = tap.run(clock=NOW)
     for each in run.of_type("RECORD"):
         assert each.get("version") == (VERSION if each["stream"] in MIRRORED else None)
     assert activated(run) == dict.fromkeys(MIRRORED, VERSION)
@@ -70,6 +71,9 @@ def test_records_carry_the_ranges_end_as_version_which_is_then_activated(make_ta
         assert kinds[last + 1 :] == ["STATE"]
         said = [each["bookmarks"].get(stream, {}).get("version") for each in run.states]
         assert said == [None] * (len(said) - 1) + [VERSION]
+    again, asked = tap.asked_in(clock=NOW, state=run.state)
+    assert CONTACTS not in {ask.operation for ask in asked}, "it ends no later"
+    assert (again.code, activated(again), again.state) == (0, {}, run.state)
 
 
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
@@ -83,15 +87,6 @@ def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     second = tap.run(clock=LATER, state=first.state)
     assert second.code == 0
     assert loaded(first, second) == shown(tap)
-
-
-def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    first = tap.run(clock=NOW)
-    tap.service.asked.clear()
-    again = tap.run(clock=NOW, state=first.state)
-    assert (again.code, activated(again), tap.calls("subscribed_contacts")) == (0, {}, [])
-    assert again.state == first.state
 
 
 # Runs that were cut off.

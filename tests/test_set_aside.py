@@ -19,7 +19,7 @@ def pages_asked(tap: Tap, stream: str, **arguments: object) -> list[str]:
     return [ask.arguments["Page"] for ask in tap.calls(stream, **arguments)]
 
 
-def assert_made_up(tap: Tap, *nights: Run) -> None:
+def assert_nothing_owed(tap: Tap, *nights: Run) -> None:
     """The last of these nights ended well, owes nothing, and no row is missing."""
     assert (nights[-1].code, nights[-1].set_aside, tap.missing(*nights)) == (0, [], {})
 
@@ -52,7 +52,7 @@ def test_a_message_that_fails_is_set_aside_until_it_is_answered(make_tap: MakeTa
     assert [ask.arguments["Page"] for ask in asked] == ["2", "3", "4"]
     assert (starts(asked), ends(asked)) == ({START[:-1]}, {instant(4)[:-1]})
     assert third.warnings() == []
-    assert_made_up(tap, first, second, third)
+    assert_nothing_owed(tap, first, second, third)
 
 
 # Held until the stream is answered.
@@ -84,7 +84,7 @@ def test_at_most_five_held_parts_are_set_aside(make_tap: MakeTap, bad: int, code
     assert run.bookmarks["message_opens"] == (None if code else instant())
     assert run.place().get("parent_id") == (tap.msg_ids()[-bad - 1] if code else None)
     tap.heal()
-    assert_made_up(tap, run, tap.night(1, run))
+    assert_nothing_owed(tap, run, tap.night(1, run))
 
 
 @pytest.mark.usefixtures("state_after_every_page")
@@ -96,7 +96,7 @@ def test_a_run_cut_off_while_it_retries_loses_nothing_set_aside(make_tap: MakeTa
     assert len(first.set_aside) == 2
     tap.heal()
     for before in tap.night(1, first).prefixes()[:9:2]:
-        assert_made_up(tap, first, before, tap.night(2, before))
+        assert_nothing_owed(tap, first, before, tap.night(2, before))
 
 
 # What is given up, kept or dropped.
@@ -170,16 +170,10 @@ def test_a_window_that_fails_again_is_not_also_requested_in_its_turn(make_tap: M
     assert second.set_aside == first.set_aside
     assert len(tap.calls("subscribed_contacts", ListID=tap.first_list, StartDate=MIDDLE)) == 1
     tap.heal()
-    assert_made_up(tap, first, second, tap.night(2, second))
+    assert_nothing_owed(tap, first, second, tap.night(2, second))
 
 
 # Windows of messages, and the conversations of a list.
-
-
-def three_windows(make_tap: MakeTap, *streams: str, **config: object) -> Tap:
-    """A tap whose lists have their messages in three windows of 30 days."""
-    config = {"start_date": "2026-04-01", "interval_days": 30, **config}
-    return tap_for(make_tap, *streams, account=small(messages=6), **config)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +182,9 @@ def three_windows(make_tap: MakeTap, *streams: str, **config: object) -> Tap:
 def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     make_tap: MakeTap, reply: Reply, concurrency: int
 ) -> None:
-    tap = three_windows(make_tap, concurrency=concurrency)
+    # The lists have their messages in three windows.
+    config = {"start_date": "2026-04-01", "interval_days": 30, "concurrency": concurrency}
+    tap = tap_for(make_tap, account=small(messages=6), **config)
     account, one, start = tap.service.account, tap.first_list, "2026-04-01T00:00:00Z"
     in_it = {
         int(str(row["MsgID"]))
@@ -213,7 +209,7 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
 
     tap.heal()
     third = tap.night(2, second)
-    assert_made_up(tap, first, second, third)
+    assert_nothing_owed(tap, first, second, third)
     asked_from = {
         (int(ask.arguments["MsgID"]) in in_it, ask.arguments["StartDate"])
         for ask in tap.calls("message_opens")
@@ -231,7 +227,7 @@ def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeT
     assert (owed["stream"], owed["list_id"]) == ("conversation_opens", tap.first_list)
     assert not owed.keys() & {"parent_id", "sent_from", "sent_to"}
     tap.heal()
-    assert_made_up(tap, first, tap.night(1, first))
+    assert_nothing_owed(tap, first, tap.night(1, first))
 
 
 @pytest.mark.parametrize(
