@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from tap_listrak.sync.counts import (
-    MAX_BYTES,
-    MAX_MESSAGES,
-    Count,
-    NewestCounts,
-    filter_of,
-    is_known,
-)
+from tap_listrak.sync import counts
+from tap_listrak.sync.counts import Count, NewestCounts, filter_of, is_known
 from tests.support.accounts import message_ids
 from tests.support.runs import CONTACTS, EPOCH, OPEN, days, is_due, requested, rotating_tap
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
@@ -103,20 +97,20 @@ def test_old_windows_of_contacts_are_requested_whole_on_their_due_days(tap: Tap)
 # Pure.
 
 
-@pytest.mark.parametrize(("messages", "most"), [(1000, 0.02), (MAX_MESSAGES, 0.04)])
+@pytest.mark.parametrize(("messages", "most"), [(1000, 0.02), (counts.MAX_MESSAGES, 0.04)])
 def test_no_count_in_a_filter_is_new_and_few_others_are_known(messages: int, most: float) -> None:
     bits = filter_of(Count(SENT, number, 5) for number in range(messages))
-    assert len(bits) <= MAX_BYTES
+    assert len(bits) <= counts.MAX_BYTES
     assert all(is_known(bits, number, 5) for number in range(messages))
     assert sum(is_known(bits, number, 6) for number in range(20_000)) < most * 20_000
 
 
 def test_a_filter_that_is_full_holds_the_messages_sent_last() -> None:
-    counts = NewestCounts()
-    for number in range(3 * MAX_MESSAGES):
-        counts.add(Count(SENT + number // 2 * MINUTE, number, 1))
-    sent_from, bits = counts.build_filter() or (None, b"")
-    newest = range(2 * MAX_MESSAGES, 3 * MAX_MESSAGES)
+    newest_counts = NewestCounts()
+    for number in range(3 * counts.MAX_MESSAGES):
+        newest_counts.add(Count(SENT + number // 2 * MINUTE, number, 1))
+    sent_from, bits = newest_counts.build_filter() or (None, b"")
+    newest = range(2 * counts.MAX_MESSAGES, 3 * counts.MAX_MESSAGES)
     assert all(is_known(bits, each, 1) for each in newest)
-    assert sent_from == SENT + MAX_MESSAGES * MINUTE
+    assert sent_from == SENT + counts.MAX_MESSAGES * MINUTE
     assert len(bits) * 4 / 3 <= 12_000

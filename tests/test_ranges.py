@@ -116,12 +116,7 @@ MIRROR = {"mirror": "subscribed_contacts"}
         ({}, {"keep_every_event": True}, days(-1), "keep_every_event has changed"),
         ({}, NEW_YORK, days(-1 - 4 / 24), "subscribed_contacts, conversation_opens, complaints)."),
         # Of a mirror, the target keeps no row with a time of the other zone.
-        (
-            {},
-            {**NEW_YORK, **MIRROR},
-            days(-1 - 4 / 24),
-            "(streams: conversation_opens, complaints).",
-        ),
+        ({}, {**NEW_YORK, **MIRROR}, days(-1 - 4 / 24), ": conversation_opens, complaints)."),
     ],
     ids=str,
 )
