@@ -99,6 +99,19 @@ def test_a_run_cut_off_while_it_retries_loses_nothing_set_aside(make_tap: MakeTa
         assert_nothing_owed(tap, first, before, tap.night(2, before))
 
 
+@pytest.mark.usefixtures("state_after_every_page")
+def test_a_window_stays_set_aside_while_its_newer_dates_are_held(make_tap: MakeTap) -> None:
+    tap = tap_for(make_tap, "message_opens")
+    tap.fail("messages", ListID=tap.list_ids[1])
+    first = tap.night()
+    assert len(first.set_aside) == 1
+    before = [each for each in tap.night(1, first).prefixes() if not each.is_finished]
+    # It resumes a range of which only the window that fails is left.
+    resumed = tap.night(2, before[-1])
+    tap.heal()
+    assert_nothing_owed(tap, first, before[-1], resumed, tap.night(3, resumed))
+
+
 # What is given up, kept or dropped.
 
 

@@ -117,8 +117,11 @@ class StreamState:
     def _is_missing(self, aside: SetAside, covers: Range) -> bool:
         """Return whether a set-aside part is still missing after a completed range.
 
-        A window of parents is complete if a range with a later end walked it without failure.
+        A window of parents is complete if a range with a later end walked it without failure. If
+        it failed again, it is held, and starts later than what is set aside.
         """
+        if any(_can_merge(aside, held, self.stream) for held, _ in self._held):
+            return True
         last_date = aside.sent_to or (None if aside.parent_id else aside.end)
         if last_date and last_date < covers.start_date:
             return False
