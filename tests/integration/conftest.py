@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.postgres import Postgres
+from tests.integration.targets import Postgres
 
 
 @pytest.fixture(scope="session")

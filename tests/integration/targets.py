@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from itertools import chain
@@ -22,11 +22,33 @@ import ciso8601
 import duckdb
 
 from tests.integration.environments import EXAMPLES, environment, tap_environment
-from tests.integration.postgres import Postgres
 from tests.support.records import exactly, frozen
 from tests.support.tap import Run, Tap
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """Where the server listens, and as whom to log in; one database to begin with."""
+
+    port: int
+    host: str = "127.0.0.1"
+    user: str = "tester"
+    password: str = "not-needed-here"
+    database: str = "postgres"
+
+    def run(self, statement: str) -> str:
+        """Run a statement; return what it prints."""
+        url = f"postgresql://{self.user}@{self.host}:{self.port}/{self.database}"
+        command = ["psql", url, "--no-psqlrc", "-qAtc", statement]
+        return subprocess.check_output(command, encoding="utf-8")
+
+    def rows(self, query: str) -> list[Row]:
+        """Return the rows of a query, their numbers with the digits that are stored."""
+        as_json = f"SELECT coalesce(json_agg(found), '[]') FROM ({query}) AS found"
+        rows: list[Row] = json.loads(self.run(as_json), parse_float=Decimal)
+        return rows
 
 
 def instant(value: Any) -> datetime:
@@ -212,7 +234,6 @@ class DuckDB(Target):
         return self.ask(f"SELECT * FROM {self.schema}.{table}")
 
     def ask(self, query: str) -> list[Row]:
-        """Return the rows of a query."""
         return duckdb_rows(self.file, query)
 
 
@@ -283,7 +304,6 @@ class MeltanoPostgres(Target):
         return self.ask(f"SELECT * FROM {self.schema}.{table} WHERE _sdc_deleted_at IS NULL")
 
     def ask(self, query: str) -> list[Row]:
-        """Return the rows of a query."""
         return self.postgres.rows(query)
 
 

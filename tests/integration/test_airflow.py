@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 
 from fake_listrak import Ask, ListrakService, Reply, redirect
-from tests.integration.account import START, assert_stored, grow, hard_account
+from tests.integration.account import SECONDS, START, assert_stored, grow, hard_account
 from tests.integration.environments import EXAMPLES, environment, tap_environment
-from tests.integration.postgres import Postgres
-from tests.integration.targets import MeltanoPostgres
+from tests.integration.targets import MeltanoPostgres, Postgres
 from tests.support.accounts import list_ids
 from tests.support.runs import is_page, pages, starts
 from tests.support.tap import PASSWORD, USERNAME
 
-SECONDS = 300  # more than anything here takes
 # For airflow_local_settings.py, which may change tasks: no test is to wait five minutes.
 RETRY_SOON = """
 from datetime import timedelta

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, Ask, ListrakService
-from tests.integration.account import assert_stored
+from tests.integration.account import Pause, assert_stored
 from tests.integration.environments import NO_SOURCE, ROOT, environment
-from tests.integration.postgres import Postgres
-from tests.integration.sync import Pause, until
+from tests.integration.targets import Postgres
 from tests.support.published import KEYS
 from tests.support.runs import CLICK
 
@@ -120,8 +119,7 @@ class Home:
         self.service.rules.append(rule)
         process = self.start(block)
         try:
-            until(lambda: pause.reached.is_set() or process.poll() is not None)
-            assert process.poll() is None
+            assert pause.reached.wait(SECONDS)
             how(process.pid)
             assert process.wait(SECONDS) != 0
         finally:
@@ -138,13 +136,6 @@ class Home:
         pattern = f"python[0-9.]* {self.listrak}/tap/bin/tap-listrak"
         for pid in subprocess.check_output(["pgrep", "-f", pattern], text=True).split():
             os.kill(int(pid), signal.SIGKILL)
-
-    def run_by_cron(self) -> None:
-        """Run the line of the crontab as cron does: sh, and hardly any variables."""
-        (line,) = (self.folder / "crontab").read_text("utf-8").splitlines()
-        variables = {"HOME": str(self.folder), "PATH": "/usr/bin:/bin"}
-        command = ["sh", "-c", line.split(maxsplit=5)[5]]
-        subprocess.run(command, env=variables, check=True, timeout=SECONDS)
 
 
 @pytest.fixture
@@ -169,7 +160,10 @@ def test_the_readme_leads_to_a_nightly_sync_on_which_the_commands_of_the_docs_wo
             home.interrupt(block, home.kill_the_tap)
         home.run(block)
     before = len(home.service.asked)
-    home.run_by_cron()
+    (line,) = (home.folder / "crontab").read_text("utf-8").splitlines()
+    by_cron = ["sh", "-c", line.split(maxsplit=5)[5]]
+    variables = {"HOME": str(home.folder), "PATH": "/usr/bin:/bin"}
+    subprocess.run(by_cron, env=variables, check=True, timeout=SECONDS)
     assert len(home.service.asked) > before
     loaded = Postgres(home.postgres.port, database="listrak")
     assert_loaded = partial(assert_stored, loaded, home.service.account)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, ListrakService
-from tests.integration.account import WHOLE, key_of
+from tests.integration.account import SECONDS, WHOLE, Pause, key_of
 from tests.integration.environments import EXAMPLES, ROOT, environment, tap_environment
-from tests.integration.sync import SECONDS, Pause, until
 from tests.support.records import Keys, keys_held
 from tests.support.runs import pages
 from tests.support.tap import PASSWORD, USERNAME
@@ -208,7 +208,10 @@ def test_a_run_keeps_its_states_at_once_and_others_out_even_if_its_script_is_kil
         sync.program("flock", BUSYBOX_FLOCK)
     sync.use(STATES_ONLY)
     process = sync.start()
-    until(lambda: sync.is_unfinished)
+    for _ in range(SECONDS * 20):
+        if sync.is_unfinished:
+            break
+        time.sleep(0.05)
     sync.run(75)
     process.kill()
     process.wait(SECONDS)

@@ -15,8 +15,8 @@ import pytest
 from fake_listrak import ListrakService
 from tap_listrak.streams import BY_NAME
 from tests.integration.account import account_of_2025, assert_stored, grow, key_of, next_keys
-from tests.integration.environments import ROOT, environment
-from tests.integration.postgres import Postgres
+from tests.integration.environments import NO_SOURCE, ROOT, environment
+from tests.integration.targets import Postgres
 from tests.support.accounts import list_ids
 from tests.support.records import Keys, keys_held
 
@@ -70,9 +70,8 @@ class Project:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout in which `meltano install` has run."""
     folder = tmp_path_factory.mktemp("meltano")
-    for name in ("meltano.yml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "tap_listrak", folder / "tap_listrak")
+    ignored = shutil.ignore_patterns(*NO_SOURCE)
+    shutil.copytree(ROOT, folder, ignore=ignored, dirs_exist_ok=True)
     subprocess.run([environment("meltano") / "meltano", "install"], cwd=folder, check=True)
     return folder
 

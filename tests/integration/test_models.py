@@ -16,8 +16,7 @@ from fake_listrak.contract import MESSAGE_OPERATIONS
 from tap_listrak.addresses import hash_address
 from tests.integration.account import EVERY_EVENT, NEW, START, account_of_2025, grow
 from tests.integration.environments import EXAMPLES, environment
-from tests.integration.postgres import Postgres
-from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres, Row, instant
+from tests.integration.targets import DuckDBOfFiles, MeltanoPostgres, Postgres, Row, instant
 from tests.support.accounts import list_ids, serving
 from tests.support.report import SCRIPT
 
