@@ -34,7 +34,6 @@ TEXTS = (
 """What has a meaning in SQL, CSV, JSON or a COPY."""
 NUMBERS: dict[str, Any] = {
     "OpenPercent": "33.333333333333336",
-    "ReadPercent": "-0.07",
     "RemovePercent": "1E-05",
     "OrderTotal": "12345678901234567.8900",
     "ClickerPercent": "123456789012345678901234567890.123456789012345678901234567891",

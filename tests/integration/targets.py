@@ -66,7 +66,7 @@ def literal(value: Any) -> Any:
 
 
 Keeps = Mapping[str, Callable[[Any], Any]]
-"""By type in the JSON schema, what makes of a value the form in which it is compared."""
+"""By type in the JSON schema, what converts a value to the form in which it is compared."""
 COMPARABLE: Keeps = {
     "integer": int,
     "number": Decimal,

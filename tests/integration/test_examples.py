@@ -54,7 +54,7 @@ class Sync:
     def __post_init__(self) -> None:
         self.configs, self.kept = self.folder / "etc/main", self.folder / "lib/main"
         programs = self.folder / "bin"
-        for each in (self.configs, self.kept, self.folder / "opt", programs):
+        for each in (self.configs, self.folder / "lib", self.folder / "opt", programs):
             each.mkdir(parents=True)
         (self.folder / "opt/sync.sh").symlink_to(EXAMPLES / "sync.sh")
         (self.folder / "opt/tap").symlink_to(tap_environment().parent)
@@ -169,6 +169,7 @@ def test_a_catalog_selects_and_variables_hold_secrets_that_the_target_lacks(sync
 def test_a_run_that_fails_keeps_the_last_whole_state_and_says_by_its_code_who_failed(
     sync: Sync, target: str, code: int, last: int
 ) -> None:
+    sync.kept.mkdir()
     (sync.kept / "state.json").write_text('{"last": 0}\n', "utf-8")
     if target:
         sync.use(target)
