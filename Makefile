@@ -72,11 +72,11 @@ mutants: $(DEV) ## Break the tap in every way that the histories must notice (te
 	.venv/bin/python -m tests.histories.mutants
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest tests/integration $(IN_PARALLEL) --dist worksteal \
-		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py snowflake.py)
+	.venv/bin/pytest tests/integration $(IN_PARALLEL) --dist worksteal -k "not Snowflake" \
+		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py report.py)
 
-models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL, also with odd rows
-	.venv/bin/pytest tests/integration/test_models*.py -n 2
+models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL
+	.venv/bin/pytest tests/integration/test_models.py -n 2
 
 browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
 	.venv/bin/pytest tests/integration/test_report.py
@@ -88,7 +88,7 @@ airflow: $(DEV) ## Sync an account in Airflow's tasks (needs PostgreSQL's server
 	.venv/bin/pytest tests/integration/test_airflow.py
 
 snowflake: $(DEV) ## Load tables by target-snowflake's SQL on an emulator (installs 400 MB; Python 3.11 or newer)
-	.venv/bin/pytest tests/integration/test_snowflake.py
+	.venv/bin/pytest tests/integration/test_targets.py -k Snowflake
 
 bench: $(DEV) ## Compare speed and memory with a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks
