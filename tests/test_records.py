@@ -136,11 +136,9 @@ def test_the_digest_of_keys_is_that_of_the_keys_in_any_order() -> None:
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": ["null", "array"], "items": {"type": ["null", "string"]}},
         {"type": ["null", "array"], "items": {"type": "integer"}},
         {"type": ["null", "object"], "properties": {"IsOn": {"type": ["null", "boolean"]}}},
-        {"type": ["null", "object"], "properties": {"ID": {"type": ["integer", "string"]}}},
-        *({"type": kind} for kind in (["string", "integer"], "null", "date")),
+        {"type": ["string", "integer"]},
     ],
     ids=str,
 )

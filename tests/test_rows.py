@@ -43,54 +43,13 @@ def answer(tap: Tap) -> Answer:
 
 
 DOMAINS = ["a.example.com", "b.example.com?x=1&y=<2>"]
+REPEATED, NESTED = (
+    "".join(f"<{name}>{escape(domain)}</{name}>" for domain in DOMAINS)
+    for name in ("GoogleTrackingDomains", "string")
+)
 OTHER_SPACE = 'xmlns="urn:other"'
-# The stream, column and value that each of these elements has.
-ELEMENTS: list[tuple[str, str, Any, list[str]]] = [
-    (
-        *("message_clicks", "LinkUrl", None),
-        [
-            *("", f"<LinkUrl {NIL} />", f"<LinkUrl {NIL}></LinkUrl>", "<LinkUrl />"),
-            "<LinkUrl><![CDATA[]]></LinkUrl>",
-        ],
-    ),
-    (
-        *("message_opens", "OpenDate", "then"),
-        [
-            *(f"<OpenDate {OTHER_SPACE}>then</OpenDate>", '<OpenDate xmlns="">then</OpenDate>'),
-            # Again without a value, which changes nothing.
-            f"<OpenDate>then</OpenDate><OpenDate /><OpenDate {NIL} />",
-        ],
-    ),
-    # The dates of events pass through as sent, and those of unsubscribes are in UTC.
-    *(
-        ("message_opens", "OpenDate", text, [f"<OpenDate>{text}</OpenDate>"])
-        for text in ("2026-06-30T01:02:03", "6/30/2026 1:02:03 AM", "30.06.2026", " soon ", "0")
-    ),
-    (
-        *("message_unsubs", "RemovalDate", "2026-06-30T05:02:03Z"),
-        ["<RemovalDate>2026-06-30T01:02:03-04:00</RemovalDate>"],
-    ),
-    (
-        *("lists", "GoogleTrackingDomains", DOMAINS),
-        [
-            "".join(
-                f"<GoogleTrackingDomains>{escape(each)}</GoogleTrackingDomains>" for each in DOMAINS
-            ),
-            "<GoogleTrackingDomains>"
-            + "".join(f"<string>{escape(each)}</string>" for each in DOMAINS)
-            + "</GoogleTrackingDomains>",
-        ],
-    ),
-    ("lists", "Vmta", None, ["", f"<Vmta {NIL} />"]),
-    (
-        *("lists", "Vmta", {"VmtaID": 7, "Description": None}),
-        [f"<Vmta{space}><VmtaID>7</VmtaID></Vmta>" for space in ("", f" {OTHER_SPACE}")],
-    ),
-    (
-        *("lists", "Vmta", {"VmtaID": 7, "Description": "A & B"}),
-        ["<Vmta><Description>A &amp; B</Description><VmtaID>7</VmtaID></Vmta>"],
-    ),
-]
+# Events' dates pass through as sent, and those of unsubscribes are in UTC.
+DATES = ("2026-06-30T01:02:03", "6/30/2026 1:02:03 AM", "30.06.2026", " soon ", "0")
 TEXTS = {
     "a &amp; b &lt;c&gt; &quot;d&quot; &apos;e&apos;": "a & b <c> \"d\" 'e'",
     "été 夏 \U0001f389 &#233;&#x590f;&#128512;": "été 夏 \U0001f389 é夏\U0001f600",
@@ -100,23 +59,44 @@ TEXTS = {
     "]]&gt; &amp;amp; &lt;!-- --&gt;": "]]> &amp; <!-- -->",
     "\ufffd\ue000\u2028\x85 \\ \\n \\u0041 /": "\ufffd\ue000\u2028\x85 \\ \\n \\u0041 /",
 }
-
-
+# By the stream and column, elements with the value that each holds.
+ELEMENTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("message_clicks", "LinkUrl"): dict.fromkeys(
+        ["", f"<LinkUrl {NIL} />", "<LinkUrl></LinkUrl>", "<LinkUrl><![CDATA[]]></LinkUrl>"]
+    ),
+    ("message_opens", "OpenDate"): {
+        **{f"<OpenDate>{text}</OpenDate>": text for text in DATES},
+        f"<OpenDate {OTHER_SPACE}>then</OpenDate>": "then",
+        '<OpenDate xmlns="">then</OpenDate>': "then",
+        # Again without a value, which changes nothing.
+        f"<OpenDate>then</OpenDate><OpenDate /><OpenDate {NIL} />": "then",
+    },
+    ("message_unsubs", "RemovalDate"): {
+        "<RemovalDate>2026-06-30T01:02:03-04:00</RemovalDate>": "2026-06-30T05:02:03Z"
+    },
+    ("lists", "GoogleTrackingDomains"): {
+        REPEATED: DOMAINS,
+        f"<GoogleTrackingDomains>{NESTED}</GoogleTrackingDomains>": DOMAINS,
+    },
+    ("lists", "Vmta"): {
+        **dict.fromkeys(["", f"<Vmta {NIL} />"]),
+        "<Vmta><VmtaID>7</VmtaID></Vmta>": {"VmtaID": 7, "Description": None},
+        f"<Vmta {OTHER_SPACE}><Description>A &amp; B</Description><VmtaID>7</VmtaID></Vmta>": {
+            "VmtaID": 7,
+            "Description": "A & B",
+        },
+    },
+    ("messages", "Subject"): {f"<Subject>{xml}</Subject>": text for xml, text in TEXTS.items()},
+}
 KEY = {"lists": "<ListID>1</ListID>", "messages": "<MsgID>42</MsgID>"}
 
 
 @pytest.mark.parametrize(
-    ("stream", "column", "value", "xml"),
-    [
-        *((*each, xml) for *each, xmls in ELEMENTS for xml in xmls),
-        *(
-            ("messages", "Subject", text, f"<Subject>{xml}</Subject>")
-            for xml, text in TEXTS.items()
-        ),
-    ],
+    ("stream", "column", "xml", "value"),
+    [(*place, *pair) for place, pairs in ELEMENTS.items() for pair in pairs.items()],
 )
 def test_an_element_becomes_the_value_that_it_holds(
-    stream: str, column: str, value: Any, xml: str, answer: Answer
+    stream: str, column: str, xml: str, value: Any, answer: Answer
 ) -> None:
     run = answer(stream, KEY.get(stream, EMAIL) + xml)
     assert run.code == 0

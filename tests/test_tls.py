@@ -77,33 +77,34 @@ def test_a_certificate_that_nobody_trusts_gets_no_request(
     assert tap.service.connections == 1
 
 
-@pytest.mark.parametrize("name", ["missing.pem", "empty.pem"])
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_ca_bundle_that_cannot_be_used_is_named_before_any_call(
-    tap: Tap, name: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "empty.pem").write_text("nothing")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    monkeypatch.setenv(variable, str(tmp_path / name))
-    assert_ended(tap, tap.night(), "ca bundle")
-    assert not tap.service.connections
+# By row and variable, values with these parts.
+PARTS = {"USER": f"user:{SECRET}", "HERE": "127.0.0.1"}
+UNUSABLE = [
+    *(("ca bundle", name, "FOLDER/missing") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")),
+    ("ca bundle", "REQUESTS_CA_BUNDLE", "FOLDER/empty"),
+    ("proxy setting", "all_proxy", "http://USER#@host"),
+    *(
+        ("proxy setting", "HTTPS_PROXY", proxy)
+        for proxy in (
+            *("http://USER#@host", "USER@HERE:3128", "http://USER@host:port", "http:/USER@HERE"),
+            *("http://USER@HERE:99999", "http://USER@HERE:0", "http://USER@[::1", "http://"),
+            *("socks5://USER@HERE:1080", "ftp://USER@HERE"),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        *(f"http://user:{SECRET}#@host", f"user:{SECRET}@127.0.0.1:99999"),
-        *(f"http://user:{SECRET}@host:port", f"http://user:{SECRET}@127.0.0.1:0"),
-        *(f"http://user:{SECRET}@[::1", f"socks5://user:{SECRET}@127.0.0.1:1080"),
-        *(f"ftp://user:{SECRET}@127.0.0.1", f"http:/user:{SECRET}@127.0.0.1", "http://"),
-    ],
-)
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
-def test_a_proxy_that_cannot_be_used_is_named_before_any_call(
-    tap: Tap, proxy: str, variable: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("row", "variable", "value"), UNUSABLE)
+def test_a_ca_bundle_or_proxy_that_cannot_be_used_is_named_before_any_call(
+    tap: Tap, row: str, variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, proxy)
-    assert_ended(tap, tap.night(), "proxy setting")
+    (tmp_path / "empty").write_text("no certificate")
+    if row == "ca bundle":
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    for name, part in {**PARTS, "FOLDER": str(tmp_path)}.items():
+        value = value.replace(name, part)
+    monkeypatch.setenv(variable, value)
+    assert_ended(tap, tap.night(), row)
     assert not tap.service.connections
 
 
