@@ -41,7 +41,9 @@ IN_PARALLEL := -n 3
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS) ## Sync a made-up account on this machine, and write a report
+demo: ## Sync a made-up account on this machine, and write a report
+	$(FITS_DEMO)
+	@$(MAKE) --no-print-directory -j3 $(DEMO_TAP) $(DEMO_TARGET) $(DEMO_MODELS)
 	@examples/demo/out/models/bin/python examples/demo/demo.py
 
 test: $(DEV) ## Check style and types, run the tests
@@ -118,20 +120,17 @@ $(LEAST): $(DEV) tests/support/least_versions.py
 
 # As users install it: from a wheel.
 $(DEMO_TAP): setup.py $(wildcard tap_listrak/*.py tap_listrak/*/*)
-	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/tap
 	rm -rf build
 	examples/demo/out/tap/$(PIP_INSTALL) .
 	@touch $@
 
 $(DEMO_TARGET): examples/demo/requirements.txt
-	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/target
 	examples/demo/out/target/$(PIP_INSTALL) -r $<
 	@touch $@
 
 $(DEMO_MODELS): examples/dbt/requirements.txt
-	$(FITS_DEMO)
 	$(PYTHON) -m venv --clear examples/demo/out/models
 	examples/demo/out/models/$(PIP_INSTALL) -r $<
 	@touch $@
