@@ -189,6 +189,7 @@ def echoes(password: str) -> dict[str, Answer]:
     return {
         "logon": lambda ask: fault(f"{ask.operation}(): {LOGON} for {said}"),
         "fault": lambda ask: fault(f"It broke for {said}"),
+        "escaped": lambda ask: fault(f"It broke for {escape(said)}, {quote(said)}, {said!r}"),
         # Its text is cut after 300 characters, in the middle of the password.
         "long fault": lambda ask: fault("x" * (302 - len(password)) + password, 200),
         "WSException": lambda ask: with_exception(ask, f"It broke for {said}"),
