@@ -2,14 +2,13 @@
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from fake_listrak import OPERATIONS, PUBLISHED_OPERATIONS, Account, Row
-from fake_listrak.account import MESSAGES, Table
-from fake_listrak.clock import Range
+from fake_listrak.generator import Mailing
 from tests.support.published import ALL_KEYS
 
 OPERATION_OF: Final = {OPERATIONS[name].table: name for name in PUBLISHED_OPERATIONS}
@@ -22,6 +21,15 @@ REPLICATION_KEYS: Final = {
     each: OPERATIONS[OPERATION_OF[each]].date or "SendDate"
     for each in (*MESSAGE_STREAMS, "subscribed_contacts")
 }
+COUNTS: Final[Mapping[str, Callable[[int, int, int], int]]] = {
+    "right": lambda count, _new, _version: count,
+    # Every second is of someone who is counted already.
+    "unique": lambda count, _new, _version: (count + 1) // 2,
+    "a day late": lambda count, new, _version: count - new,
+    "fixed": lambda *_: 1,
+    "jumping": lambda _count, _new, version: version % 2**32,
+}
+"""What the counts of messages are, of all rows, those since the last run, and the version."""
 _NUMBERS: Final = itertools.count(1)
 
 Key = tuple[str, ...]
@@ -37,7 +45,9 @@ class AccountRow:
     """One row of the account.
 
     wall: its date on the wire; for a send that of its message; for a list, when it was made.
+    arrived: the first run that could see it.
     shown_since: the first run since which it was visible without interruption.
+    changed_in: the run before which a contact last came back or changed the address.
     excused: it may be missing for good: it was hidden from a run that would have given it.
     """
 
@@ -47,7 +57,9 @@ class AccountRow:
     email: str
     key: Key
     wall: datetime
+    arrived: int
     shown_since: int
+    changed_in: int | None = None
     excused: bool = False
 
 
@@ -55,8 +67,7 @@ class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
     run: the number of the next run. tests: test messages. undated: messages that are shown without
-    a SendDate, in every window. left: contacts who unsubscribed. fixed_counts: messages show the
-    same counts for good.
+    a SendDate, in every window. left: contacts who unsubscribed. counts: a key of COUNTS.
     """
 
     def __init__(self, rng: random.Random, **shape: Any) -> None:
@@ -69,7 +80,7 @@ class MadeUpAccount(Account):
         self.tests: set[int] = set()
         self.undated: set[int] = set()
         self.left: set[AccountRow] = set()
-        self.fixed_counts = False
+        self.counts = "right"
         self._rng = rng
 
     def add(self, stream: str, list_id: int, msg_id: int | None, wall: datetime) -> None:
@@ -83,16 +94,18 @@ class MadeUpAccount(Account):
             self.add_message(list_id, msg_id, date, test=msg_id in self.tests)
         else:
             key |= self._serve(stream, msg_id or list_id, email, wall)
-        row = AccountRow(stream, list_id, msg_id, email, key_of(stream, key), wall, self.run)
+        row = AccountRow(
+            stream, list_id, msg_id, email, key_of(stream, key), wall, self.run, self.run
+        )
         self.rows_of[stream].append(row)
         if stream == "messages" and msg_id:
             self.messages_by_id[msg_id] = row
 
-    def _serve(self, stream: str, parent_id: int, email: str, wall: datetime) -> Row:
+    def _serve(self, stream: str, parent_id: int, email: str, wall: datetime, **ids: str) -> Row:
         """Add a row at any place of its table."""
         operation = OPERATION_OF[stream]
         date = wall if OPERATIONS[operation].date else None
-        self.add_row(operation, parent_id, date, EmailAddress=email)
+        self.add_row(operation, parent_id, date, EmailAddress=email, **ids)
         rows = self._changeable(operation, parent_id)
         row = rows.pop()
         rows.insert(self._rng.randrange(len(rows) + 1), row)
@@ -100,16 +113,22 @@ class MadeUpAccount(Account):
 
     def leave(self, row: AccountRow) -> None:
         """Let a contact unsubscribe: the rows after it move up."""
-        # If it comes back, it has its first AdditionDate, which may be before the bookmark.
-        row.excused = True
         self.left.add(row)
         self.hide_contact(row.list_id, row.email)
 
     def come_back(self, row: AccountRow) -> None:
         """Let a contact subscribe again, with the first AdditionDate."""
         self.left.discard(row)
-        row.shown_since = self.run
-        self._serve("subscribed_contacts", row.list_id, row.email, row.wall)
+        row.shown_since = row.changed_in = self.run
+        contact_id = row.key[ALL_KEYS[row.stream].index("ContactID")]
+        self._serve(row.stream, row.list_id, row.email, row.wall, ContactID=contact_id)
+
+    def change_address(self, row: AccountRow) -> None:
+        """Give a contact another address, with the same AdditionDate."""
+        rows = self._changeable(OPERATION_OF[row.stream], row.list_id)
+        place = next(n for n, each in enumerate(rows) if each["EmailAddress"] == row.email)
+        row.email, row.changed_in = f"run{self.run}.{row.email}", self.run
+        rows[place] = {**rows[place], "EmailAddress": row.email}
 
     def show(self, ID: int) -> None:
         """Show a list or message that was hidden."""
@@ -142,12 +161,9 @@ class MadeUpAccount(Account):
         """The messages that are missing now."""
         return self._hidden & self.messages_by_id.keys()
 
-    def select(
-        self, operation: str, ID: int, chosen: Range | None = None, every: bool = True
-    ) -> Table:
+    def _count(self, operation: str, mailing: Mailing) -> int:
         """See Account."""
-        rows = super().select(operation, ID, chosen, every)
-        if operation != MESSAGES or not self.fixed_counts:
-            return rows
-        fixed = dict.fromkeys(("OpenCount", "ReadCount", "ClickCount", "RemoveCount"), "1")
-        return [{**row, **fixed} for row in rows[:]]
+        count = super()._count(operation, mailing)
+        rows = self.rows_of.get(OPERATIONS[operation].table, ())
+        new = sum(row.msg_id == mailing.ID and row.arrived == self.run for row in rows)
+        return COUNTS[self.counts](count, new, self.version)

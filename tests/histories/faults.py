@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
-from fake_listrak import OPERATIONS, Ask, Reply, fault, html, raw
+from fake_listrak import OPERATIONS, Ask, ListrakService, Reply, fault, html, raw
 from tests.histories.account import MESSAGE_STREAMS, OPERATION_OF, AccountRow, MadeUpAccount
 
 CONTACT_WINDOW: Final = timedelta(days=31)
@@ -148,6 +148,13 @@ def draw_lasting(
     return Fault(how, "subscribed_contacts", nights, frozenset(ids), bad, since_page=page)
 
 
+class Outage(NamedTuple):
+    """The service refuses connections after some calls of a run, for some seconds."""
+
+    after_calls: int
+    seconds: int
+
+
 class Wire:
     """The faults of one run, as a rule of the service; and the made-up clock that it sleeps by.
 
@@ -157,14 +164,19 @@ class Wire:
 
     def __init__(
         self,
+        service: ListrakService,
         clock: datetime,
         faults: Collection[Fault],
+        outage: Outage | None,
         event: tuple[int, Callable[[], None]] | None,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.clock = clock
+        self._service = service
         self._faults = faults
+        self._outage = outage
+        self._refuses_until: datetime | None = None
         self._event = event
         self._attempts: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -173,6 +185,14 @@ class Wire:
         """Let the made-up clock pass."""
         with self._lock:
             self.clock += timedelta(seconds=seconds)
+            if self._refuses_until and self.clock >= self._refuses_until:
+                self.end_outage()
+
+    def end_outage(self) -> None:
+        """Accept connections again, if they are refused."""
+        if self._refuses_until:
+            self._service.accept_again()
+        self._refuses_until = None
 
     def __call__(self, ask: Ask) -> Reply | None:
         """Answer a call as the faults have it; None where they let it be."""
@@ -185,6 +205,10 @@ class Wire:
             self._attempts[call] += 1
             if self._event and self.calls.total() == self._event[0]:
                 self._event[1]()
+            if self._outage and self.calls.total() == self._outage.after_calls:
+                self._refuses_until = self.clock + timedelta(seconds=self._outage.seconds)
+                self._service.refuse_connections()
+                return Reply(reset=True)
             struck = (each for each in self._faults if each.strikes(ask, self._attempts[call]))
             found = next(struck, None)
             self.answered[stream] += found is None

@@ -1,6 +1,7 @@
 """What a run must have emitted, worked out from the account, the config and the faults alone.
 
-Of a state, it reads only bookmarks, which must not move back, and how many parts are set aside.
+Of a state, it reads only bookmarks, which must not move back, how many parts are set aside, and
+under which options contacts took turns.
 """
 
 import copy
@@ -9,33 +10,57 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, AccountRow
-from tests.histories.rules import FEW_PARTS, Ended, Failed, MirrorRules, Tables, check, entry_of
+from tests.histories.rules import (
+    FEW_PARTS,
+    Ended,
+    Failed,
+    MirrorRules,
+    StateValue,
+    Tables,
+    check,
+    entry_of,
+    turns_of,
+)
 from tests.histories.scenes import ZONES_APART, World
 
 MARGIN: Final = timedelta(seconds=2)
 """Whether a row at the bounds of a range belongs to it is not said."""
 SHORTEST_LOOKBACK: Final = timedelta(days=1)
+CLOCK_BEHIND: Final = timedelta(hours=6)
+"""How far the clock of a run is behind at most."""
 MAX_RUNS_TO_GET_PAST: Final = 3
 """In as many runs every good part arrives, however many others are bad."""
 
 
 class Oracle:
-    """Checks each run, and holds what the target has stored."""
+    """Checks each run, and holds what the target has stored.
+
+    turns_since: the end of the last run that was given a state of other turns of contacts; None
+        where the next is, whatever its state says.
+    """
 
     def __init__(self, world: World) -> None:
         self.tables = Tables()
         self.mirror = MirrorRules(world)
+        self.turns_since: datetime | None = None
         self._world = world
         self._latest_end: datetime | None = None
         self._not_always_recent: set[AccountRow] = set()
         self._missed: Counter[AccountRow] = Counter()
+        self._changed_at: dict[AccountRow, datetime] = {}
 
-    def begin_run(self) -> None:
+    def begin_run(self, given: StateValue | None) -> None:
         """Take note of what this run does not request."""
         self.mirror.left_now.clear()
         world, account = self._world, self._world.account
         absent, days = account.absent, world.config["recent_days"]
+        if "subscribed_contacts" in world.selected and world.turns != turns_of(given):
+            self.turns_since = None
+        self.turns_since = self.turns_since or world.end
         for row in account.all_rows():
+            if row.changed_in == world.run:
+                self.tables.rows[row.stream].pop(row.key, None)
+                self._changed_at[row] = world.end
             # The reply of messages lacks it, which is no failure: what came meanwhile may be lost.
             if row.msg_id in absent and row.stream != "messages":
                 row.excused |= row.key not in self.tables.rows[row.stream]
@@ -79,17 +104,21 @@ class Oracle:
                 return True
         if not (self._is_new_range() and start <= row.wall < end):
             return False
-        if row not in self._not_always_recent or world.config["recent_days"] is None:
+        turn, is_in_turns = timedelta(days=world.config["older_every_days"]), world.turns[0]
+        if row in self._changed_at:
+            # Its window is requested in turn, and on no other day.
+            since = max(self._changed_at[row], self.turns_since or world.end)
+            is_over = since + turn + timedelta(days=1) + CLOCK_BEHIND < world.end
+            return is_in_turns is not None and is_over
+        if row not in self._not_always_recent or is_in_turns is None:
             return True
-        turn = timedelta(days=world.config["older_every_days"])
         return row.wall < end - turn - SHORTEST_LOOKBACK - ZONES_APART
 
     def _check_rows(self, ended: Ended, tables: Tables) -> list[AccountRow]:
         """Check that what is due has been emitted; return what is missing for its faults."""
         world = self._world
         lost, excused = [], []
-        is_over = any(each.is_lasting and each.stream in (None, "lists") for each in world.faults)
-        for stream in () if ended.run.code and is_over else world.selected:
+        for stream in () if ended.run.code and world.may_end_early else world.selected:
             is_slow = world.bad_parts(stream) > FEW_PARTS
             for row in world.account.rows_of[stream]:
                 if row.key in tables.rows[stream] or not self._is_due(row):

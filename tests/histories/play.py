@@ -4,12 +4,13 @@ import contextlib
 import itertools
 import logging
 import random
+import socket
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,18 @@ from unittest.mock import patch
 from fake_listrak import Account, ListrakService
 from tap_listrak.listrak import transport
 from tap_listrak.sync import run as runner
-from tests.histories.account import REPLICATION_KEYS
+from tests.histories.account import REPLICATION_KEYS, STREAMS
 from tests.histories.faults import MAX_REPLY_BYTES, Wire
 from tests.histories.oracle import Oracle
-from tests.histories.rules import Ended, Failed, set_aside_count
+from tests.histories.rules import Ended, Failed, StateValue, set_aside_count
 from tests.histories.scenes import World
+from tests.histories.states import (
+    Filter,
+    exchange_filters,
+    filters_of,
+    move_bookmarks_back,
+    published_state,
+)
 from tests.support.in_process import workers_ended
 from tests.support.state_keeping import TARGETS, StateBackend, Stored, keep
 from tests.support.tap import PASSWORD, USERNAME, Tap, catalog_of
@@ -37,6 +45,7 @@ class History:
         self.failure = ""
         self.world = World(seed, scene)
         self._told: list[str] = []
+        self._filters: list[Filter] = []
         self._seed, self._service, self._folder = seed, service, folder
         self._oracle = Oracle(self.world)
         self._backend = StateBackend()
@@ -69,13 +78,15 @@ class History:
     def _run(self, *, is_last: bool = False) -> None:
         world, service = self.world, self._service
         is_refresh = self._merges and not is_last and world.rng.random() < 0.1
-        given = None if is_refresh else self._backend.state
+        given = self._change(None if is_refresh else self._backend.state)
         if any(set_aside_count(given, stream) for stream in REPLICATION_KEYS):
             # What is set aside gets one try, which must not meet what more tries would get past.
             world.faults = [each for each in world.faults if each.is_lasting]
-        self._oracle.begin_run()
+            world.outage = None
+        self._oracle.begin_run(given)
         self._told += [f"{world}, with {'a' if given else 'no'} state", *map(str, world.faults)]
-        wire = Wire(world.clock + world.skew, world.faults, self._choose_leaver())
+        clock, leaver = world.clock + world.skew, self._choose_leaver()
+        wire = Wire(service, clock, world.faults, world.outage, leaver)
 
         def now() -> datetime:
             return wire.clock.replace(tzinfo=timezone.utc)
@@ -93,14 +104,38 @@ class History:
                 config=config, catalog=catalog, state=given, clock=now, sleep=wire.sleep
             )
         service.rules.clear()
+        self._filters += filters_of(run.states)
+        wire.end_outage()
         kept, text = self._keep(run.messages, is_last=is_last)
         lines = f"exit {run.code}, {len(run.messages)} lines, {text}; calls {dict(wire.calls)}"
         self._told += [f"    {line[:300]}" for line in (lines, *run.lines("CRITICAL"))]
         self.counts.update(["runs", f"exit {run.code}", *["runs cut off"] * ("cut" in text)])
         self.counts.update(f"fault: {each.how}" for each in world.faults)
+        self.counts["outages"] += world.outage is not None
         self.counts["calls"] += wire.calls.total()
         self._oracle.end_run(Ended(run, given, wire.answered, kept.has_all))
         self._oracle.tables.apply(kept.records)
+
+    def _change(self, given: StateValue | None) -> StateValue | None:
+        """Change a state by hand, in some runs; return what the next run is given."""
+        world = self.world
+        if not world.run and world.rng.random() < 0.1:
+            self._told.append("The published tap ran before.")
+            # It covers the lists that the first run of each stream sees.
+            world.selected = [*STREAMS]
+            bookmark = world.clock - timedelta(days=2)
+            for row in world.account.all_rows():
+                if row.stream in REPLICATION_KEYS and row.wall < bookmark:
+                    self._oracle.tables.rows[row.stream][row.key] = None
+            return published_state(bookmark)
+        if world.rng.random() < 0.03:
+            self._told.append("Bookmarks are set back by hand.")
+            move_bookmarks_back(given)
+            self._oracle.turns_since = None
+        elif self._filters and world.rng.random() < 0.1:
+            self._told.append("Filters of counts are exchanged.")
+            exchange_filters(given, self._filters, world.rng)
+        return given
 
     def _choose_leaver(self) -> tuple[int, Callable[[], None]] | None:
         """Choose a contact who leaves during a run, and after how many calls."""
@@ -148,7 +183,9 @@ def playing(scene: str | None = None) -> Iterator[Callable[[int], History]]:
         # What a worker logs after its run has ended is of no use.
         stack.enter_context(patch.object(logging, "lastResort", logging.NullHandler()))
         stack.enter_context(patch.dict("os.environ", {"TAP_LISTRAK_LOGLEVEL": "WARNING"}))
-        service = ListrakService(Account(), USERNAME, PASSWORD, record=False, wsdl="nine")
+        service = ListrakService(
+            Account(), USERNAME, PASSWORD, port=_free_port(), record=False, wsdl="nine"
+        )
         stack.enter_context(service)
 
         def play(seed: int) -> History:
@@ -162,6 +199,14 @@ def playing(scene: str | None = None) -> Iterator[Callable[[int], History]]:
             return history
 
         yield play
+
+
+def _free_port() -> int:
+    """Return a port that no system hands out, so that nobody takes it during an outage."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def play_every(first: int, step: int, seconds: float, scene: str | None) -> Counter[str]:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
-from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, draw_blip, draw_lasting
+from tests.histories.account import COUNTS, EVENT_STREAMS, MESSAGE_STREAMS, STREAMS, MadeUpAccount
+from tests.histories.faults import NOT_RETRIED, RETRIED, Fault, Outage, draw_blip, draw_lasting
 
 START_DATES: Final = (datetime(2026, 1, 10), datetime(2026, 1, 20), datetime(2026, 2, 1))
 FIRST_ROWS: Final = datetime(2026, 1, 4)
@@ -19,6 +19,9 @@ ZONES_APART: Final = timedelta(hours=16)
 """More than the time zones of a config."""
 SEND_HOURS: Final = timedelta(hours=28)
 """How long after its SendDate a message goes out at most."""
+OUTAGE_SECONDS: Final = (60, 3600)
+LONGEST_WAIT: Final = 120
+"""In seconds: how long an outage is that every run waits for."""
 MIRRORED: Final = ("lists", "messages", "subscribed_contacts")
 OPTIONS: Final[Mapping[str, Any]] = {
     "timezone": "UTC",
@@ -74,10 +77,12 @@ class World:
             bounds=rng.choice(("inclusive", "exclusive", "start")),
             event_dates=rng.choice(("iso", "us")),
         )
-        self.account.fixed_counts = self.scene.turns and rng.random() < 0.3
+        if self.scene.turns:
+            self.account.counts = rng.choice([*COUNTS])
         self.clock = FIRST_RUN
         self.run = 0
         self.faults: list[Fault] = []
+        self.outage: Outage | None = None
         self.skew = timedelta()
         self.sends_date = True
         self.selected = self._choose_streams()
@@ -97,6 +102,7 @@ class World:
     def __str__(self) -> str:
         clock = f"{self.clock:%m-%d %H:%M}, the clock {self.skew} ahead, Date {self.sends_date}"
         hidden = f"hidden: {[*self._hidden_since]}"
+        hidden += f", {self.outage}" if self.outage else ""
         return f"Run {self.run} at {clock}, {self.config}, of {self.selected}, {hidden}"
 
     # Rows
@@ -158,6 +164,7 @@ class World:
         """Let the time to the next run pass, with what happens in it."""
         rng, account, before = self.rng, self.account, self.clock
         self.run = account.run = self.run + 1
+        account.version += 1
         if self.scene.turns:
             self.clock += timedelta(hours=rng.choice((24, 24, 24, 24, 1, 48, 24 * 9)))
         else:
@@ -188,6 +195,8 @@ class World:
                 account.come_back(row)
             elif rng.random() < 0.3:
                 account.leave(row)
+            elif rng.random() < 0.3:
+                account.change_address(row)
         self._change_what_is_seen()
         self._change_options()
 
@@ -272,6 +281,20 @@ class World:
         visible = {*self.account.visible_lists}
         return visible & {*(self.config["list_ids"] or visible)}
 
+    @property
+    def turns(self) -> tuple[int | None, str]:
+        """The options that the turns of contacts depend on."""
+        takes_turns = self.config["recent_days"] is not None
+        return self.config["older_every_days"] if takes_turns else None, self.config["timezone"]
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether something goes wrong that is no one stream's."""
+        is_long = self.outage is not None and self.outage.seconds > LONGEST_WAIT
+        return is_long or any(
+            each.is_lasting and each.stream in (None, "lists") for each in self.faults
+        )
+
     def bad_parts(self, stream: str) -> int:
         """Return how many parts of a stream are bad; many where none is named."""
         faults = [each for each in self.faults if each.is_lasting and each.stream == stream]
@@ -282,12 +305,14 @@ class World:
     def choose_faults(self) -> None:
         """Choose what goes wrong tonight, besides what still does."""
         rng = self.rng
-        self.skew, self.sends_date = timedelta(), rng.random() < 0.7
+        self.outage, self.skew, self.sends_date = None, timedelta(), rng.random() < 0.7
         if self.scene.bad_row:
             return
         if rng.random() < 0.12:
             hours = rng.choice((-6, -2, 1, 3)) if not self.sends_date else rng.choice((-6, 3, 50))
             self.skew = timedelta(hours=hours)
+        elif not self.faults and rng.random() < 0.1:
+            self.outage = Outage(rng.randint(2, 30), rng.choice(OUTAGE_SECONDS))
         elif not self.faults and rng.random() < 0.3:
             self.faults.append(draw_blip(rng))
         elif all(each.is_lasting for each in self.faults):
@@ -307,7 +332,7 @@ class World:
         self.run = account.run = self.run + 1
         self.clock += timedelta(hours=30)
         self.faults.clear()
-        self.skew, self.sends_date = timedelta(), True
+        self.outage, self.skew, self.sends_date = None, timedelta(), True
         for ID in self._hidden_since:
             account.show(ID)
         kept = ("start_date", "include_test_messages") if rng.random() < 0.5 else ()
