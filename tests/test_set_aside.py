@@ -186,6 +186,20 @@ def test_a_window_that_fails_again_is_not_also_requested_in_its_turn(make_tap: M
     assert_nothing_owed(tap, first, second, tap.night(2, second))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_windows_that_overlap_are_taken_out(make_tap: MakeTap, order: int) -> None:
+    tap = tap_for(make_tap, "subscribed_contacts")
+    first = tap.night()
+    windows = (("2026-06-11", "2026-06-28"), ("2026-06-15", "2026-06-20"))
+    owed = [
+        {"list_id": tap.first_list, "start": f"{start}T00:00:00Z", "end": f"{end}T00:00:00Z"}
+        for start, end in windows[::order]
+    ]
+    state = {"bookmarks": {"subscribed_contacts": {**first.entry("subscribed_contacts")}}}
+    state["bookmarks"]["subscribed_contacts"]["set_aside"] = owed
+    assert tap.night(1, state=state).set_aside == []
+
+
 # Windows of messages, and the conversations of a list.
 
 
@@ -228,6 +242,17 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
         for ask in tap.calls("message_opens")
     }
     assert asked_from == {(True, start[:-1]), (False, instant()[:-1])}
+
+
+def test_a_window_of_messages_is_taken_out_though_the_zone_has_changed(make_tap: MakeTap) -> None:
+    config = {"start_date": "2026-04-01", "interval_days": 30}
+    tap = tap_for(make_tap, "message_opens", account=small(messages=6), **config)
+    tap.fail("messages", ListID=tap.first_list, StartDate=MIDDLE)
+    first = tap.night()
+    assert first.set_aside
+    tap.heal()
+    second = tap.night(0.5, first, config={"timezone": "America/New_York"})
+    assert_nothing_owed(tap, first, second)
 
 
 def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeTap) -> None:

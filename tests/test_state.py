@@ -1,10 +1,11 @@
 """The state as a file: what a run writes, and what it makes of any file that it is given."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tap_listrak.streams import BY_NAME
+from tap_listrak.streams import BY_NAME, PUBLISHED
 from tap_listrak.sync import run as runner
 from tests.support import runs
 from tests.support.accounts import message_ids
@@ -42,6 +43,13 @@ def test_an_entry_has_always_the_same_keys_each_a_scalar_or_an_array(tap: Tap) -
             assert {name for name, value in found.items() if isinstance(value, list)} == ARRAYS
             assert not any(isinstance(value, dict) for value in found.values())
     assert second.entry()["set_aside"]
+
+
+def test_the_state_of_nine_streams_on_three_lists_is_below_2_kb(make_tap: MakeTap) -> None:
+    run = make_tap().run()
+    assert len(run.covers()["list_ids"]) == 3
+    assert run.bookmarks.keys() == BOOKMARKS.keys() & {each.name for each in PUBLISHED}
+    assert len(json.dumps(run.state)) < 2000
 
 
 def test_states_come_after_the_first_page_at_each_lists_end_and_last(

@@ -204,7 +204,7 @@ class Tap:
         run = self.run(**given)
         return run, self.service.asked[before:]
 
-    def night(self, number: int = 0, after: Run | None = None, **given: Any) -> Run:
+    def night(self, number: float = 0, after: Run | None = None, **given: Any) -> Run:
         """Run the tap `number` nights after the first; the service then holds its calls alone."""
         self.service.asked.clear()
         given.setdefault("state", after and after.state)
