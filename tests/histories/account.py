@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,15 +21,8 @@ REPLICATION_KEYS: Final = {
     each: OPERATIONS[OPERATION_OF[each]].date or "SendDate"
     for each in (*MESSAGE_STREAMS, "subscribed_contacts")
 }
-COUNTS: Final[Mapping[str, Callable[[int, int, int], int]]] = {
-    "right": lambda count, _new, _version: count,
-    # Every second is of someone who is counted already.
-    "unique": lambda count, _new, _version: (count + 1) // 2,
-    "a day late": lambda count, new, _version: count - new,
-    "fixed": lambda *_: 1,
-    "jumping": lambda _count, _new, version: version % 2**32,
-}
-"""What the counts of messages are, of all rows, those since the last run, and the version."""
+COUNTS: Final = ("right", "unique", "a day late", "fixed", "jumping")
+"""What the counts of messages may be."""
 _NUMBERS: Final = itertools.count(1)
 
 Key = tuple[str, ...]
@@ -45,7 +38,6 @@ class AccountRow:
     """One row of the account.
 
     wall: its date on the wire; for a send that of its message; for a list, when it was made.
-    arrived: the first run that could see it.
     shown_since: the first run since which it was visible without interruption.
     changed_in: the run before which a contact last came back or changed the address.
     excused: it may be missing for good: it was hidden from a run that would have given it.
@@ -57,7 +49,6 @@ class AccountRow:
     email: str
     key: Key
     wall: datetime
-    arrived: int
     shown_since: int
     changed_in: int | None = None
     excused: bool = False
@@ -67,7 +58,7 @@ class MadeUpAccount(Account):
     """An account of AccountRows. Times on the wire are walls.
 
     run: the number of the next run. tests: test messages. undated: messages that are shown without
-    a SendDate, in every window. left: contacts who unsubscribed. counts: a key of COUNTS.
+    a SendDate, in every window. left: contacts who unsubscribed. counts: one of COUNTS.
     """
 
     def __init__(self, rng: random.Random, **shape: Any) -> None:
@@ -94,9 +85,7 @@ class MadeUpAccount(Account):
             self.add_message(list_id, msg_id, date, test=msg_id in self.tests)
         else:
             key |= self._serve(stream, msg_id or list_id, email, wall)
-        row = AccountRow(
-            stream, list_id, msg_id, email, key_of(stream, key), wall, self.run, self.run
-        )
+        row = AccountRow(stream, list_id, msg_id, email, key_of(stream, key), wall, self.run)
         self.rows_of[stream].append(row)
         if stream == "messages" and msg_id:
             self.messages_by_id[msg_id] = row
@@ -165,5 +154,7 @@ class MadeUpAccount(Account):
         """See Account."""
         count = super()._count(operation, mailing)
         rows = self.rows_of.get(OPERATIONS[operation].table, ())
-        new = sum(row.msg_id == mailing.ID and row.arrived == self.run for row in rows)
-        return COUNTS[self.counts](count, new, self.version)
+        new = sum(row.msg_id == mailing.ID and row.shown_since == self.run for row in rows)
+        # Unique counts leave out who is counted already.
+        values = (count, (count + 1) // 2, count - new, 1, self.version % 2**32)
+        return dict(zip(COUNTS, values, strict=True))[self.counts]

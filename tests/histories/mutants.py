@@ -14,6 +14,7 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from tap_listrak.config import Config
+from tap_listrak.listrak import gate
 from tap_listrak.streams import Stream
 from tap_listrak.sync import plan, run, state, walk
 from tap_listrak.sync.paging import PartPages
@@ -84,12 +85,17 @@ MUTANTS: Final = (
     Mutant("every start_date is covered", plan, "covers_list",
            lambda original: lambda covers, list_id, wanted: covers is not None
            and original(replace(covers, start_date=wanted.first_date), list_id, wanted)),
+    Mutant("outages are not waited out", gate, "MAX_OUTAGE_SECONDS", lambda _: 0.0),
     Mutant("the service's clock is not looked at", run, "end_of_run",
            lambda _: lambda now, _offset: now),
     Mutant("windows are not halved", Part, "can_halve", _having(False)),
     Mutant("a run of turns is complete", state, "everything_requested_until",
            lambda _: lambda last_end, _every: last_end, "turns"),
     Mutant("old messages are never due", Rotation, "is_due", _returning(False), "turns"),
+    Mutant("old windows of contacts are never due", Rotation, "due_windows",
+           lambda original: lambda self, start, new_since:
+           [each for each in original(self, start, new_since)
+            if each[1] > min(self.recent_since, new_since)], "turns"),
     Mutant("what is due is requested from the last run", Rotation, "start_of_turn",
            lambda _: lambda self, _number: self.last_end, "turns"),
     Mutant("a known count waits for good", Rotation, "start_of_message",

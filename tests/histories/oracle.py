@@ -10,18 +10,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tests.histories.account import EVENT_STREAMS, MESSAGE_STREAMS, AccountRow
-from tests.histories.rules import (
-    FEW_PARTS,
-    Ended,
-    Failed,
-    MirrorRules,
-    StateValue,
-    Tables,
-    check,
-    entry_of,
-    turns_of,
-)
+from tests.histories.rules import FEW_PARTS, Ended, Failed, MirrorRules, Tables, check
 from tests.histories.scenes import ZONES_APART, World
+from tests.histories.states import StateValue, entry_of, turns_of
 
 MARGIN: Final = timedelta(seconds=2)
 """Whether a row at the bounds of a range belongs to it is not said."""
@@ -35,8 +26,7 @@ MAX_RUNS_TO_GET_PAST: Final = 3
 class Oracle:
     """Checks each run, and holds what the target has stored.
 
-    turns_since: the end of the last run that was given a state of other turns of contacts; None
-        where the next is, whatever its state says.
+    turns_since: the end of the run since which contacts take the same turns; None: of the next.
     """
 
     def __init__(self, world: World) -> None:

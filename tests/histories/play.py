@@ -19,18 +19,13 @@ from unittest.mock import patch
 from fake_listrak import Account, ListrakService
 from tap_listrak.listrak import transport
 from tap_listrak.sync import run as runner
+from tests.histories import states
 from tests.histories.account import REPLICATION_KEYS, STREAMS
 from tests.histories.faults import MAX_REPLY_BYTES, Wire
 from tests.histories.oracle import Oracle
-from tests.histories.rules import Ended, Failed, StateValue, set_aside_count
+from tests.histories.rules import Ended, Failed
 from tests.histories.scenes import World
-from tests.histories.states import (
-    Filter,
-    exchange_filters,
-    filters_of,
-    move_bookmarks_back,
-    published_state,
-)
+from tests.histories.states import StateValue, set_aside_count
 from tests.support.in_process import workers_ended
 from tests.support.state_keeping import TARGETS, StateBackend, Stored, keep
 from tests.support.tap import PASSWORD, USERNAME, Tap, catalog_of
@@ -45,7 +40,7 @@ class History:
         self.failure = ""
         self.world = World(seed, scene)
         self._told: list[str] = []
-        self._filters: list[Filter] = []
+        self._filters: list[states.Filter] = []
         self._seed, self._service, self._folder = seed, service, folder
         self._oracle = Oracle(self.world)
         self._backend = StateBackend()
@@ -104,7 +99,7 @@ class History:
                 config=config, catalog=catalog, state=given, clock=now, sleep=wire.sleep
             )
         service.rules.clear()
-        self._filters += filters_of(run.states)
+        self._filters += states.filters_of(run.states)
         wire.end_outage()
         kept, text = self._keep(run.messages, is_last=is_last)
         lines = f"exit {run.code}, {len(run.messages)} lines, {text}; calls {dict(wire.calls)}"
@@ -127,14 +122,14 @@ class History:
             for row in world.account.all_rows():
                 if row.stream in REPLICATION_KEYS and row.wall < bookmark:
                     self._oracle.tables.rows[row.stream][row.key] = None
-            return published_state(bookmark)
+            return states.published_state(bookmark)
         if world.rng.random() < 0.03:
             self._told.append("Bookmarks are set back by hand.")
-            move_bookmarks_back(given)
+            states.move_bookmarks_back(given)
             self._oracle.turns_since = None
         elif self._filters and world.rng.random() < 0.1:
             self._told.append("Filters of counts are exchanged.")
-            exchange_filters(given, self._filters, world.rng)
+            states.exchange_filters(given, self._filters, world.rng)
         return given
 
     def _choose_leaver(self) -> tuple[int, Callable[[], None]] | None:
@@ -203,10 +198,10 @@ def playing(scene: str | None = None) -> Iterator[Callable[[int], History]]:
 
 def _free_port() -> int:
     """Return a port that no system hands out, so that nobody takes it during an outage."""
-    for port in random.sample(range(20_000, 30_000), 100):
+    while True:
+        port = random.randrange(20_000, 30_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
-    raise OSError("no port is free")
 
 
 def play_every(first: int, step: int, seconds: float, scene: str | None) -> Counter[str]:

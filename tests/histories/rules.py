@@ -8,12 +8,11 @@ from typing import Any, Final
 from tests.histories.account import MESSAGE_STREAMS, REPLICATION_KEYS, AccountRow, Key, key_of
 from tests.histories.faults import Fault
 from tests.histories.scenes import World
+from tests.histories.states import StateValue, entry_of, set_aside_count
 from tests.support.tap import Run
 
 FEW_PARTS: Final = 5
 """As many bad parts of a stream stop nothing and delay nothing, wherever they are."""
-
-StateValue = dict[str, Any]
 
 
 class Failed(Exception):
@@ -22,24 +21,6 @@ class Failed(Exception):
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")
         self.kind = kind
-
-
-def entry_of(state: StateValue | None, stream: str) -> StateValue:
-    """Return a stream's entry in a state."""
-    found: StateValue = (state or {}).get("bookmarks", {}).get(stream, {})
-    return found
-
-
-def set_aside_count(state: StateValue | None, stream: str) -> int:
-    """Return how many parts of a stream are set aside."""
-    return len(entry_of(state, stream).get("set_aside") or ())
-
-
-def turns_of(state: StateValue | None) -> tuple[int | None, str] | None:
-    """Return the options that the turns of contacts depended on; None if nothing is covered."""
-    for covers in entry_of(state, "subscribed_contacts").get("covers") or ():
-        return covers.get("older_every_days"), covers.get("timezone", "UTC")
-    return None
 
 
 @dataclass(frozen=True)

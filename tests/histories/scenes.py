@@ -19,9 +19,8 @@ ZONES_APART: Final = timedelta(hours=16)
 """More than the time zones of a config."""
 SEND_HOURS: Final = timedelta(hours=28)
 """How long after its SendDate a message goes out at most."""
-OUTAGE_SECONDS: Final = (60, 3600)
-LONGEST_WAIT: Final = 120
-"""In seconds: how long an outage is that every run waits for."""
+LONG_OUTAGE: Final = 3600
+"""In seconds: longer than a run waits for the service."""
 MIRRORED: Final = ("lists", "messages", "subscribed_contacts")
 OPTIONS: Final[Mapping[str, Any]] = {
     "timezone": "UTC",
@@ -78,7 +77,7 @@ class World:
             event_dates=rng.choice(("iso", "us")),
         )
         if self.scene.turns:
-            self.account.counts = rng.choice([*COUNTS])
+            self.account.counts = rng.choice(COUNTS)
         self.clock = FIRST_RUN
         self.run = 0
         self.faults: list[Fault] = []
@@ -290,7 +289,7 @@ class World:
     @property
     def may_end_early(self) -> bool:
         """Whether something goes wrong that is no one stream's."""
-        is_long = self.outage is not None and self.outage.seconds > LONGEST_WAIT
+        is_long = self.outage is not None and self.outage.seconds == LONG_OUTAGE
         return is_long or any(
             each.is_lasting and each.stream in (None, "lists") for each in self.faults
         )
@@ -312,7 +311,7 @@ class World:
             hours = rng.choice((-6, -2, 1, 3)) if not self.sends_date else rng.choice((-6, 3, 50))
             self.skew = timedelta(hours=hours)
         elif not self.faults and rng.random() < 0.1:
-            self.outage = Outage(rng.randint(2, 30), rng.choice(OUTAGE_SECONDS))
+            self.outage = Outage(rng.randint(2, 30), rng.choice((60, LONG_OUTAGE)))
         elif not self.faults and rng.random() < 0.3:
             self.faults.append(draw_blip(rng))
         elif all(each.is_lasting for each in self.faults):

@@ -1,4 +1,4 @@
-"""What is done to a state between runs, and how the published tap leaves one."""
+"""What is read of a state, and what is done to it between runs."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -6,12 +6,30 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.histories.account import REPLICATION_KEYS
-from tests.histories.rules import StateValue, entry_of
 
 TOO_SMALL: Final = ("AA==", "/w==")
 """Filters of one byte: one knows no count, the other knows each."""
 
+StateValue = dict[str, Any]
 Filter = dict[str, Any]
+
+
+def entry_of(state: StateValue | None, stream: str) -> StateValue:
+    """Return a stream's entry in a state."""
+    found: StateValue = (state or {}).get("bookmarks", {}).get(stream, {})
+    return found
+
+
+def set_aside_count(state: StateValue | None, stream: str) -> int:
+    """Return how many parts of a stream are set aside."""
+    return len(entry_of(state, stream).get("set_aside") or ())
+
+
+def turns_of(state: StateValue | None) -> tuple[int | None, str] | None:
+    """Return the options that the turns of contacts depended on; None if nothing is covered."""
+    for covers in entry_of(state, "subscribed_contacts").get("covers") or ():
+        return covers.get("older_every_days"), covers.get("timezone", "UTC")
+    return None
 
 
 def filters_of(states: Iterable[StateValue]) -> Iterator[Filter]:
