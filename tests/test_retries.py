@@ -201,5 +201,5 @@ def test_request_timeout_bounds_a_whole_reply(tap: Tap, operation: str, name: st
     answer_first(tap, operation, TRICKLING[name])
     run = tap.night(config={"request_timeout": 1})
     assert run.code == 0
-    (warning,) = run.warnings()
-    assert FAULTS["timeout"].message in warning
+    # A busy machine may also be late with another reply.
+    assert FAULTS["timeout"].message in run.warnings()[0]
