@@ -59,7 +59,7 @@ def test_a_window_too_large_is_halved_until_it_is_not(make_tap: MakeTap, stream:
 
 
 def test_a_window_that_times_out_is_halved_after_one_try(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "messages", "message_opens", request_timeout=1)
+    tap = tap_for(make_tap, "messages", "message_opens", request_timeout=3)
     fail_windows(tap, "messages", lambda start, end: end - start > 20 * DAY, Reply(hang=True))
     run = tap.night()
     assert (run.code, tap.missing(run), run.warnings()) == (0, {}, [])
