@@ -23,6 +23,6 @@ def columns_of(operation: Operation) -> dict[str, str]:
 
 ALL_COLUMNS = {each.table: columns_of(each) for each in OPERATIONS.values()}
 ALL_KEYS = {each.table: list(each.key) for each in OPERATIONS.values()}
-FURTHER = {OPERATIONS[name].table for name in FURTHER_OPERATIONS}
+FURTHER = [OPERATIONS[name].table for name in FURTHER_OPERATIONS]
 COLUMNS = {table: columns for table, columns in ALL_COLUMNS.items() if table not in FURTHER}
 KEYS = {table: ALL_KEYS[table] for table in COLUMNS}
