@@ -57,8 +57,9 @@ test: $(DEV) ## Check style and types, run the tests
 	.venv/bin/coverage report
 	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m "not long" $(WITHOUT_COVERAGE)
 
-long: $(DEV) ## Run the long tests: the full fault matrix, fifty kills, a resume from each STATE (about an hour)
+long: $(DEV) ## Run the full fault matrix, fifty kills, an hour of histories and the mutants (two hours)
 	.venv/bin/pytest $(IN_PARALLEL) --dist worksteal -m long
+	$(MAKE) histories mutants
 
 least: $(LEAST) ## Run the tests with the lowest versions that setup.py allows
 	.venv-least/bin/pytest -n 2 -m "not long"
@@ -71,11 +72,11 @@ mutants: $(DEV) ## Break the tap in every way that the histories must notice (te
 	.venv/bin/python -m tests.histories.mutants
 
 compat: $(DEV) ## Run the tap's wheel with targets and runners (needs PostgreSQL's server)
-	.venv/bin/pytest tests/integration $(IN_PARALLEL) --dist worksteal \
-		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py models_by_hand.py report.py snowflake.py)
+	.venv/bin/pytest tests/integration $(IN_PARALLEL) --dist worksteal -k "not Snowflake" \
+		$(addprefix --ignore=tests/integration/test_,airflow.py commands.py report.py)
 
-models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL, also with odd rows
-	.venv/bin/pytest tests/integration/test_models*.py -n 2
+models: $(DEV) ## Build and test the dbt models on DuckDB and PostgreSQL
+	.venv/bin/pytest tests/integration/test_models.py -n 2
 
 browser: $(DEV) ## Open the report in a browser (needs Debian's chromium)
 	.venv/bin/pytest tests/integration/test_report.py
@@ -87,7 +88,7 @@ airflow: $(DEV) ## Sync an account in Airflow's tasks (needs PostgreSQL's server
 	.venv/bin/pytest tests/integration/test_airflow.py
 
 snowflake: $(DEV) ## Load tables by target-snowflake's SQL on an emulator (installs 400 MB; Python 3.11 or newer)
-	.venv/bin/pytest tests/integration/test_snowflake.py
+	.venv/bin/pytest tests/integration/test_targets.py -k Snowflake
 
 bench: $(DEV) ## Compare speed and memory with a bare loop and zeep (about eight minutes)
 	.venv/bin/python -m benchmarks

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fake_listrak import Account
+from fake_listrak.account import MESSAGES, Table
 from fake_listrak.clock import Range
 from fake_listrak.generator import CLICK, OPEN, READ, REMOVAL, Mailing
-from fake_listrak.tables import MESSAGES, Table
 
 COUNTS = {"OpenCount": OPEN, "ClickCount": CLICK, "ReadCount": READ, "RemoveCount": REMOVAL}
 

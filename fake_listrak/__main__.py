@@ -9,50 +9,52 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Final
 
 from fake_listrak.account import Account
 from fake_listrak.generator import Shape
 from fake_listrak.server import CREDENTIALS, ListrakService
 
-_SERVICE: Final = ("port", "username", "password", "latency", "wsdl")
-
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fake_listrak",
-        description="Listrak's SOAP service on loopback, over a seeded account.",
+        description="Serve a fake Listrak SOAP service on 127.0.0.1, with a made-up account. "
+        "Print the address of its WSDL, and run until SIGTERM or SIGINT.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="port of 127.0.0.1, 0 for any free one")
-    add("--username", default=CREDENTIALS[0], help="user name taken")
-    add("--password", default=CREDENTIALS[1], help="password taken")
-    add("--latency", type=float, default=0.0, help="seconds before each answer")
-    add("--wsdl", choices=("full", "nine"), default="full", help="operations that there are")
+    add("--port", type=int, default=0, help="port to listen on; 0 for any free port")
+    add("--username", default=CREDENTIALS[0], help="user name to accept")
+    add("--password", default=CREDENTIALS[1], help="password to accept")
+    add("--latency", type=float, default=0.0, help="seconds to wait before each reply")
+    add("--wsdl", choices=("full", "nine"), default="full",
+        help="serve all operations, or only those of the nine published tables")  # fmt: skip
+    add("--page-size", type=int, default=100, help="number of rows on each page")
     for each in fields(Shape):
         if each.metadata:
-            option = f"--{each.name.replace('_', '-')}"
-            add(option, type=int, default=each.default, help=each.metadata["help"])
-    add("--page-size", type=int, default=100, help="rows on a page")
-    for name, meaning in (("start", "first date, UTC"), ("end", "last date, UTC")):
+            name = f"--{each.name.replace('_', '-')}"
+            add(name, type=int, default=each.default, help=each.metadata["help"])
+    for name, which in (("start", "earliest"), ("end", "latest")):
+        meaning = f"{which} date of all rows, in UTC"
         add(f"--{name}", type=datetime.fromisoformat, default=getattr(Shape, name), help=meaning)
-    add("--timezone", default="UTC", help="zone of the times on the wire")
-    add("--offsets", action="store_true", help="give xs:dateTime values an offset")
-    add("--event-dates", choices=("iso", "us"), default="iso", help="form of the event dates")
+    add("--timezone", default="UTC", help="time zone of dates and times")
+    add("--offsets", action="store_true", help="write dates and times with their UTC offset")
+    add("--event-dates", choices=("iso", "us"), default="iso",
+        help="format of event dates: 2026-01-31T13:05:00 or 1/31/2026 1:05:00 PM")  # fmt: skip
     add("--count", nargs=2, action="append", default=[], metavar=("OPERATION", "N"),
-        help="exact rows of each message or conversation; may be repeated")  # fmt: skip
+        help="return exactly N rows per message or conversation from this operation, such as "
+        "ReportRangeMessageContactOpen; may be repeated")  # fmt: skip
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal; return the exit code 0."""
+def main() -> None:
+    """Serve until a signal."""
     parser = _arguments()
-    options = vars(parser.parse_args(arguments))
-    service_options = {name: options.pop(name) for name in _SERVICE}
+    options = vars(parser.parse_args())
+    names = ("port", "username", "password", "latency", "wsdl")
+    service_options = {name: options.pop(name) for name in names}
     try:
         counts = {operation: int(number) for operation, number in options.pop("count")}
         account = Account(**options, counts=counts)
@@ -64,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ListrakService(account, record=False, **service_options) as service:
         print(service.url, flush=True)
         stop.wait()
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -68,26 +68,23 @@ class Zone:
         aware = datetime.fromtimestamp(moment // SECOND, ZoneInfo(self.name))
         return aware.isoformat()[19:].replace("+00:00", "Z")
 
-    def read_iso(self, text: str) -> int | None:
-        """Return the wall time of an xs:dateTime, with any offset applied; None if invalid."""
+    def read_iso(self, text: str) -> int:
+        """Return the wall time of an xs:dateTime, with any offset applied. Raises ValueError."""
         match = _ISO.fullmatch(text.strip())
         if match is None:
-            return None
+            raise ValueError(f"not an xs:dateTime: {text}")
         whole, fraction, offset = match.groups("")
-        try:
-            moment = instant(datetime.fromisoformat(whole + offset.replace("Z", "+00:00")))
-        except (ValueError, OverflowError):
-            return None
+        moment = instant(datetime.fromisoformat(whole + offset.replace("Z", "+00:00")))
         moment += int(fraction[:6].ljust(6, "0"))
         return self.wall(moment) if offset else moment
 
     def read(self, text: str) -> int | None:
         """Return the wall time of any form on the wire; None for anything else."""
-        wall = self.read_iso(text)
-        if wall is None:
-            with suppress(ValueError):
-                return instant(datetime.strptime(text.strip(), "%m/%d/%Y %I:%M:%S %p"))
-        return wall
+        with suppress(ValueError, OverflowError):
+            return self.read_iso(text)
+        with suppress(ValueError):
+            return instant(datetime.strptime(text.strip(), "%m/%d/%Y %I:%M:%S %p"))
+        return None
 
 
 @lru_cache(65536)

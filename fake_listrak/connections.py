@@ -1,7 +1,6 @@
-"""HTTP on plain sockets: one thread per connection.
+"""HTTP on plain sockets, one thread per connection, so that replies may be cut, slow or reset.
 
-A rule may cut, trickle or reset what a reply consists of, and a reply must leave in one send: a
-header sent on its own costs 40 ms of delayed acknowledgement.
+A reply must leave in one send: a header sent on its own costs 40 ms of delayed acknowledgement.
 """
 
 from __future__ import annotations
@@ -22,27 +21,28 @@ from fake_listrak.wire import Reply, Request
 
 
 class Connections:
-    """A port of 127.0.0.1 that answers requests, as a context manager. See ListrakService."""
+    """A port of 127.0.0.1 that answers requests, as a context manager. See ListrakService.
 
-    def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
+    date: returns the Date header, None to omit it.
+    handshakes: what the next connections receive instead of a handshake before they are closed;
+        None means a real handshake.
+    connections: the number of TCP connections.
+    """
+
+    def __init__(
+        self, answer: Callable[[Request], Reply], port: int, tls: ssl.SSLContext | None
+    ) -> None:
         self.handshakes: list[bytes | None] = []
         self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
         self.connections = 0
+        self._answer = answer
         self._address = ("127.0.0.1", port)
         self._tls = tls
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._open: dict[socket.socket, threading.Thread] = {}
 
-    def answer(self, request: Request) -> Reply:
-        """Return the reply to a request."""
-        raise NotImplementedError
-
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening and close every connection, with or without a reply."""
         self.refuse_connections()
         with self._lock:
             threads = [*self._open.values()]
@@ -51,7 +51,7 @@ class Connections:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def refuse_connections(self) -> None:
-        """Close the port and end every connection, up to `accept_again`."""
+        """Close the port and end every connection, with or without a reply."""
         self._closed.set()
         # Closing a listener does not wake its accept everywhere; a connection does.
         with suppress(OSError):
@@ -118,15 +118,14 @@ class Connections:
     def _respond(self, connection: socket.socket, request: Request) -> bool:
         """Answer one request; return whether the connection goes on."""
         try:
-            reply = self.answer(request)
+            reply = self._answer(request)
         except Exception:
             traceback.print_exc()
             reply = Reply(status=500)
         if not self._wait(connection, reply.delay):
             return False
         if reply.hang:
-            while connection.recv(65536):
-                pass
+            self._wait(connection, 3600)
             return False
         if reply.reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -142,8 +141,8 @@ class Connections:
             "x-aspnet-version": "4.0.30319",
             "date": self.date(),
             "content-length": str(len(reply.body)),
+            **{name.lower(): value for name, value in reply.headers.items()},
         }
-        headers.update((name.lower(), value) for name, value in reply.headers.items())
         alive = keep_alive and reply.cut is None and headers["content-length"] is not None
         if not alive:
             headers.setdefault("connection", "close")

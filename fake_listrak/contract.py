@@ -10,100 +10,77 @@ from typing import Final, Literal, TypeAlias
 from lxml import etree
 
 NAMESPACE: Final = "http://webservices.listrak.com/v31/"
-AskedBy: TypeAlias = Literal["account", "list", "message", "conversation"]
-ID_OF: Final[Mapping[AskedBy, str]] = {
-    "list": "ListID",
-    "message": "MsgID",
-    "conversation": "ConversationID",
-}
+ID_OF: Final = {"list": "ListID", "message": "MsgID", "conversation": "ConversationID"}
 """The column that identifies the parent of an operation's rows; the account has no ID."""
 
 Value: TypeAlias = str | list[str] | dict[str, str] | None
 """An element's value: text, None for `xsi:nil`, texts of a repeated element, or children."""
-
 Row: TypeAlias = dict[str, Value]
-"""One row as on the wire, by element name in the contract's order. A missing name is an absent
-element, None a nil one and "" an empty one."""
+"""One row as on the wire, by element name in the contract's order, without absent elements."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: its arguments, its rows, and their table."""
+    """One operation: its arguments, its rows, and their table.
+
+    key: that of its rows, with the parent's ID if the row lacks it. date: the row's date, by which
+    StartDate and EndDate select. row: name of the row element. columns, arguments: types by name,
+    such as int, dateTime, ArrayOfInt. takes_exception: it takes and returns a WSException.
+    """
 
     name: str
     table: str
     key: tuple[str, ...]
-    """The key of its rows, with the parent's ID if the row lacks it."""
     date: str | None
-    """The row's date, by which StartDate and EndDate select."""
     row: str
-    """Name of the row element."""
     columns: Mapping[str, str]
-    """Type by name of the row's elements: int, string, dateTime, boolean, double, decimal."""
     arguments: Mapping[str, str]
-    """Type by name: int, ArrayOfInt, dateTime, boolean. All but ArrayOfInt are required."""
     takes_exception: bool
-    """Takes WSException by reference, and so returns one."""
 
     @property
-    def asked_by(self) -> AskedBy:
-        """The parent of its rows. Analytics belong to a list, although requested by MsgIDs."""
+    def asked_by(self) -> str:
+        """The parent of its rows, as in ID_OF, or "account". Analytics belong to a list."""
         found = (parent for parent, ID in ID_OF.items() if ID in self.arguments)
         return next(found, "list" if "MsgIDs" in self.arguments else "account")
 
-    @property
-    def date_is_text(self) -> bool:
-        """Whether the date is an xs:string without a fixed format."""
-        return self.columns.get(self.date or "") == "string"
 
-
-# Operation, table, key, and date.
-_PUBLISHED: Final = (
-    ("GetContactListCollection", "lists", "ListID", None),
-    ("ReportListMessageActivity", "messages", "MsgID", "SendDate"),
-    ("ReportMessageContactSent", "message_sends", "MsgID EmailAddress", None),
-    ("ReportRangeMessageContactOpen", "message_opens", "MsgID EmailAddress", "OpenDate"),
-    ("ReportRangeMessageContactRead", "message_reads", "MsgID EmailAddress", "ReadDate"),
-    ("ReportRangeMessageContactClick", "message_clicks", "MsgID EmailAddress", "ClickDate"),
-    ("ReportRangeMessageContactBounces", "message_bounces", "MsgID EmailAddress", "BounceDate"),
-    ("ReportRangeMessageContactRemoval", "message_unsubs", "MsgID EmailAddress", "RemovalDate"),
-    ("ReportRangeSubscribedContacts", "subscribed_contacts", "ContactID ListID", "AdditionDate"),
-)
+# Operation, table, key and date. The date is marked by * in the key, or follows it in parentheses.
+_PUBLISHED: Final = """
+GetContactListCollection lists ListID
+ReportListMessageActivity messages MsgID (SendDate)
+ReportMessageContactSent message_sends MsgID EmailAddress
+ReportRangeMessageContactOpen message_opens MsgID EmailAddress (OpenDate)
+ReportRangeMessageContactRead message_reads MsgID EmailAddress (ReadDate)
+ReportRangeMessageContactClick message_clicks MsgID EmailAddress (ClickDate)
+ReportRangeMessageContactBounces message_bounces MsgID EmailAddress (BounceDate)
+ReportRangeMessageContactRemoval message_unsubs MsgID EmailAddress (RemovalDate)
+ReportRangeSubscribedContacts subscribed_contacts ContactID ListID (AdditionDate)
+"""
 PASSALONGS: Final = "ReportRangeMessageContactPassalong"
-_FURTHER: Final = (
-    ("ReportRangeListContactRemoval", "list_unsubs", "ContactID ListID RemovalDate", "RemovalDate"),
-    ("ReportRangeListContactHygiene", "list_hygiene", "ContactID ListID HygieneDate",
-     "HygieneDate"),
-    ("ReportListImportHistory", "imports", "ImportFileID", "StartDate"),
-    ("GetCampaignCollection", "campaigns", "CampaignID", None),
-    ("GetTransactionalMessageCollection", "transactional_messages", "ListID TransactionalMsgID",
-     None),
-    ("GetSavedMessageCollection", "saved_messages", "ListID SavedMsgID", None),
-    ("ReportListMessageDelivery", "message_deliveries", "MsgID", "SendDate"),
-    ("GetMessageAnalyticsInformation", "message_analytics", "MsgID", None),
-    ("ReportMessageLinkClick", "message_links", "MsgID LinkID", None),
-    ("ReportMessageLocationOpen", "message_location_opens", "MsgID CountryID RegionID", None),
-    ("ReportMessageLocationRead", "message_location_reads", "MsgID CountryID RegionID", None),
-    ("ReportMessageLocationClick", "message_location_clicks", "MsgID CountryID RegionID", None),
-    (PASSALONGS, "message_passalongs", "MsgID FromEmailAddress ToEmailAddress PassAlongDate",
-     "PassAlongDate"),
-    ("ReportListConversationActivity", "conversations", "ConversationID", None),
-    ("ReportListConversationDelivery", "conversation_deliveries", "ConversationID", None),
-    ("ReportConversationLinkClick", "conversation_links", "ConversationID MsgID LinkID", None),
-    *(
-        (f"ReportConversationContact{kind}", f"conversation_{table}",
-         f"ConversationID MsgID EmailAddress {date}", date)
-        for kind, table, date in (
-            ("Delivery", "sends", "SendDate"),
-            ("Open", "opens", "OpenDate"),
-            ("Read", "reads", "ReadDate"),
-            ("Bounce", "bounces", "BounceDate"),
-            ("Removal", "unsubs", "RemoveDate"),
-        )
-    ),
-    ("ReportAdminContactFeedbackLoop", "complaints", "ListID MessageID EmailAddress AbuseDate",
-     "AbuseDate"),
-)  # fmt: skip
+_FURTHER: Final = f"""
+ReportRangeListContactRemoval list_unsubs ContactID ListID RemovalDate*
+ReportRangeListContactHygiene list_hygiene ContactID ListID HygieneDate*
+ReportListImportHistory imports ImportFileID (StartDate)
+GetCampaignCollection campaigns CampaignID
+GetTransactionalMessageCollection transactional_messages ListID TransactionalMsgID
+GetSavedMessageCollection saved_messages ListID SavedMsgID
+ReportListMessageDelivery message_deliveries MsgID (SendDate)
+GetMessageAnalyticsInformation message_analytics MsgID
+ReportMessageLinkClick message_links MsgID LinkID
+ReportMessageLocationOpen message_location_opens MsgID CountryID RegionID
+ReportMessageLocationRead message_location_reads MsgID CountryID RegionID
+ReportMessageLocationClick message_location_clicks MsgID CountryID RegionID
+{PASSALONGS} message_passalongs MsgID FromEmailAddress ToEmailAddress PassAlongDate*
+ReportListConversationActivity conversations ConversationID
+ReportListConversationDelivery conversation_deliveries ConversationID
+ReportConversationLinkClick conversation_links ConversationID MsgID LinkID
+ReportConversationContactDelivery conversation_sends ConversationID MsgID EmailAddress SendDate*
+ReportConversationContactOpen conversation_opens ConversationID MsgID EmailAddress OpenDate*
+ReportConversationContactRead conversation_reads ConversationID MsgID EmailAddress ReadDate*
+ReportConversationContactBounce conversation_bounces ConversationID MsgID EmailAddress BounceDate*
+ReportConversationContactRemoval conversation_unsubs ConversationID MsgID EmailAddress RemoveDate*
+ReportAdminContactFeedbackLoop complaints ListID MessageID EmailAddress AbuseDate*
+"""
 
 _WSDL: Final = "{http://schemas.xmlsoap.org/wsdl/}"
 _XS: Final = "{http://www.w3.org/2001/XMLSchema}"
@@ -120,12 +97,15 @@ def _operations() -> dict[str, Operation]:
         for each in etree.fromstring(_CONTRACT).iterfind(f".//{_XS}schema/*")
     }
     operations = {}
-    for name, table, key, date in (*_PUBLISHED, *_FURTHER):
+    for line in f"{_PUBLISHED.strip()}{_FURTHER}".splitlines():
+        name, table, *columns = line.split()
+        date = next((each.strip("*()") for each in columns if each[-1] in "*)"), None)
+        key = tuple(each.rstrip("*") for each in columns if each[0] != "(")
         arguments = dict(fields[name])
         takes_exception = arguments.pop("WSException", None) is not None
         (row,) = fields[fields[f"{name}Response"][f"{name}Result"]]
         operations[name] = Operation(
-            name, table, tuple(key.split()), date, row, fields[row], arguments, takes_exception
+            name, table, key, date, row, fields[row], arguments, takes_exception
         )
     return operations
 
@@ -133,42 +113,28 @@ def _operations() -> dict[str, Operation]:
 OPERATIONS: Final[Mapping[str, Operation]] = _operations()
 NAME_OF: Final = {operation.table: operation.name for operation in OPERATIONS.values()}
 """The operation that returns a table's rows."""
-PUBLISHED_OPERATIONS: Final = tuple(name for name, *_ in _PUBLISHED)
+PUBLISHED_OPERATIONS: Final = tuple(OPERATIONS)[:9]
 """The operations of the nine published tables."""
-FURTHER_OPERATIONS: Final = tuple(name for name, *_ in _FURTHER)
+FURTHER_OPERATIONS: Final = tuple(OPERATIONS)[9:]
 """Those of the further tables."""
 MESSAGE_OPERATIONS: Final = tuple(
-    name for name in PUBLISHED_OPERATIONS if OPERATIONS[name].asked_by == "message"
+    NAME_OF[f"message_{kind}"]
+    for kind in ("sends", "opens", "reads", "clicks", "bounces", "unsubs")
 )
 """The six operations of the published tables that are called per message."""
 CONVERSATION_OPERATIONS: Final = tuple(
-    name
-    for name in FURTHER_OPERATIONS
-    if OPERATIONS[name].asked_by == "conversation" and OPERATIONS[name].date
+    NAME_OF[f"conversation_{kind}"] for kind in ("sends", "opens", "reads", "bounces", "unsubs")
 )
 """The five operations that return a conversation's events."""
 
 
 def read_wsdl(which: Literal["full", "nine"]) -> bytes:
-    """Return the contract of all 89 operations, or of those of the nine published tables."""
+    """Return the contract with all 89 operations, or with those of the nine published tables."""
     if which == "full":
         return _CONTRACT
     root = etree.fromstring(_CONTRACT)
-    unused = [
-        each
-        for each in root.iter(f"{_WSDL}operation")
-        if each.get("name") not in PUBLISHED_OPERATIONS
-    ]
-    while unused:
-        for element in unused:
-            if (parent := element.getparent()) is not None:
-                parent.remove(element)
-        used = {
-            str(value).partition(":")[2]
-            for each in root.iter()
-            for name, value in each.attrib.items()
-            if name != "name"
-        }
-        named = [*root.iter(f"{_WSDL}message"), *root.iterfind(f".//{_XS}schema/*")]
-        unused = [each for each in named if each.get("name") not in used]
+    for each in [*root.iter(f"{_WSDL}operation")]:
+        parent = each.getparent()
+        if each.get("name") not in PUBLISHED_OPERATIONS and parent is not None:
+            parent.remove(each)
     return etree.tostring(root, encoding="utf-8", xml_declaration=True)

@@ -24,13 +24,10 @@ from fake_listrak.contract import (
 from fake_listrak.rows import SALTS, Field, RowMaker, mix
 
 SENT, OPEN, READ, CLICK, BOUNCE, REMOVAL = MESSAGE_OPERATIONS
-SERIES_SENT: Final = CONVERSATION_OPERATIONS[0]
-CONTACTS: Final = NAME_OF["subscribed_contacts"]
-
+_SENDS: Final = (SENT, CONVERSATION_OPERATIONS[0])
 _FIRST_LIST, _FIRST_MESSAGE, _FIRST_CONVERSATION = 345_001, 7_000_001, 90_001
 _FORMER: Final = 10**9
 """The first person who is in no list."""
-# Rows of each kind for one recipient, about, and the column that counts them.
 KINDS: Final = {
     "sends": (1.0, "DeliverCount"),
     "opens": (0.45, "OpenCount"),
@@ -40,6 +37,7 @@ KINDS: Final = {
     "unsubs": (0.03, "RemoveCount"),
     "passalongs": (0.1, "PassAlongCount"),
 }
+"""Rows of each kind for one recipient, about, and the column that counts them."""
 EVENTS: Final = (*MESSAGE_OPERATIONS, PASSALONGS, *CONVERSATION_OPERATIONS)
 """The operations whose rows are each about a recipient of a message or conversation."""
 # Recipients can have more than one of these.
@@ -50,50 +48,51 @@ _SHUFFLE: Final = (3, 0, 6, 1, 7, 4, 2, 5)
 
 @dataclass
 class Mailing:
-    """A message or conversation of a list."""
+    """A message or conversation of a list.
+
+    date: its SendDate or PublishedDate on the wire. messages: the MsgIDs of its rows. is_extra: a
+    test message or terminated conversation, which a call may exclude. Of its generated rows: sends
+    is their number of recipients, first_person the first of them; first and last are instants.
+    """
 
     kind: Literal["message", "conversation"]
     ID: int
     ListID: int
     date: str
-    """Its SendDate or PublishedDate on the wire."""
     messages: tuple[int, ...]
-    """The MsgIDs of its rows: its own, or those of the conversation."""
     is_extra: bool
-    """A test message or terminated conversation, which a call may exclude."""
     fields: dict[str, Field] = field(default_factory=dict)
     is_generated: bool = False
     has_analytics: bool = True
     sends: int = 0
-    """Of its generated rows, as are the following."""
     first: int = 0
     last: int = 0
     first_person: int = 0
 
 
-def _size(default: int, meaning: str) -> int:
+def _option(default: int, meaning: str) -> int:
     return field(default=default, metadata={"help": meaning})
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a generated account. Accounts of the same shape have the same rows."""
+    """The size and dates of a generated account. Accounts of the same shape have the same rows."""
 
-    seed: int = _size(1, "what every row follows from")
-    lists: int = _size(3, "contact lists")
-    messages: int = _size(8, "messages of each list")
-    contacts: int = _size(40, "subscribed contacts of each list")
-    sends: int = _size(30, "recipients of a message, about")
-    conversations: int = _size(3, "conversations of each list")
-    conversation_sends: int = _size(30, "rows of what a conversation sent, about")
-    campaigns: int = _size(3, "campaigns of each list")
-    removals: int = _size(12, "unsubscribes of each list")
-    hygiene: int = _size(6, "corrected addresses of each list")
-    imports: int = _size(5, "imports of each list")
-    complaints: int = _size(8, "complaints of the account")
-    message_step: int = _size(3, "difference of successive MsgIDs")
+    seed: int = _option(1, "random seed: another one changes every row")
+    lists: int = _option(3, "number of contact lists")
+    messages: int = _option(8, "number of messages per list")
+    contacts: int = _option(40, "number of subscribed contacts per list")
+    sends: int = _option(30, "approximate number of recipients per message")
+    conversations: int = _option(3, "number of conversations per list")
+    conversation_sends: int = _option(30, "approximate number of emails sent per conversation")
+    campaigns: int = _option(3, "number of campaigns per list")
+    removals: int = _option(12, "number of unsubscribes per list")
+    hygiene: int = _option(6, "number of corrected addresses per list")
+    imports: int = _option(5, "number of imports per list")
+    complaints: int = _option(8, "number of spam complaints of the account")
+    message_step: int = _option(3, "difference between consecutive message IDs")
     start: datetime = datetime(2025, 1, 1)
-    """The first date of all rows, UTC unless it has a zone."""
+    """The earliest date of all rows, UTC unless it has a zone."""
     end: datetime = datetime(2026, 6, 30)
     counts: Mapping[str, int] = field(default_factory=dict)
     """Exact rows per message or conversation, by operation."""
@@ -101,7 +100,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Generated:
-    """Rows that are made when sliced, by the ranks of their dates, which never fall.
+    """Rows from rank `first` up to `last`, made when sliced. Their dates never fall.
 
     make: the row of a rank. at: its instant.
     """
@@ -110,7 +109,6 @@ class Generated:
     at: Callable[[int], int]
     first: int
     last: int
-    """One more than the last rank."""
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -177,7 +175,7 @@ class Generator:
             last = self._end - (self._end - self._start) // 4
             first = Timeline(size, self._start, last, mix(bits, 1)).at(rank)
             sends = self.shape.conversation_sends if rank % 3 < 2 else 0
-            sends = self._sends(SERIES_SENT, sends, bits)
+            sends = self._sends(_SENDS[1], sends, bits)
             yield Mailing(
                 "conversation", ID, self.list_ids[place],
                 NEVER if not sends and rank % 2 == 0 else self._maker.write(first),
@@ -204,7 +202,12 @@ class Generator:
     def events(self, operation: str, mailing: Mailing) -> Generated:
         """Return the rows of a message or conversation about its recipients."""
         salt = mix(self._seed, SALTS[operation], mailing.ID)
-        rows = self._size(operation, mailing, salt)
+        rows = 0
+        if mailing.is_generated:
+            usual = mailing.sends * KINDS[OPERATIONS[operation].table.partition("_")[2]][0]
+            if operation not in _SENDS:
+                usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
+            rows = self.shape.counts.get(operation, round(usual))
         times = Timeline(rows, mailing.first, mailing.last, salt, early=True)
         each = len(mailing.messages)
         subjects = [self._maker.name(MsgID) for MsgID in mailing.messages]
@@ -214,7 +217,7 @@ class Generator:
 
         def make(rank: int) -> Row:
             entry = _once(rank) if operation in _REPEATED else rank
-            if operation not in (SENT, SERIES_SENT) and entry < entries:
+            if operation not in _SENDS and entry < entries:
                 entry = (entry * step + shift) % entries
             person, number = divmod(entry, each)
             known = {"MsgID": str(mailing.messages[number]), "Subject": subjects[number]}
@@ -222,14 +225,6 @@ class Generator:
             return self._maker.row(operation, times.at(rank), mix(salt, rank), known, email)
 
         return Generated(make, times.at, 0, rows)
-
-    def _size(self, operation: str, mailing: Mailing, salt: int) -> int:
-        if not mailing.is_generated:
-            return 0
-        usual = mailing.sends * KINDS[OPERATIONS[operation].table.partition("_")[2]][0]
-        if operation not in (SENT, SERIES_SENT):
-            usual = round(usual * (0.5 + (salt >> 32) / 2**32)) if salt % 7 else 0
-        return self.shape.counts.get(operation, round(usual))
 
     def others(self, operation: str, ID: int) -> Generated:
         """Return the rows of a list, of the account, or of a message's locations."""
@@ -275,7 +270,7 @@ class Generator:
     def _leaver(self, ListID: int, rank: int, moment: int) -> int:
         """Return who leaves: of four, one subscribes again later, and one leaves twice."""
         if rank % 4 == 0:
-            joined = self._times(CONTACTS, self.shape.contacts, ListID)
+            joined = self._times(NAME_OF["subscribed_contacts"], self.shape.contacts, ListID)
             return bisect_right(range(joined.rows), moment, key=joined.at)
         return _FORMER + rank - 2 * (rank % 4 == 3)
 

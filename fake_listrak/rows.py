@@ -14,8 +14,6 @@ from fake_listrak.contract import OPERATIONS, PASSALONGS, Row, Value
 
 Field: TypeAlias = Value | EllipsisType
 """A value for an element; `...` omits the element."""
-Fields: TypeAlias = Mapping[str, Field]
-NO_FIELDS: Final[Fields] = {}
 
 _MASK: Final = 2**64 - 1
 _FIRST_NAMES: Final = ("ana", "bo", "chidi", "dagny", "emeka", "fumiko", "george", "hana", "ines")
@@ -118,9 +116,9 @@ class RowMaker:
         operation: str,
         moment: int,
         bits: int,
-        known: Fields,
+        known: Mapping[str, Field],
         email: str = "",
-        fields: Fields = NO_FIELDS,
+        fields: Mapping[str, Field] | None = None,
     ) -> Row:
         """Return a row of an operation, in the contract's order.
 
@@ -130,6 +128,7 @@ class RowMaker:
         """
         kind = OPERATIONS[operation]
         prefix = "From" if operation == PASSALONGS else ""
+        fields = fields or {}
         given = {f"{prefix}EmailAddress": email, **known, **fields}
         row: dict[str, Any] = {}
         for place, (name, of_type) in enumerate(kind.columns.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 import threading
 from collections import Counter
@@ -12,22 +11,21 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
-from fake_listrak.account import Account
+from fake_listrak.account import ACCOUNT, Account
 from fake_listrak.clock import Range
 from fake_listrak.connections import Connections
 from fake_listrak.contract import ID_OF, OPERATIONS, PUBLISHED_OPERATIONS, read_wsdl
-from fake_listrak.tables import ACCOUNT
 from fake_listrak.wire import (
     BAD_ARGUMENT,
+    EMPTY_RESULTS,
     Ask,
-    BadRequest,
     Reply,
     Request,
     fault,
     html,
+    raw,
     read_call,
     write_reply,
-    write_rows,
 )
 
 Rule: TypeAlias = Callable[[Ask], Reply | None]
@@ -36,36 +34,21 @@ PATH: Final = "/v31/IntegrationService.asmx"
 CREDENTIALS: Final = ("robot@example.com", "secret-password")
 """Default user name and password."""
 
-_MOST_MESSAGES: Final = 2500
-"""Maximum MsgIDs of one call for analytics."""
-_INTEGER: Final = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 class ListrakService(Connections):
     """Listrak's SOAP service over an account, on a port of 127.0.0.1, as a context manager.
 
-    username, password: the valid credentials.
-    latency: seconds before each answer to a SOAP call.
-    port: 0 for any free one.
+    latency: seconds before each answer to a SOAP call. port: 0 for any free one. tls: speak https.
     record: keep `asked` and attempts; without, memory does not grow with the calls.
-    wsdl: "full" serves the contract of all operations; "nine" serves and answers only the
-        operations of the published tables.
-    tls: with this context the service speaks https.
+    wsdl: serve and answer all operations ("full"), or those of the published tables ("nine").
 
     `asked` holds the SOAP calls in order of arrival, `calls` counts them by operation,
-    `wsdl_requests` the requests for the WSDL, `connections` all TCP connections, and
-    `failed_logins` the calls with wrong credentials.
-
-    `handshakes` holds what the next connections receive instead of a handshake before they are
-    closed; None means a real handshake.
-
-    `date` returns the Date header, None to omit it. Between `refuse_connections` and
-    `accept_again` there is no listener and every connection is gone.
+    `wsdl_requests` counts the requests for the WSDL, `failed_logins` calls with wrong credentials.
 
     `rules` are tried in order for each call and for the WSDL (operation "WSDL"); the first that
-    returns a Reply decides, and without one the answer is honest. A rule that raises is answered
-    with status 500 and its traceback goes to stderr.
+    returns a Reply decides, and without one the answer is honest.
     """
 
     def __init__(
@@ -80,7 +63,7 @@ class ListrakService(Connections):
         wsdl: Literal["full", "nine"] = "full",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(port, tls)
+        super().__init__(self._answer_to, port, tls)
         self.account = account
         self.username = username
         self.password = password
@@ -107,30 +90,28 @@ class ListrakService(Connections):
         scheme = "https" if self._tls else "http"
         return f"{scheme}://127.0.0.1:{self._address[1]}{PATH}?wsdl"
 
-    def answer(self, request: Request) -> Reply:
+    def _answer_to(self, request: Request) -> Reply:
         """Return the reply to a request."""
         path, _, query = request.path.partition("?")
         is_service = path.lower() == PATH.lower()
         if request.method == "POST" and is_service:
-            try:
-                ask = read_call(request, self._known, self.honest)
-            except BadRequest as error:
-                return fault(str(error), code="Client")
-            reply = self._decide(ask)
+            ask = read_call(request, self._known, self.honest)
+            reply = ask if isinstance(ask, Reply) else self._decide(ask)
             return replace(reply, delay=reply.delay + self.latency)
         if request.method != "GET":
             return html(405)
-        if path == "/asked":
-            return _json({**dict.fromkeys(OPERATIONS, 0), **self.calls, "WSDL": self.wsdl_requests})
-        if path == "/rows":
-            return _json(self.account.row_counts())
+        if path in ("/asked", "/rows"):
+            called = {**dict.fromkeys(OPERATIONS, 0), **self.calls, "WSDL": self.wsdl_requests}
+            counts = called if path == "/asked" else row_counts(self.account)
+            return raw(json.dumps(counts).encode(), content_type="application/json")
         if not is_service or query.lower() != "wsdl":
             return html(404)
         return self._decide(Ask("WSDL", {}, "", "", request.headers, request.path, self.honest))
 
     def _decide(self, ask: Ask) -> Reply:
-        """Number a call; return what the first rule that has a reply, or the contract, gives."""
-        ask = self._numbered(ask)
+        """Return what the first rule that has a reply, or the contract, gives."""
+        with self._counting:
+            ask = self._numbered(ask)
         for rule in list(self.rules):
             reply = rule(ask)
             if reply is not None:
@@ -138,16 +119,15 @@ class ListrakService(Connections):
         return ask.honest()
 
     def _numbered(self, ask: Ask) -> Ask:
+        if ask.operation == "WSDL":
+            self.wsdl_requests += 1
+            return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
+        self.calls[ask.operation] += 1
         key = (ask.operation, *sorted(ask.arguments.items()))
-        with self._counting:
-            if ask.operation == "WSDL":
-                self.wsdl_requests += 1
-                return replace(ask, number=self.wsdl_requests, attempt=self.wsdl_requests)
-            self.calls[ask.operation] += 1
-            ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
-            if self._record:
-                self._attempts[key] = ask.attempt
-                self.asked.append(ask)
+        ask = replace(ask, number=self.calls.total(), attempt=self._attempts[key] + 1)
+        if self._record:
+            self._attempts[key] = ask.attempt
+            self.asked.append(ask)
         return ask
 
     def honest(self, ask: Ask) -> Reply:
@@ -164,38 +144,33 @@ class ListrakService(Connections):
 
     def _reply(self, version: int, operation: str, texts: tuple[tuple[str, str], ...]) -> Reply:
         """Return the reply to a call with valid credentials; `version` is the account's."""
-        arguments = self._read(operation, dict(texts))
-        if None in arguments.values():
+        given = dict(texts)
+        try:
+            arguments = {
+                name: self._value(of_type, given.get(name, "").strip())
+                for name, of_type in OPERATIONS[operation].arguments.items()
+            }
+        except (KeyError, ValueError, OverflowError):
             return fault(BAD_ARGUMENT, code="Client")
-        objection = self._objection(arguments)
-        if objection is not None:
+        if objection := self._objection(arguments):
             return fault(f"{operation}(): {objection}")
-        empty = self.account.empty
-        if empty == "mixed":
-            # Depends on the request, so that a repeated request has the same reply.
-            numbers = (value for value in arguments.values() if type(value) is int)
-            empty = "absent" if sum(f"{operation}{sum(numbers)}".encode()) % 2 else "empty"
-        rows = write_rows(OPERATIONS[operation].row, self._rows(operation, arguments))
-        return Reply(write_reply(operation, rows, empty))
+        # A repeated request has the same reply.
+        numbers = sum(value for value in arguments.values() if type(value) is int)
+        empty = EMPTY_RESULTS[sum(f"{operation}{numbers}".encode()) % len(EMPTY_RESULTS)]
+        return Reply(write_reply(operation, self._rows(operation, arguments), empty))
 
-    def _read(self, operation: str, texts: dict[str, str]) -> dict[str, Any]:
-        """Return the arguments by their types, None for an invalid one. Dates are walls."""
-        read: dict[str, Callable[[str], Any]] = {
-            "int": _integer,
-            "ArrayOfInt": _integers,
-            "boolean": _BOOLEANS.get,
-            "dateTime": self.account.zone.read_iso,
-        }
-        return {
-            name: read[of_type](texts.get(name, "").strip())
-            for name, of_type in OPERATIONS[operation].arguments.items()
-        }
+    def _value(self, of_type: str, text: str) -> Any:
+        """Return an argument by its type; a date as a wall. Raises KeyError or ValueError."""
+        if of_type == "boolean":
+            return _BOOLEANS[text]
+        if of_type == "dateTime":
+            return self.account.zone.read_iso(text)
+        numbers = [int(number) for number in text.split(",")]
+        return numbers if of_type == "ArrayOfInt" else numbers[0]
 
     def _objection(self, arguments: dict[str, Any]) -> str | None:
         """Return the fault's text for an invalid call, else None."""
         MsgIDs = arguments.get("MsgIDs", [])
-        if len(MsgIDs) > _MOST_MESSAGES:
-            return f"[Message] [TooManyMsgIDs] At most {_MOST_MESSAGES} MsgIDs are taken"
         if self.account.unknown_messages == "missing":
             MsgIDs = []
         for kind, name in ID_OF.items():
@@ -224,17 +199,21 @@ class ListrakService(Connections):
         return rows[end - account.page_size : end]
 
 
-def _json(content: object) -> Reply:
-    return Reply(json.dumps(content).encode(), 200, {"Content-Type": "application/json"})
-
-
-def _integer(text: str) -> int | None:
-    """Return an xs:int; None if it is not one."""
-    number = int(text) if _INTEGER.fullmatch(text) else 2**31
-    return number if -(2**31) <= number < 2**31 else None
-
-
-def _integers(text: str) -> list[int] | None:
-    """Return xs:ints separated by commas; None if one is wrong."""
-    numbers = [_integer(part) for part in text.split(",")] if text else []
-    return None if None in numbers else numbers  # type: ignore[return-value] # None was excluded
+def row_counts(account: Account) -> dict[str, dict[str, int]]:
+    """Return the number of rows by table: in `total`, and `distinct` by the table's key."""
+    lists = [int(str(row["ListID"])) for row in account.lists()]
+    parents: dict[str, list[int | None]] = {
+        "account": [None],
+        "list": [*lists],
+        "message": [int(str(row["MsgID"])) for ID in lists for row in account.messages(ID)],
+        "conversation": [each for ID in lists for each in account.conversation_ids(ID)],
+    }
+    counts = {}
+    for name, operation in OPERATIONS.items():
+        keys = [
+            (parent, *(row.get(column) or "" for column in operation.key))
+            for parent in parents[operation.asked_by]
+            for row in account.rows(name, parent)
+        ]
+        counts[operation.table] = {"total": len(keys), "distinct": len({*keys})}
+    return counts

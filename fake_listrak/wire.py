@@ -16,6 +16,8 @@ SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 _BAD_XML: Final = "Server was unable to read request. ---> There is an error in the XML document."
 BAD_ARGUMENT: Final = f"{_BAD_XML} ---> Input string was not in a correct format."
 
+EMPTY_RESULTS: Final = ("", "<{0} />", '<{0} xsi:nil="true" />')
+"""The Result of a page without rows: absent, empty, or nil."""
 _NIL_EXCEPTION: Final = '<WSException xsi:nil="true" />'
 _PREFIX: Final = f"{{{NAMESPACE}}}"
 
@@ -62,10 +64,10 @@ class Ask:
     """One call as it came in.
 
     operation: its name; "WSDL" for the contract.
-    arguments: text on the wire by name, the numbers of an array joined by commas; WSException is
-        left out.
+    arguments: text on the wire by name, the numbers of an array joined by commas.
     headers: HTTP headers, names in lower case.
     path: the request target with its query.
+    answer: `honest` of the service.
     number: place among the SOAP calls (or among the WSDL requests), from 1.
     attempt: number of this call with these arguments, from 1.
     """
@@ -77,7 +79,6 @@ class Ask:
     headers: Mapping[str, str]
     path: str
     answer: Callable[[Ask], Reply] = field(repr=False, compare=False)
-    """`honest` of the service."""
     number: int = 1
     attempt: int = 1
 
@@ -86,26 +87,20 @@ class Ask:
         return self.answer(self)
 
 
-class BadRequest(Exception):
-    """A request that is not a call of the contract; the text becomes the fault's."""
-
-
-def read_call(request: Request, known: Collection[str], answer: Callable[[Ask], Reply]) -> Ask:
-    """Return the call that a request makes. Raises BadRequest if it is none of those known."""
+def read_call(
+    request: Request, known: Collection[str], answer: Callable[[Ask], Reply]
+) -> Ask | Reply:
+    """Return the call that a request makes, or a fault if it is none of those known."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
         root = etree.fromstring(request.body, parser)
     except etree.XMLSyntaxError as error:
-        raise BadRequest(f"{_BAD_XML} ---> {error}") from error
-    if root.tag != f"{{{SOAP}}}Envelope":
-        raise BadRequest("Possible SOAP version mismatch: the root is not a SOAP Envelope.")
+        return fault(f"{_BAD_XML} ---> {error}", code="Client")
     call = root.find(f"{{{SOAP}}}Body/*")
     name = "" if call is None else str(call.tag).removeprefix(_PREFIX)
-    if call is None or name not in known:
-        raise BadRequest(f"Server did not recognize the operation {name}.")
-    action = request.headers.get("soapaction", "")
-    if action.strip('"') != NAMESPACE + name:
-        raise BadRequest(f"Server did not recognize the value of HTTP Header SOAPAction: {action}.")
+    action = request.headers.get("soapaction", "").strip('"')
+    if call is None or name not in known or action != NAMESPACE + name:
+        return fault(f"Server did not recognize the operation {name}, {action}.", code="Client")
     arguments = {
         str(child.tag).removeprefix(_PREFIX): (
             ",".join(item.text or "" for item in child) if len(child) else child.text or ""
@@ -123,12 +118,13 @@ def escape(text: str) -> str:
     return saxutils.escape(text, {"\r": "&#xD;"})
 
 
-def write_rows(element: str, rows: Iterable[Row]) -> str:
-    """Return the row elements of a Result."""
+def write_reply(operation: str, rows: Iterable[Row] = (), empty: str = EMPTY_RESULTS[1]) -> bytes:
+    """Return a reply of an operation; `empty` is its Result without rows."""
+    kind, result = OPERATIONS[operation], f"{operation}Result"
     parts: list[str] = []
     add = parts.append
     for row in rows:
-        add(f"<{element}>")
+        add(f"<{kind.row}>")
         for name, value in row.items():
             if isinstance(value, str):
                 add(f"<{name}>{escape(value)}</{name}>" if value else f"<{name} />")
@@ -139,18 +135,9 @@ def write_rows(element: str, rows: Iterable[Row]) -> str:
                 add(f"<{name}>{''.join(inner)}</{name}>")
             else:
                 parts += (f"<{name}>{escape(text)}</{name}>" for text in value)
-        add(f"</{element}>")
-    return "".join(parts)
-
-
-def write_reply(operation: str, rows: str, empty: str) -> bytes:
-    """Return a reply of an operation; without rows its Result is "absent", "empty" or "nil"."""
-    result = f"{operation}Result"
-    content = {"absent": "", "empty": f"<{result} />", "nil": f'<{result} xsi:nil="true" />'}[empty]
-    if rows:
-        content = f"<{result}>{rows}</{result}>"
-    if OPERATIONS[operation].takes_exception:
-        content += _NIL_EXCEPTION
+        add(f"</{kind.row}>")
+    content = f"<{result}>{''.join(parts)}</{result}>" if parts else empty.format(result)
+    content += _NIL_EXCEPTION if kind.takes_exception else ""
     return _envelope(f'<{operation}Response xmlns="{NAMESPACE}">{content}</{operation}Response>')
 
 
@@ -201,7 +188,7 @@ def with_exception(ask: Ask, description: str, rows: bool = False) -> Reply:
         "<DateTime>2026-01-02T03:04:05.67</DateTime>"
         f"<Description>{escape(description)}</Description></WSException>"
     )
-    reply = ask.honest() if rows else Reply(write_reply(ask.operation, "", "empty"))
+    reply = ask.honest() if rows else Reply(write_reply(ask.operation))
     body = reply.body.decode().replace(_NIL_EXCEPTION, "")
     end = f"</{ask.operation}Response>"
     return replace(reply, body=body.replace(end, exception + end).encode())

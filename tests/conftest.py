@@ -1,7 +1,6 @@
 """Fixtures: a real HTTP server that speaks Listrak's WSDL, and the tap pointed at it."""
 
 import contextlib
-import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fake_listrak import Account, ListrakService
-from tap_listrak.cli import main
 from tap_listrak.sync import run as runner
-from tests.support.tap import PASSWORD, USERNAME, Call, MakeTap, Run, Tap
+from tests.support.tap import PASSWORD, USERNAME, MakeTap, Tap
 
 # How long an example takes says nothing here: it depends on what else the machine does.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,20 +48,3 @@ def tap(make_tap: MakeTap) -> Tap:
 def state_after_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tap write a STATE after every page, however soon one follows the other."""
     monkeypatch.setattr(runner, "SECONDS_BETWEEN_STATES", 0.0)
-
-
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    """Give the entry point exactly these arguments."""
-
-    def run(*arguments: str) -> Run:
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            logging.getLogger().handlers.clear()
-        captured = capfd.readouterr()
-        return Run(code, captured.out, captured.err)
-
-    return run

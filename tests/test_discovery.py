@@ -2,42 +2,36 @@
 
 import json
 from collections import Counter
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from jsonschema import Draft4Validator
 from singer.catalog import Catalog
 
-from fake_listrak import Account, ListrakService, Reply, fault, html, with_exception
+from fake_listrak import Reply, fault, html, with_exception
 from tap_listrak.streams import BY_NAME, STREAMS, Stream
-from tests.support.accounts import list_ids, message_ids
+from tests.support.accounts import serving, small
 from tests.support.faults import Answer
 from tests.support.published import ALL_COLUMNS, ALL_KEYS
 from tests.support.records import KINDS
-from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap
+from tests.support.tap import PASSWORD, MakeTap, Run, Tap
 
 PARENTS = {
     stream: f"{kind.asked_by}s" for stream, kind in KINDS.items() if kind.asked_by != "account"
 } | {"message_analytics": "messages"}
 
 Entries = dict[str, dict[str, Any]]
-each_stream = pytest.mark.parametrize("stream", ALL_COLUMNS)
 
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> Entries:
     """The catalog's entries by stream."""
-    with ListrakService(Account(), username=USERNAME, password=PASSWORD) as service:
-        catalog = Tap(service, tmp_path_factory.mktemp("discovery")).discover()
-    return {entry["tap_stream_id"]: entry for entry in catalog["streams"]}
-
-
-def metadata_of(entry: dict[str, Any]) -> dict[tuple[str, ...], dict[str, Any]]:
-    return {tuple(each["breadcrumb"]): each["metadata"] for each in entry["metadata"]}
+    with serving(small(), tmp_path_factory.mktemp("discovery")) as tap:
+        return {entry["tap_stream_id"]: entry for entry in tap.discover()["streams"]}
 
 
 def kind_of(schema: dict[str, Any]) -> tuple[str, bool]:
+    """A column's type, and whether it may be null."""
     types = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
     (kind,) = types - {"null"}
     return schema.get("format", kind), "null" in types
@@ -46,13 +40,12 @@ def kind_of(schema: dict[str, Any]) -> tuple[str, bool]:
 def test_discovery_prints_a_catalog_that_singer_python_reads_and_nothing_else(tap: Tap) -> None:
     run = tap.run("--discover")
     assert run.code == 0
-    assert set(json.loads(run.out)) == {"streams"}
     assert not run.warnings()
     read = Catalog.from_dict(json.loads(run.out))
     assert {entry.tap_stream_id: entry.key_properties for entry in read.streams} == ALL_KEYS
 
 
-@each_stream
+@pytest.mark.parametrize("stream", ALL_COLUMNS)
 def test_columns_and_types_are_those_of_the_reference(stream: str, entries: Entries) -> None:
     schema = entries[stream]["schema"]
     Draft4Validator.check_schema(schema)
@@ -64,71 +57,34 @@ def test_columns_and_types_are_those_of_the_reference(stream: str, entries: Entr
     }
 
 
-@each_stream
-def test_stream_metadata_names_keys_method_and_parent(stream: str, entries: Entries) -> None:
-    assert entries[stream]["stream"] == stream
-    assert entries[stream]["key_properties"] == ALL_KEYS[stream]
-    assert metadata_of(entries[stream])[()] == {
+@pytest.mark.parametrize("stream", ALL_COLUMNS)
+def test_metadata_names_key_and_parent_and_selects_every_column(
+    stream: str, entries: Entries
+) -> None:
+    by_default = {"inclusion": "available", "selected-by-default": True}
+    expected: dict[tuple[str, ...], dict[str, Any]] = {
+        ("properties", column): by_default for column in ALL_COLUMNS[stream]
+    }
+    for column in ALL_KEYS[stream]:
+        expected["properties", column] = {"inclusion": "automatic"}
+    expected[()] = {
         "table-key-properties": ALL_KEYS[stream],
         "forced-replication-method": "FULL_TABLE",
         "inclusion": "available",
         **({"parent-tap-stream-id": PARENTS[stream]} if stream in PARENTS else {}),
     }
-
-
-@each_stream
-def test_keys_come_always_and_other_columns_by_default(stream: str, entries: Entries) -> None:
-    metadata = metadata_of(entries[stream])
-    del metadata[()]
     if stream == "lists":
         for part in ("VmtaID", "Description"):
-            facts = metadata.pop(("properties", "Vmta", "properties", part))
-            assert facts == {"inclusion": "available", "selected-by-default": True}
-    assert metadata == {
-        ("properties", column): (
-            {"inclusion": "automatic"}
-            if column in ALL_KEYS[stream]
-            else {"inclusion": "available", "selected-by-default": True}
-        )
-        for column in ALL_COLUMNS[stream]
-    }
-
-
-def test_a_value_that_cannot_be_read_leaves_no_stream_out(make_tap: MakeTap) -> None:
-    account = Account(lists=1)
-    (ListID,) = list_ids(account)
-    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
-    account.add_message(ListID, 42, yesterday, OrderTotal="much")
-    run = make_tap(account).run("--discover")
-    assert run.code == 0
-    assert len(json.loads(run.out)["streams"]) == len(ALL_COLUMNS)
-
-
-@pytest.mark.parametrize(
-    ("reply", "told"),
-    [
-        (None, "password"),
-        ("[Logon] [ProhibitedIPAddress] Prohibited IP Address", "SOAP API IP Authorization"),
-    ],
-)
-def test_a_refused_login_is_found_by_one_call(reply: str | None, told: str, tap: Tap) -> None:
-    if reply:
-        tap.answer(STREAMS[0].operation, fault(f"Op(): {reply}"))
-    run = tap.run("--discover", config={} if reply else {"password": "not it"})
-    assert (run.code, run.out) == (3, "")
-    (line,) = run.lines("CRITICAL")
-    assert told in line
-    assert "Traceback" not in run.err
-    assert "not it" not in run.err
-    assert PASSWORD not in run.err
-    assert len(tap.service.asked) == 1
+            expected["properties", "Vmta", "properties", part] = by_default
+    metadata = entries[stream]["metadata"]
+    assert {tuple(each["breadcrumb"]): each["metadata"] for each in metadata} == expected
 
 
 # Access: each stream is requested once.
 
 NAMES = [stream.name for stream in STREAMS]
 CLICKS = BY_NAME["message_clicks"]
-# One of each manner of request; all take one way.
+# One of each manner of request.
 SAMPLES = [BY_NAME[name] for name in ("messages", "campaigns", "conversation_opens", "complaints")]
 DENIED = "[Security] [AccessDenied] No access"
 REFUSAL = fault(f"Op(): {DENIED}")
@@ -149,23 +105,19 @@ def refusing(tap: Tap, stream: Stream, reply: Reply | Answer) -> Run:
     return tap.run("--discover")
 
 
-def test_each_stream_is_asked_for_once_for_one_real_parent(one_list: Tap) -> None:
-    run = one_list.run("--discover")
-    assert discovered(run) == NAMES
+def test_each_stream_is_requested_once_for_one_real_parent(one_list: Tap) -> None:
+    assert discovered(one_list.run("--discover")) == NAMES
     asked = Counter(ask.operation for ask in one_list.service.asked)
     assert asked == Counter(stream.operation for stream in STREAMS)
     account = one_list.service.account
-    (ListID,) = list_ids(account)
-    MsgIDs = set(map(str, message_ids(account)))
-    asked_by = {
-        "ListID": {str(ListID)},
-        "MsgID": MsgIDs,
-        "MsgIDs": MsgIDs,
-        "ConversationID": set(map(str, account.conversation_ids(ListID))),
+    real = {
+        "ListID": one_list.list_ids,
+        **dict.fromkeys(("MsgID", "MsgIDs"), one_list.msg_ids()),
+        "ConversationID": account.conversation_ids(one_list.first_list),
     }
     for ask in one_list.service.asked:
-        for name in asked_by.keys() & ask.arguments.keys():
-            assert ask.arguments[name] in asked_by[name]
+        for name in real.keys() & ask.arguments.keys():
+            assert ask.arguments[name] in map(str, real[name])
 
 
 @pytest.mark.parametrize(
@@ -181,21 +133,14 @@ def test_a_refused_stream_is_omitted_and_named(
     one_list: Tap, stream: Stream, reply: Reply | Answer
 ) -> None:
     run = refusing(one_list, stream, reply)
-    assert run.code == 0
-    assert discovered(run) == [name for name in NAMES if name != stream.name]
+    found = [name for name in NAMES if name != stream.name]
+    assert (run.code, discovered(run), one_list.waits) == (0, found, [])
     (warning,) = run.warnings()
     assert f"{stream.name} is omitted from the catalog" in warning
     assert "AccessDenied" in warning or "HTTP 40" in warning
-    assert one_list.waits == []
-
-
-def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(one_list: Tap) -> None:
-    run = refusing(one_list, CLICKS, REFUSAL)
-    found = ", ".join(name for name in NAMES if name != "message_clicks")
-    lines = [line for line in run.lines("INFO") if "METRIC" not in line]
-    assert lines == [
-        f"INFO Logged in to Listrak. Streams in the catalog: {found}.",
-        "INFO Streams omitted (see the warnings): message_clicks.",
+    assert [line for line in run.lines("INFO") if "METRIC" not in line] == [
+        f"INFO Logged in to Listrak. Streams in the catalog: {', '.join(found)}.",
+        f"INFO Streams omitted (see the warnings): {stream.name}.",
         'INFO Select streams with `select` in the config, or "selected": true in the catalog.',
     ]
 
@@ -204,32 +149,40 @@ def test_a_summary_for_people_says_what_was_found_and_what_was_left_out(one_list
     ("stream", "reply"),
     [
         *((stream, html(404)) for stream in SAMPLES),
-        (CLICKS, html(503)),
-        (CLICKS, fault("Out of order")),
-        (CLICKS, Reply(reset=True)),
+        *((CLICKS, each) for each in (html(503), fault("Out of order"), Reply(reset=True))),
     ],
 )
 def test_a_stream_that_cannot_be_checked_stays(one_list: Tap, stream: Stream, reply: Reply) -> None:
     run = refusing(one_list, stream, reply)
-    assert run.code == 0
-    assert discovered(run) == NAMES
+    assert (run.code, discovered(run), one_list.waits) == (0, NAMES, [])
     assert f"{stream.name} could not be checked" in run.err
-    assert one_list.waits == []
 
 
-@pytest.mark.parametrize("code", ["InvalidLogonAttempt", "LoginAttemptsExceeded", "Other"])
-def test_a_refused_logon_ends_discovery(one_list: Tap, code: str) -> None:
-    run = refusing(one_list, CLICKS, fault(f"Op(): [Logon] [{code}] Sorry"))
-    assert run.code == 3
-    assert run.out == ""
-    assert len(run.lines("CRITICAL")) == 1
+@pytest.mark.parametrize("flag", ["--discover", "--test"])
+@pytest.mark.parametrize(
+    ("stream", "reply", "told"),
+    [
+        (STREAMS[0], None, "password"),
+        (STREAMS[0], "ProhibitedIPAddress", "SOAP API IP Authorization"),
+        *((CLICKS, code, code) for code in ("InvalidLogonAttempt", "LoginAttemptsExceeded")),
+    ],
+)
+def test_a_refused_logon_ends_discovery_and_test_at_once(
+    one_list: Tap, stream: Stream, reply: str | None, told: str, flag: str
+) -> None:
+    if reply:
+        one_list.answer(stream.operation, fault(f"Op(): [Logon] [{reply}] Sorry"))
+    run = one_list.run(flag, config={} if reply else {"password": "not it"})
+    assert (run.code, run.out) == (3, "")
+    (line,) = run.lines("CRITICAL")
+    assert told in line
+    assert one_list.service.asked[-1].operation == stream.operation
+    assert not [text for text in ("Traceback", "not it", PASSWORD) if text in run.err]
 
 
 def test_the_first_call_is_retried_as_in_a_sync(one_list: Tap) -> None:
     run = refusing(one_list, STREAMS[0], html(503))
-    assert run.code == 1
-    assert run.out == ""
-    assert len(one_list.waits) == 4
+    assert (run.code, run.out, len(one_list.waits)) == (1, "", 4)
 
 
 @pytest.mark.parametrize("shape", [{"lists": 0}, {"messages": 0}, {"conversations": 0}], ids=str)

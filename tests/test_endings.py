@@ -1,7 +1,6 @@
 """However a run ends: soon, with whole lines, a last STATE to go on from, and no traceback."""
 
 import json
-import os
 import select
 import signal
 import subprocess
@@ -22,35 +21,40 @@ from tap_listrak.singer_output import SingerOutput
 from tap_listrak.sync.state import StreamState
 from tap_listrak.sync.walk import Walk
 from tests.support.faults import LOGON
-from tests.support.runs import OPEN, is_page, rows, tiny_tap
+from tests.support.runs import is_page, rows, tiny_tap
 from tests.support.tap import MakeTap, Process, Run, Tap
 
-SIGNALS = pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
-)
+TERM, INT = signal.SIGTERM, signal.SIGINT
 # For what ends by itself. A reply that hangs does so for five minutes.
 SECONDS = 60
 HANGS = Reply(hang=True)
+GIVEN = {"bookmarks": {"message_opens": {"OpenDate": "2026-02-01T00:00:00Z"}}}
 
 
-def from_the(
-    first: int, reply: Reply, which: Callable[[Ask], bool] = is_page
-) -> tuple[Callable[[Ask], Reply | None], threading.Event]:
-    """A rule that gives this reply from the n-th such call on, and the sign that it has."""
-    seen, begun = count(1), threading.Event()
-
-    def rule(ask: Ask) -> Reply | None:
-        if which(ask) and next(seen) >= first:
-            begun.set()
-            return reply
-        return None
-
-    return rule, begun
+def is_of(operation: str) -> Callable[[Ask], bool]:
+    return lambda ask: ask.operation == operation
 
 
-def end(process: Process, number: signal.Signals) -> Run:
-    """Send a signal; the process has to end, although a reply hangs or a wait is long."""
-    process.send_signal(number)
+CALL = "sys.exit(cli.main(sys.argv[1:]))"
+# The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
+# either way the wait itself is not woken.
+TAKEN_BY_A_THREAD = """
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+"""
+
+
+def start(tap: Tap, before: str, *flags: str, last: str = CALL, state: Any = None) -> Process:
+    """Start a program that runs this code before the tap's, and perhaps another last line."""
+    program = f"import signal, sys, threading\n{before}\nfrom tap_listrak import cli\n{last}"
+    command = [sys.executable, "-c", program, *tap.arguments(*flags, state=state)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: Process, *signals: signal.Signals) -> Run:
+    """Send signals; the process has to end, although a reply hangs or a wait is long."""
+    for each in signals:
+        process.send_signal(each)
     try:
         out, err = process.communicate(timeout=SECONDS)
     finally:
@@ -58,150 +62,100 @@ def end(process: Process, number: signal.Signals) -> Run:
     return Run(process.returncode, out, err)
 
 
-def read_until(process: Process, what: bytes) -> str:
-    """Read whole lines of stdout until this has come among them."""
-    assert process.stdout is not None
-    read = b""
-    while not (what in read and read.endswith(b"\n")):
-        # Past the buffers, in which `communicate` would not find what is read too early.
-        more = os.read(process.stdout.fileno(), 65536)
-        assert more, "The run has ended without it."
-        read += more
-    return read.decode()
-
-
 def assert_ended_well(run: Run, code: int, *, began: bool = True) -> None:
     """Whole lines, the last a STATE if anything began; one CRITICAL line and no traceback."""
     assert run.code == code, run.err[-500:]
-    if began:
-        assert run.out.endswith("\n")
-        assert run.messages[-1]["type"] == "STATE"
-    else:
-        assert run.out == ""
+    assert run.out.endswith("\n") == began
+    assert not began or run.messages[-1]["type"] == "STATE"
     assert len(run.lines("CRITICAL")) == 1
     assert "Traceback" not in run.err
 
 
 def assert_goes_on(tap: Tap, ended: Run) -> None:
     """The last STATE claims what was emitted before it and nothing else."""
-    tap.service.rules.clear()
+    tap.heal()
     rest = tap.run(state=ended.state)
     assert rest.code == 0
     assert rows(ended, rest).keys() == rows(tap.run()).keys()
 
 
-@SIGNALS
-def test_a_signal_ends_a_hanging_run(make_tap: MakeTap, number: signal.Signals, code: int) -> None:
+# What is given this reply, from which such call on; what the program does before; the signal.
+@pytest.mark.parametrize(
+    ("flags", "which", "first", "reply", "before", "number"),
+    [
+        ((), is_page, 20, HANGS, "", TERM),
+        ((), is_page, 20, HANGS, "", INT),
+        ((), is_page, 20, HANGS, TAKEN_BY_A_THREAD, TERM),
+        ((), is_page, 20, Reply(b"", 503, {"Retry-After": "200"}), "", TERM),
+        ((), is_of("WSDL"), 1, HANGS, "", TERM),
+        ((), is_of("GetContactListCollection"), 1, HANGS, "", TERM),
+        (("--discover",), is_of("WSDL"), 1, HANGS, "", TERM),
+        (("--discover",), is_of("ReportMessageContactSent"), 1, HANGS, "", INT),
+    ],
+)
+def test_a_signal_ends_whatever_waits_for_a_reply_or_a_retry(
+    make_tap: MakeTap,
+    flags: tuple[str, ...],
+    which: Callable[[Ask], bool],
+    first: int,
+    reply: Reply,
+    before: str,
+    number: signal.Signals,
+) -> None:
     tap = tiny_tap(make_tap, 8)
-    rule, hanging = from_the(20, HANGS)
+    seen, waits = count(1), threading.Event()
+
+    def rule(ask: Ask) -> Reply | None:
+        if not which(ask) or next(seen) < first:
+            return None
+        waits.set()
+        return reply
+
     tap.service.rules.append(rule)
-    process = tap.start()
-    assert hanging.wait(SECONDS)
-    before = read_until(process, b'"RECORD","stream":"message_sends"')
-    ended = end(process, number)
-    run = Run(ended.code, before + ended.out, ended.err)
-    assert_ended_well(run, code)
-    assert signal.Signals(number).name in run.lines("CRITICAL")[0]
-    assert run.records("message_sends")
-    assert_goes_on(tap, run)
-
-
-def start_program(tap: Tap, program: str, *flags: str) -> Process:
-    """Start a program that calls the tap's entry point, as a process of its own."""
-    command = [sys.executable, "-c", program, *tap.arguments(*flags)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-# The kernel hands a signal to any thread that takes it, or to the main thread just before it waits:
-# either way the wait itself is not woken.
-ELSEWHERE = """
-import signal, sys, threading
-threading.Thread(target=threading.Event().wait, daemon=True).start()
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-from tap_listrak import cli
-code = cli.main(sys.argv[1:])
-print("alarm", signal.getitimer(signal.ITIMER_REAL), file=sys.stderr)
-sys.exit(code)
-"""
-
-
-def test_a_signal_that_does_not_wake_the_main_thread_ends_the_run(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap)
-    rule, hanging = from_the(20, HANGS)
-    tap.service.rules.append(rule)
-    process = start_program(tap, ELSEWHERE)
-    assert hanging.wait(SECONDS)
+    process = start(tap, before, *flags, state=None if flags else GIVEN)
+    assert waits.wait(SECONDS)
     time.sleep(0.1)
-    run = end(process, signal.SIGTERM)
-    assert_ended_well(run, 143)
-    assert "alarm (0.0, 0.0)" in run.err
+    run = end(process, number)
+    assert_ended_well(run, 128 + number, began=not flags)
+    assert number.name in run.lines("CRITICAL")[0]
+    if not flags:
+        assert_goes_on(tap, run)
 
 
-def test_a_signal_ends_the_run_while_a_retry_waits(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, 8)
-    busy = Reply(b"", 503, {"Retry-After": "200"})
-    rule, refused = from_the(15, busy)
-    tap.service.rules.append(rule)
-    process = tap.start()
-    assert refused.wait(SECONDS)
-    time.sleep(0.1)
-    run = end(process, signal.SIGTERM)
-    assert_ended_well(run, 143)
-    assert_goes_on(tap, run)
-
-
-def start_without_reading(tap: Tap, unbuffered: str = "") -> Process:
-    """Start the tap, and return once its pipe has no free page."""
+@pytest.mark.parametrize(
+    ("signals", "code", "unbuffered"),
+    # Ctrl-C reaches the whole process group, and a script forwards it.
+    [([TERM], 143, ""), ([INT, TERM], 130, "1")],
+    ids=str,
+)
+def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_reads_on(
+    make_tap: MakeTap, signals: list[signal.Signals], code: int, unbuffered: str
+) -> None:
+    tap = make_tap()
     process = tap.start(env={"PYTHONUNBUFFERED": unbuffered})
     with Path(f"/proc/{process.pid}/fd/1").open("wb") as pipe:
         while select.select([], [pipe], [], 0)[1]:
             assert process.poll() is None
             time.sleep(0.05)
-    return process
-
-
-@pytest.mark.parametrize(
-    ("numbers", "code", "unbuffered"),
-    [
-        ([signal.SIGTERM], 143, ""),
-        ([signal.SIGINT], 130, "1"),
-        # Ctrl-C, which reaches the whole process group and which a script forwards.
-        ([signal.SIGINT, signal.SIGTERM], 130, ""),
-    ],
-    ids=str,
-)
-def test_a_signal_while_nobody_reads_stdout_leaves_whole_lines_once_the_target_reads_on(
-    make_tap: MakeTap, numbers: list[signal.Signals], code: int, unbuffered: str
-) -> None:
-    tap = make_tap()
-    process = start_without_reading(tap, unbuffered)
-    for number in numbers:
-        process.send_signal(number)
+    for each in signals:
+        process.send_signal(each)
     time.sleep(2.5)  # of a target that is busy
-    out, err = process.communicate(timeout=SECONDS)
-    run = Run(process.returncode, out, err)
+    run = end(process)
     assert_ended_well(run, code)
     assert_goes_on(tap, run)
-
-
-FOR_TARGET = """
-import sys
-from tap_listrak import cli, signals
-signals.SECONDS_FOR_TARGET = {seconds}
-sys.exit(cli.main(sys.argv[1:]))
-"""
 
 
 @pytest.mark.parametrize(("seconds", "signals"), [(10_000, 2), (0.5, 1)])
 def test_a_second_signal_or_some_time_ends_a_run_whose_stdout_nobody_reads(
     make_tap: MakeTap, seconds: float, signals: int
 ) -> None:
-    process = start_program(make_tap(), FOR_TARGET.format(seconds=seconds))
+    limit = f"from tap_listrak import signals; signals.SECONDS_FOR_TARGET = {seconds}"
+    process = start(make_tap(), limit)
     assert process.stdout
     assert process.stderr
     assert process.stdout.readline()
     for _ in range(signals):
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(TERM)
         time.sleep(1.5)  # sooner, one would repeat the other
     assert process.wait(timeout=SECONDS) == 143
     # communicate() would leave out what readline() has buffered.
@@ -211,57 +165,25 @@ def test_a_second_signal_or_some_time_ends_a_run_whose_stdout_nobody_reads(
 
 
 # As a library in another program, or on a system without SIGALRM.
-OFF_MAIN_THREAD = """
-import sys, threading
-from tap_listrak.cli import main
+IN_A_THREAD = """
 codes = []
-thread = threading.Thread(target=lambda: codes.append(main(sys.argv[1:])))
+thread = threading.Thread(target=lambda: codes.append(cli.main(sys.argv[1:])))
 thread.start()
 thread.join()
 sys.exit(codes[0])
 """
-WITHOUT_SIGALRM = """
-import signal, sys
-del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL
-from tap_listrak.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+WITHOUT_SIGALRM = "del signal.SIGALRM, signal.setitimer, signal.ITIMER_REAL"
 
 
 @pytest.mark.parametrize("flags", [(), ("--test",)], ids=str)
-@pytest.mark.parametrize("program", [OFF_MAIN_THREAD, WITHOUT_SIGALRM], ids=["thread", "system"])
-def test_the_tap_runs_where_it_cannot_handle_signals(
-    make_tap: MakeTap, program: str, flags: tuple[str, ...]
-) -> None:
-    process = start_program(tiny_tap(make_tap), program, *flags)
-    out, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, err
-    assert bool(out) == (flags != ("--test",))
-
-
 @pytest.mark.parametrize(
-    ("flags", "operation", "number", "code"),
-    [
-        ((), "WSDL", signal.SIGINT, 130),
-        ((), "GetContactListCollection", signal.SIGTERM, 143),
-        ((), "ReportListMessageActivity", signal.SIGTERM, 143),
-        (("--discover",), "WSDL", signal.SIGTERM, 143),
-        (("--discover",), "GetContactListCollection", signal.SIGINT, 130),
-        (("--discover",), "ReportMessageContactSent", signal.SIGTERM, 143),
-    ],
+    ("before", "last"), [("", IN_A_THREAD), (WITHOUT_SIGALRM, CALL)], ids=["thread", "system"]
 )
-def test_a_signal_ends_a_sync_or_discovery_whose_first_calls_hang(
-    tap: Tap, flags: tuple[str, ...], operation: str, number: signal.Signals, code: int
+def test_the_tap_runs_where_it_cannot_handle_signals(
+    make_tap: MakeTap, before: str, last: str, flags: tuple[str, ...]
 ) -> None:
-    state = {"bookmarks": {"message_opens": {"OpenDate": "2026-06-01T00:00:00Z"}}}
-    rule, hanging = from_the(1, HANGS, lambda ask: ask.operation == operation)
-    tap.service.rules.append(rule)
-    process = tap.start(*flags, state=None if flags else state)
-    assert hanging.wait(SECONDS), f"{operation} is not requested"
-    run = end(process, number)
-    assert_ended_well(run, code, began=not flags)
-    if not flags:
-        assert run.state["bookmarks"]["message_opens"]["OpenDate"] == "2026-06-01T00:00:00Z"
+    run = end(start(tiny_tap(make_tap), before, *flags, last=last))
+    assert (run.code, bool(run.out)) == (0, not flags), run.err
 
 
 @pytest.mark.parametrize(("flags", "lines"), [((), 0), ((), 300), (("--discover",), 0)])
@@ -291,12 +213,7 @@ def test_a_gone_reader_ends_the_run_quietly(tap: Tap, flags: tuple[str, ...], li
     ],
 )
 def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
-    make_tap: MakeTap,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: type,
-    name: str,
-    first: int,
-    raised: type[Exception],
+    make_tap: MakeTap, owner: type, name: str, first: int, raised: type[Exception]
 ) -> None:
     tap = tiny_tap(make_tap, 8)
     honest, calls = getattr(owner, name), count(1)
@@ -306,7 +223,7 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
             raise raised("secret of a row")
         return honest(*args, **kwargs)
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(owner, name, broken)
         run = tap.run()
     began = (name, first) != ("fetch", 1)
@@ -319,16 +236,7 @@ def test_an_exception_anywhere_ends_the_run_with_a_state_and_one_line(
 
 def test_the_end_of_a_run_does_not_wait_for_replies_under_way(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, 8)
-    ListID = min(int(str(each["ListID"])) for each in tap.service.account.lists())
-    messages = tap.service.account.messages(ListID)
-    first = str(min(int(str(each["MsgID"])) for each in messages))
-
-    def rule(ask: Ask) -> Reply | None:
-        if ask.arguments.get("MsgID", first) != first:
-            return HANGS
-        return fault(LOGON) if ask.operation == OPEN else None
-
-    tap.service.rules.append(rule)
-    process = tap.start()
-    out, err = process.communicate(timeout=SECONDS)
-    assert_ended_well(Run(process.returncode, out, err), 3)
+    first = tap.msg_ids()[0]
+    tap.fail("message_opens", fault(LOGON), MsgID=first)
+    tap.fail_calls(lambda ask: ask.arguments.get("MsgID", str(first)) != str(first), HANGS)
+    assert_ended_well(end(tap.start()), 3)

@@ -5,10 +5,10 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
@@ -17,7 +17,7 @@ from tap_listrak.listrak.faults import ListrakError, Scope
 from tap_listrak.streams import LISTS, STREAMS, Per, Stream
 from tests.support.faults import ANSWERS, FAULTS, START, part_of, tiny_account
 from tests.support.runs import instant
-from tests.support.tap import PASSWORD, USERNAME, MakeTap, Run, Tap, catalog_of
+from tests.support.tap import PASSWORD, USERNAME, Tap, catalog_of
 from tests.support.tls import tls_context, trust_it
 
 Kind = Literal["once", "one part", "everywhere"]
@@ -25,7 +25,7 @@ Kind = Literal["once", "one part", "everywhere"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A fault, where it strikes, and for how long.
+    """A fault, where it strikes, and for how long. Calls that are concurrent are over TLS.
 
     once: the first call for that page; one part: each call for that page of one message, window or
     conversation; everywhere: each call for that page.
@@ -36,12 +36,10 @@ class Cell:
     page: str | None
     kind: Kind
     concurrency: int
-    is_tls: bool = False
 
     def __str__(self) -> str:
         page = f" page {self.page}" if self.page else ""
-        tls = " over TLS" if self.is_tls else ""
-        return f"{self.fault} {self.kind} in {self.stream}{page} x{self.concurrency}{tls}"
+        return f"{self.fault} {self.kind} in {self.stream}{page} x{self.concurrency}"
 
     @property
     def error(self) -> type[ListrakError]:
@@ -74,12 +72,9 @@ def all_cells() -> list[Cell]:
         for stream in STREAMS
         for page in (("1", "2", "3", "4") if stream.paged else (None,))
     ]
-    kinds: tuple[Kind, ...] = ("once", "one part", "everywhere")
     return [
-        Cell(fault, *place, kind, concurrency, is_tls)
-        for fault, place, kind, (concurrency, is_tls) in product(
-            ANSWERS, places, kinds, ((1, False), (4, True))
-        )
+        Cell(fault, *place, kind, concurrency)
+        for fault, place, kind, concurrency in product(ANSWERS, places, get_args(Kind), (1, 4))
     ]
 
 
@@ -95,85 +90,69 @@ def some_cells() -> list[Cell]:
     return list(dict.fromkeys(chosen))
 
 
+@dataclass
 class Striking:
-    """The rule of a cell, and how often it struck each call."""
+    """The rule of a cell, and how often it struck each part."""
 
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
-        self._first: str | None = None
-        self.struck: Counter[str] = Counter()
+    cell: Cell
+    first: str | None = None
+    struck: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, ask: Ask) -> Reply | None:
-        cell = self._cell
+        cell, parts = self.cell, part_of(ask)
         if ask.operation != cell.stream.operation or ask.arguments.get("Page") != cell.page:
             return None
-        of = part_of(ask)
-        if self._first is None:
-            self._first = of.split(",")[0]
-        if cell.kind == "one part" and self._first not in of.split(","):
+        self.first = parts.split(",")[0] if self.first is None else self.first
+        if cell.kind == "one part" and self.first not in parts.split(","):
             return None
         if cell.kind == "once" and self.struck:
             return None
-        self.struck[of] += 1
+        self.struck[parts] += 1
         return ANSWERS[cell.fault][1](ask)
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, ListrakService]]:
-    """A service over plain HTTP, and one over TLS."""
-    context = tls_context(tmp_path_factory.mktemp("tls"))
+def taps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Tap]]:
+    """By concurrency, a tap over plain HTTP and one over TLS."""
+    folder = tmp_path_factory.mktemp("matrix")
     with (
+        pytest.MonkeyPatch.context() as patch,
         ListrakService(tiny_account(), USERNAME, PASSWORD) as plain,
-        ListrakService(tiny_account(), USERNAME, PASSWORD, tls=context) as secure,
+        ListrakService(tiny_account(), USERNAME, PASSWORD, tls=tls_context(folder)) as secure,
     ):
-        yield {False: plain, True: secure}
-
-
-Play = Callable[[Cell], None]
-
-
-@pytest.fixture
-def play(
-    services: dict[bool, ListrakService], make_tap: MakeTap, monkeypatch: pytest.MonkeyPatch
-) -> Play:
-    """Plays a cell: a night with the fault, and one without."""
-
-    def play_cell(cell: Cell) -> None:
-        service, folder = services[cell.is_tls], make_tap().folder
-        if cell.is_tls:
-            trust_it(folder, monkeypatch)
-        config = {"start_date": START, "concurrency": cell.concurrency, "request_timeout": 10}
-        tap = Tap(service, folder, config, catalog_of(cell.stream.name))
-        striking = Striking(cell)
-        service.rules[:] = [striking]
-        run = tap.night()
-        service.rules.clear()
-        check_cell(cell, tap, run, striking)
-
-    return play_cell
+        trust_it(folder, patch)
+        config = {"start_date": START, "request_timeout": 10}
+        yield {
+            concurrency: Tap(service, folder, {**config, "concurrency": concurrency})
+            for concurrency, service in ((1, plain), (4, secure))
+        }
 
 
 @pytest.mark.parametrize("cell", some_cells(), ids=str)
-def test_a_fault_costs_what_its_kind_says_and_no_row(cell: Cell, play: Play) -> None:
-    play(cell)
+def test_a_fault_costs_what_its_kind_says_and_no_row(cell: Cell, taps: dict[int, Tap]) -> None:
+    check_cell(cell, taps[cell.concurrency])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", ANSWERS)
-def test_so_does_each_fault_in_each_place(fault: str, play: Play) -> None:
+def test_so_does_each_fault_in_each_place(fault: str, taps: dict[int, Tap]) -> None:
     for cell in all_cells():
         if cell.fault == fault:
             print(cell)
-            play(cell)
+            check_cell(cell, taps[cell.concurrency])
 
 
-def check_cell(cell: Cell, tap: Tap, run: Run, striking: Striking) -> None:
-    name, outcome = cell.stream.name, cell.outcome
+def check_cell(cell: Cell, tap: Tap) -> None:
+    """Play a night with the fault, and one without if rows are missing."""
+    striking, name, outcome = Striking(cell), cell.stream.name, cell.outcome
+    tap.service.rules[:] = [striking]
+    tap.catalog = catalog_of(name)
+    run = tap.night()
+    tap.heal()
     assert "Traceback" not in run.err
     assert "has a defect" not in run.err
     expected = cell.error.exit_code if outcome in ("ended", "stopped") else 0
-    assert run.code == expected, run.err
-    assert len(run.lines("CRITICAL")) == bool(expected)
+    assert (run.code, len(run.lines("CRITICAL"))) == (expected, bool(expected)), run.err
     tries = 5 if cell.error.is_retryable and cell.kind != "once" else 1
     assert max(striking.struck.values()) == tries
     owed = run.set_aside if run.states else []
@@ -189,7 +168,6 @@ def check_cell(cell: Cell, tap: Tap, run: Run, striking: Striking) -> None:
     else:
         assert not owed
         assert set(run.bookmarks.values()) <= {None} if run.states else outcome == "ended"
-
     if outcome != "healed":
         rest = tap.night(1, run if run.states else None)
         assert rest.code == 0, rest.err

@@ -4,28 +4,24 @@ import itertools
 import re
 from collections import Counter
 from datetime import datetime
-from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, Reply, raw
+from fake_listrak import Account, Reply
 from tap_listrak.streams import BY_NAME, PUBLISHED, STREAMS, Per
 from tests.support import runs
 from tests.support.accounts import LATER, NOW, list_ids, small
-from tests.support.published import COLUMNS, FURTHER
+from tests.support.published import ALL_KEYS, COLUMNS, FURTHER
 from tests.support.records import NO_DATE
 from tests.support.replies import rows_of
-from tests.support.tap import MakeTap, Run, Tap, catalog_of
+from tests.support.tap import MakeTap, Run, Tap
 
 START = "2026-04-01"
-ANALYTICS = BY_NAME["message_analytics"].operation
 
 
-def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None, **config: Any) -> Tap:
+def tap_for(make_tap: MakeTap, *streams: str, account: Account | None = None) -> Tap:
     """A tap of the small account (or another) that selects these streams, and requests in order."""
-    return runs.tap_for(
-        make_tap, *streams, account=account or small(), **{"start_date": START, **config}
-    )
+    return runs.tap_for(make_tap, *streams, account=account or small(), start_date=START)
 
 
 def next_run(tap: Tap, run: Run) -> Run:
@@ -34,7 +30,7 @@ def next_run(tap: Tap, run: Run) -> Run:
     return tap.run(clock=LATER, state=run.state)
 
 
-# A service that has the nine published operations alone.
+# A service that lacks operations.
 
 
 def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
@@ -51,124 +47,89 @@ def test_discovery_leaves_out_what_the_service_lacks(make_tap: MakeTap) -> None:
     assert asked == {stream.operation: 1 for stream in PUBLISHED}
 
 
-@pytest.mark.parametrize("stream", ["list_hygiene", "conversation_opens", "complaints"])
-def test_a_selected_stream_that_is_absent_ends_the_run(stream: str, make_tap: MakeTap) -> None:
-    tap = make_tap(small(), {"start_date": START}, wsdl="nine")
-    run = tap.run(clock=NOW, catalog=catalog_of("lists", stream))
-    assert run.code == 1
-    assert run.out == ""
-    (critical,) = run.lines("CRITICAL")
-    assert f"{stream} needs {BY_NAME[stream].operation}" in critical
-    assert tap.service.asked == []
-    assert tap.service.wsdl_requests == 1
-
-
-@pytest.mark.parametrize("flags", [(), ("--discover",)])
-def test_a_missing_published_operation_fails(flags: tuple[str, ...], make_tap: MakeTap) -> None:
-    tap = make_tap(small(), {"start_date": START})
-
-    def without_opens(ask: Ask) -> Reply | None:
-        if ask.operation != "WSDL":
-            return None
-        return raw(ask.honest().body.replace(b'ReportRangeMessageContactOpen"', b'Other"'))
-
-    tap.service.rules.append(without_opens)
+@pytest.mark.parametrize(
+    ("flags", "stream", "said"),
+    [
+        ((), "message_opens", "it lacks {}"),
+        (("--discover",), "message_opens", "it lacks {}"),
+        ((), "complaints", "complaints needs {}"),
+    ],
+)
+def test_a_selected_or_published_operation_that_is_absent_ends_the_run(
+    flags: tuple[str, ...], stream: str, said: str, make_tap: MakeTap
+) -> None:
+    tap = tap_for(make_tap, "lists", stream)
+    name = f'{BY_NAME[stream].operation}"'.encode()
+    tap.answer("WSDL", lambda ask: Reply(ask.honest().body.replace(name, b'Other"')))
     run = tap.run(*flags, clock=NOW)
-    assert run.code == 1
-    assert run.out == ""
+    assert (run.code, run.out, tap.service.asked) == (1, "", [])
     (critical,) = run.lines("CRITICAL")
-    assert "it lacks ReportRangeMessageContactOpen" in critical
-    assert tap.service.asked == []
+    assert said.format(BY_NAME[stream].operation) in critical
 
 
-# Analytics, of many messages at once.
+# Calls of streams by batch of messages, and by list.
 
 
-def batches(asked: list[Ask]) -> list[list[str]]:
+def batches(tap: Tap) -> list[list[str]]:
     """The MsgIDs of each call for analytics."""
-    return [ask.arguments["MsgIDs"].split(",") for ask in asked if ask.operation == ANALYTICS]
-
-
-@pytest.fixture
-def analytics(make_tap: MakeTap) -> Tap:
-    """A tap for the analytics of one list of seven messages."""
-    return tap_for(make_tap, "message_analytics", account=small(lists=1, messages=7))
-
-
-def a_message(tap: Tap) -> int:
-    """A message in the midst of the account's first list, which has analytics."""
-    account = tap.service.account
-    rows = account.rows(ANALYTICS, list_ids(account)[0])
-    return sorted(int(str(row["MsgID"])) for row in rows)[3]
+    return [ask.arguments["MsgIDs"].split(",") for ask in tap.calls("message_analytics")]
 
 
 def test_one_call_requests_the_analytics_of_2500_messages_at_most(make_tap: MakeTap) -> None:
     account = small(lists=1, messages=2501, contacts=0, sends=0)
     tap = tap_for(make_tap, "message_analytics", account=account)
     assert tap.run(clock=NOW).code == 0
-    one, other = batches(tap.service.asked)
+    one, other = batches(tap)
     assert (len(one), len(other), len({*one, *other})) == (2500, 1, 2501)
 
 
-def test_each_list_has_its_own_call_for_analytics(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_analytics")
-    assert tap.run(clock=NOW).code == 0
-    assert [len(batch) for batch in batches(tap.service.asked)] == [4, 4]
-
-
 @pytest.mark.parametrize("unknown", ["refused", "missing"])
-def test_a_message_without_analytics_is_no_error(unknown: Any, make_tap: MakeTap) -> None:
+def test_a_message_without_analytics_is_no_error(unknown: str, make_tap: MakeTap) -> None:
     account = small(unknown_messages=unknown)
     tap = tap_for(make_tap, "message_analytics", account=account)
     run = tap.run(clock=NOW)
-    assert run.code == 0
-    assert not run.warnings()
-    assert run.set_aside == []
+    assert (run.code, run.warnings(), run.set_aside, tap.missing(run)) == (0, [], [], {})
     assert len(run.records("message_analytics")) < 2 * 4
-    assert tap.missing(run) == {}
 
 
 @pytest.mark.parametrize("is_spoilt", [False, True])
-def test_analytics_that_fail_are_halved_down_to_what_fails(analytics: Tap, is_spoilt: bool) -> None:
-    odd = a_message(analytics)
-
-    date = rf"(?<=<MsgID>{odd}</MsgID><SendDate>)[^<]*".encode()
-
-    def names_it(ask: Ask) -> bool:
-        return str(odd) in ask.arguments.get("MsgIDs", "").split(",")
-
+def test_analytics_that_fail_are_halved_down_to_what_fails(
+    make_tap: MakeTap, is_spoilt: bool
+) -> None:
+    tap = tap_for(make_tap, "message_analytics", account=small(lists=1, messages=7))
+    odd = str(tap.msg_ids()[3])
     if is_spoilt:
-        analytics.change("message_analytics", lambda body: re.sub(date, b"robot", body))
+        date = rf"(?<=<MsgID>{odd}</MsgID><SendDate>)[^<]*".encode()
+        tap.change("message_analytics", lambda body: re.sub(date, b"robot", body))
     else:
-        analytics.fail_calls(names_it, runs.REFUSED)
-    first = analytics.run(clock=NOW)
-    assert first.code == 0
-    sizes = [len(batch) for batch in batches(analytics.service.asked) if str(odd) in batch]
+        tap.fail_calls(lambda ask: odd in ask.arguments.get("MsgIDs", "").split(","), runs.REFUSED)
+    first = tap.run(clock=NOW)
+    sizes = [len(batch) for batch in batches(tap) if odd in batch]
     assert (sizes[0], sizes[-1]) == (7, 1)
     assert all(half <= (whole + 1) // 2 for whole, half in itertools.pairwise(sizes))
-    assert analytics.missing(first) == {"message_analytics": 1}
+    assert (first.code, tap.missing(first)) == (0, {"message_analytics": 1})
     (warning,) = first.warnings("Skipped in this run")
     assert f"message {odd}" in warning
     assert "robot" not in first.err
-    analytics.heal()
-    assert analytics.missing(next_run(analytics, first)) == {}
-    assert [len(batch) for batch in batches(analytics.service.asked)] == [7]
-
-
-# Of a list, at once.
+    tap.heal()
+    assert tap.missing(next_run(tap, first)) == {}
+    assert [len(batch) for batch in batches(tap)] == [7]
 
 
 def test_what_has_no_pages_takes_one_call_for_each_list(make_tap: MakeTap) -> None:
-    streams = [each for each in STREAMS if each.per is Per.LIST and not each.dated]
+    streams = [each for each in STREAMS if each.per is Per.BATCH]
+    streams += [each for each in STREAMS if each.per is Per.LIST and not each.dated]
     tap = tap_for(make_tap, *(each.name for each in streams))
     run = tap.run(clock=NOW)
     asked = Counter(ask.operation for ask in tap.service.asked)
-    assert asked == {BY_NAME["lists"].operation: 1, **{each.operation: 2 for each in streams}}
+    once = {BY_NAME["lists"].operation: 1, **{each.operation: 2 for each in streams}}
+    assert asked == {**once, BY_NAME["messages"].operation: 2}
     assert (run.code, tap.missing(run)) == (0, {})
 
 
 def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_deliveries", account=small(lists=1), interval_days=60)
+    tap = tap_for(make_tap, "message_deliveries", account=small(lists=1))
+    tap.config["interval_days"] = 60
     second = next_run(tap, tap.run(clock=NOW))
     operation = BY_NAME["message_deliveries"].operation
     assert runs.bounds_of(tap.service.asked, operation) == [
@@ -180,17 +141,9 @@ def test_deliveries_are_requested_whole_in_windows_of_interval_days(make_tap: Ma
 
 # Keys.
 
-KEY_DATES = {
-    "list_unsubs": "RemovalDate",
-    "list_hygiene": "HygieneDate",
-    "message_passalongs": "PassAlongDate",
-    "conversation_sends": "SendDate",
-    "conversation_opens": "OpenDate",
-    "conversation_reads": "ReadDate",
-    "conversation_bounces": "BounceDate",
-    "conversation_unsubs": "RemoveDate",
-    "complaints": "AbuseDate",
-}
+KEY_DATES = [
+    (stream, column) for stream in FURTHER for column in ALL_KEYS[stream] if column.endswith("Date")
+]
 # What a row of each has besides its date.
 OTHERS = (
     "<MsgID>1</MsgID><ListID>2</ListID><MessageID>3</MessageID><ContactID>4</ContactID>"
@@ -199,44 +152,24 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize(("stream", "date"), KEY_DATES.items())
+@pytest.mark.parametrize(("stream", "date"), KEY_DATES)
 def test_a_key_is_in_utc_with_1970_for_no_date(stream: str, date: str, make_tap: MakeTap) -> None:
-    key = BY_NAME[stream].key_properties
-    assert date in key
-    texts = [column for column in key if column.endswith("EmailAddress")]
-    absent = ("", f"<{date} />", f"<{date}>0001-01-01T00:00:00</{date}>")
+    texts = [each for each in BY_NAME[stream].key_properties if each.endswith("EmailAddress")]
     sent = ("6/30/2026 11:30:05 PM", "2026-06-30T23:30:05.5")
     rows = [
-        *(OTHERS + each for each in absent),
-        *(f"{OTHERS}<{date}>{each}</{date}>" for each in sent),
+        *(OTHERS, f"{OTHERS}<{date} />"),
+        *(f"{OTHERS}<{date}>{each}</{date}>" for each in ("0001-01-01T00:00:00", *sent)),
         *(re.sub(f"<{each}>.*?</{each}>", "", OTHERS) for each in texts),
     ]
     account = small(lists=1, messages=0, conversations=1)
     account.add_message(list_ids(account)[0], 42, datetime(2026, 6, 28))
-    config = {"start_date": "2026-06-25", "timezone": "America/New_York"}
-    tap = tap_for(make_tap, stream, account=account, **config)
-
-    def rule(ask: Ask) -> Reply | None:
-        if ask.operation != BY_NAME[stream].operation:
-            return None
-        return rows_of(stream, *(rows if ask.arguments["Page"] == "1" else ()))
-
-    tap.service.rules.append(rule)
+    tap = tap_for(make_tap, stream, account=account)
+    tap.config |= {"start_date": "2026-06-25", "timezone": "America/New_York"}
+    tap.fail(stream, rows_of(stream, *rows), Page=1)
+    tap.fail(stream, rows_of(stream))
     run = tap.run(clock=NOW)
     assert run.code == 0, run.err
     records = run.records(stream)
     utc = ["2026-07-01T03:30:05Z", "2026-07-01T03:30:05.5Z"]
     assert [each[date] for each in records[:5]] == [NO_DATE] * 3 + utc
     assert [record[column] for record, column in zip(records[5:], texts)] == [""] * len(texts)
-
-
-def test_a_conversation_with_the_id_of_a_message_is_a_conversation(make_tap: MakeTap) -> None:
-    account = small(lists=1)
-    (ListID,) = list_ids(account)
-    MsgID = max(int(str(row["MsgID"])) for row in account.messages(ListID))
-    account.add_conversation(ListID, MsgID, datetime(2026, 6, 1))
-    account.add_row("ReportConversationContactOpen", MsgID, datetime(2026, 6, 2))
-    tap = tap_for(make_tap, "message_opens", "conversations", "conversation_opens", account=account)
-    run = tap.run(clock=NOW)
-    for stream in ("conversations", "conversation_opens"):
-        assert MsgID in {each["ConversationID"] for each in run.records(stream)}

@@ -1,8 +1,9 @@
 """With email_hash_key, no email address of a contact comes in the clear."""
 
+import functools
 import json
 import re
-import string
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,23 +132,25 @@ def test_a_stream_with_addresses_links_or_details_is_marked() -> None:
         assert {name for name in columns if "mail" in name.lower()} <= ADDRESS_COLUMNS, stream
 
 
-letters = some.sampled_from(string.ascii_letters + string.digits + "éßø")
-atoms = some.text(string.ascii_letters + string.digits + "._+-'!$=^~é")
-local_parts = some.builds("{}{}".format, letters, atoms) | some.sampled_from(
-    ['"a b"', '"a@b,c"', r'"a\"b"']
-)
+local_parts = some.from_regex(r"[a-zA-Z0-9éßø][a-zA-Z0-9._+'!$=^~é-]*", fullmatch=True)
 domains = some.sampled_from(
     [
-        *("example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф"),
-        *("bu\u0308cher.example", "नमस्ते.भारत", "[192.168.0.1]", "[IPv6:2001:db8::1]"),
+        *("example.com", "MAIL.example.co.uk", "bücher.example", "пример.рф", "नमस्ते.भारत"),
+        *("bu\u0308cher.example", "[192.168.0.1]", "[IPv6:2001:db8::1]"),
     ]
 )
-addresses = some.builds("{}@{}".format, local_parts, domains)
+quoted = some.sampled_from(['"a b"', '"a@b,c"', r'"a\"b"'])
+addresses = some.builds("{}@{}".format, local_parts | quoted, domains)
 
 
 def escaped(text: str) -> str:
     """Percent-encode every character, also those that need no encoding."""
     return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def written(address: str, writers: list[Callable[[str], str]]) -> str:
+    """Return an address as several programs wrote it, one after the other."""
+    return functools.reduce(lambda text, write: write(text), writers, address)
 
 
 writers = some.lists(some.sampled_from([str.upper, quote, escaped]), max_size=4)
@@ -161,22 +164,22 @@ TEXTS = [
 
 @given(addresses, writers, some.sampled_from(TEXTS))
 @example("o'brien@example.com", [quote, quote, quote], "https://example.org/?e={}&b=50%25")
-def test_an_address_in_a_text_is_not_decoded(address: str, encode: list[Any], text: str) -> None:
-    for write in encode:
-        address = write(address)
-    text = text.replace("{}", address)
+def test_an_address_in_a_text_is_not_decoded(
+    address: str, writers: list[Callable[[str], str]], text: str
+) -> None:
+    address = written(address, writers)
     plain = fully_decoded(address)
-    for replaced in (hash_addresses(KEY)(text), mask_addresses(text)):
-        assert plain not in fully_decoded(replaced)
-        assert plain.rpartition("@")[2] not in fully_decoded(replaced)
+    for replace_addresses in (hash_addresses(KEY), mask_addresses):
+        replaced = fully_decoded(replace_addresses(text.replace("{}", address)))
+        assert plain not in replaced
+        assert plain.rpartition("@")[2] not in replaced
 
 
 @given(some.builds("ana.{}@{}".format, some.text("abcXYZ019._+-"), domains), writers)
-def test_the_hash_in_a_link_is_that_of_the_column(address: str, encode: list[Any]) -> None:
-    written = address
-    for write in encode:
-        written = write(written)
-    link = hash_addresses(KEY)(f"https://example.org/?e={written}&b=1")
+def test_the_hash_in_a_link_is_that_of_the_column(
+    address: str, writers: list[Callable[[str], str]]
+) -> None:
+    link = hash_addresses(KEY)(f"https://example.org/?e={written(address, writers)}&b=1")
     assert link == f"https://example.org/?e={hash_address(KEY)(address)}&b=1"
     assert hash_address(KEY)(f" {address.upper()}\n") == hmac_of(address)
     assert hash_address(KEY)(" \n") == " \n", "no address"

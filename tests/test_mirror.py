@@ -1,135 +1,92 @@
 """A mirrored stream comes whole, in a version of its own, so that a target can delete what left."""
 
-from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from fake_listrak import Account, Ask, Reply
+from fake_listrak import Account, Ask
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import LATER, NOW, list_ids, small
-from tests.support.records import all_rows, due
-from tests.support.tap import NOT_FOUND, MakeTap, Run, Tap, catalog_of
+from tests.support.accounts import LATER, NOW, small
+from tests.support.records import keys_held
+from tests.support.runs import CONTACTS
+from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
 MIRRORED = ("lists", "messages", "subscribed_contacts")
-CONTACTS = BY_NAME["subscribed_contacts"].operation
 VERSION = int(NOW.timestamp() * 1000)
-DAY = timedelta(days=1)
-
-Key = tuple[Any, ...]
-
-
-def shown(account: Account) -> dict[str, set[Key]]:
-    """The keys of what the account shows now, of the streams that can be mirrored."""
-    keys: dict[str, set[Key]] = {stream: set() for stream in MIRRORED}
-    for stream, parent, row in all_rows(account):
-        if stream in keys:
-            record = due(stream, row, parent)
-            keys[stream].add(tuple(record[column] for column in BY_NAME[stream].key_properties))
-    return keys
-
-
-class VersionedTarget:
-    """Stores the mirrored streams as a target that acts on ACTIVATE_VERSION does."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[Key, int | None]] = {stream: {} for stream in MIRRORED}
-
-    def take(self, *runs: Run) -> VersionedTarget:
-        """Store what these runs emitted."""
-        for run in runs:
-            for message in run.messages:
-                rows = self.rows.get(message.get("stream", ""))
-                if rows is None:
-                    continue
-                if message["type"] == "RECORD":
-                    key = BY_NAME[message["stream"]].key_properties
-                    record = message["record"]
-                    rows[tuple(record[column] for column in key)] = message.get("version")
-                elif message["type"] == "ACTIVATE_VERSION":
-                    version = message["version"]
-                    for gone in [each for each, of in rows.items() if of != version]:
-                        del rows[gone]
-        return self
-
-    def assert_holds(self, account: Account) -> None:
-        """Hold just what the account shows now."""
-        assert {stream: set(rows) for stream, rows in self.rows.items()} == shown(account)
+Keys = dict[str, set[tuple[Any, ...]]]
 
 
 def mirror(make_tap: MakeTap, account: Account | None = None, **config: Any) -> Tap:
     """A tap that mirrors all that can be, for an account of three months."""
-    return make_tap(
-        account or small(), {"start_date": "2026-04-01", "mirror": list(MIRRORED), **config}
-    )
+    options = {"start_date": "2026-04-01", "mirror": list(MIRRORED), **config}
+    return make_tap(account or small(), options)
 
 
-def first_contact(account: Account, list_id: int) -> str:
-    return str(account.contacts(list_id)[0]["EmailAddress"])
+def loaded(*runs: Run) -> Keys:
+    """The keys of the mirrored rows that a target of these runs then holds."""
+    rows: dict[str, dict[tuple[Any, ...], int | None]] = {stream: {} for stream in MIRRORED}
+    for message in (each for run in runs for each in run.messages if each.get("stream") in rows):
+        stream, version = message["stream"], message.get("version")
+        if message["type"] == "RECORD":
+            key = (message["record"][column] for column in BY_NAME[stream].key_properties)
+            rows[stream][tuple(key)] = version
+        elif message["type"] == "ACTIVATE_VERSION":
+            rows[stream] = {key: of for key, of in rows[stream].items() if of == version}
+    return {stream: set(of) for stream, of in rows.items()}
 
 
-def activated(*runs: Run) -> list[tuple[str, int]]:
+def shown(tap: Tap) -> Keys:
+    """The keys of what the account shows now, of the streams that can be mirrored."""
+    held = keys_held(tap.service.account, [BY_NAME[stream] for stream in MIRRORED])
+    return {stream: set(keys) for stream, keys in held.items()}
+
+
+def hide_contact(tap: Tap, list_id: int) -> str:
+    """Hide the first contact of a list; return its address."""
+    email = str(tap.service.account.contacts(list_id)[0]["EmailAddress"])
+    tap.service.account.hide_contact(list_id, email)
+    return email
+
+
+def activated(run: Run) -> dict[str, int]:
     """The streams and versions of all ACTIVATE_VERSION, in order."""
-    return [
-        (each["stream"], each["version"])
-        for run in runs
-        for each in run.of_type("ACTIVATE_VERSION")
-    ]
+    return {each["stream"]: each["version"] for each in run.of_type("ACTIVATE_VERSION")}
 
 
-def is_unfinished(run: Run, stream: str = "subscribed_contacts") -> bool:
-    """Whether the last STATE holds an unfinished range of a stream."""
-    return bool(run.state["bookmarks"].get(stream, {}).get("unfinished"))
+def is_unfinished(run: Run) -> bool:
+    return bool(run.entry("subscribed_contacts").get("unfinished"))
 
 
 def test_records_carry_the_ranges_end_as_version_which_is_then_activated(make_tap: MakeTap) -> None:
-    run = mirror(make_tap).run(clock=NOW)
-    records = [each for each in run.of_type("RECORD") if each["stream"] in MIRRORED]
-    assert {each["version"] for each in records} == {VERSION}
-    others = [each for each in run.of_type("RECORD") if each["stream"] not in MIRRORED]
-    assert others
-    assert not any("version" in each for each in others)
-    assert activated(run) == [(stream, VERSION) for stream in MIRRORED]
+    tap = mirror(make_tap)
+    run = tap.run(clock=NOW)
+    for each in run.of_type("RECORD"):
+        assert each.get("version") == (VERSION if each["stream"] in MIRRORED else None)
+    assert activated(run) == dict.fromkeys(MIRRORED, VERSION)
     # It follows the last record and precedes the STATE that says so.
     for stream in MIRRORED:
-        kinds = [
-            each["type"]
-            for each in run.messages
-            if each["type"] == "STATE" or each["stream"] == stream
-        ]
-        at_activation = kinds.index("ACTIVATE_VERSION")
-        assert "RECORD" not in kinds[at_activation:]
-        assert kinds[at_activation + 1 :] == ["STATE"]
+        kinds = [each["type"] for each in run.messages if each.get("stream", stream) == stream]
+        last = kinds.index("ACTIVATE_VERSION")
+        assert kinds[last + 1 :] == ["STATE"]
         said = [each["bookmarks"].get(stream, {}).get("version") for each in run.states]
         assert said == [None] * (len(said) - 1) + [VERSION]
+    again, asked = tap.asked_in(clock=NOW, state=run.state)
+    assert CONTACTS not in {ask.operation for ask in asked}, "it ends no later"
+    assert (again.code, activated(again), again.state) == (0, {}, run.state)
 
 
 def test_what_has_left_the_account_leaves_the_target(make_tap: MakeTap) -> None:
     tap = mirror(make_tap, small(lists=3))
-    account = tap.service.account
     first = tap.run(clock=NOW)
-    target = VersionedTarget().take(first)
-    target.assert_holds(account)
-    stays, goes, *_ = list_ids(account)
-    account.hide_contact(stays, first_contact(account, stays))
-    account.hide_message(int(str(account.messages(stays)[0]["MsgID"])))
-    account.hide_list(goes)
+    assert loaded(first) == shown(tap)
+    stays, goes, _ = tap.list_ids
+    hide_contact(tap, stays)
+    tap.service.account.hide_message(tap.msg_ids()[0])
+    tap.service.account.hide_list(goes)
     second = tap.run(clock=LATER, state=first.state)
     assert second.code == 0
-    target.take(second).assert_holds(account)
-
-
-def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    first = tap.run(clock=NOW)
-    tap.service.asked.clear()
-    again = tap.run(clock=NOW, state=first.state)
-    assert (again.code, activated(again), tap.calls("subscribed_contacts")) == (0, [], [])
-    assert again.state == first.state
+    assert loaded(first, second) == shown(tap)
 
 
 # Runs that were cut off.
@@ -137,42 +94,40 @@ def test_a_run_that_ends_no_later_requests_nothing_again(make_tap: MakeTap) -> N
 
 @pytest.mark.usefixtures("state_after_every_page")
 def test_a_run_resumed_from_any_state_keeps_its_version_and_all_rows(make_tap: MakeTap) -> None:
-    account = small(contacts=4, messages=2)
-    tap = mirror(make_tap, account, concurrency=1)
+    tap = mirror(make_tap, small(contacts=4, messages=2), concurrency=1)
+    one, other = tap.list_ids
     whole = tap.run(clock=NOW)
     # Someone leaves and comes back with a new date, and someone is new.
-    back = first_contact(account, list_ids(account)[0])
-    account.hide_contact(list_ids(account)[0], back)
-    account.add_contact(list_ids(account)[0], back, datetime(2026, 7, 2))
-    account.add_contact(list_ids(account)[1], "new@example.com", datetime(2026, 7, 3))
-    resumed = 0
-    found = whole.prefixes()
+    back = hide_contact(tap, one)
+    tap.service.account.add_contact(one, back, datetime(2026, 7, 2))
+    tap.service.account.add_contact(other, "new@example.com", datetime(2026, 7, 3))
+    resumed, found = 0, whole.prefixes()
     # The last are those about the activations.
     for cut_off in [*found[::12], *found[-4:]]:
         rest = tap.run(clock=LATER, state=cut_off.state)
         assert rest.code == 0
+        assert loaded(cut_off, rest) == shown(tap)
         if is_unfinished(cut_off):
             resumed += 1
-            assert ("subscribed_contacts", VERSION) in activated(rest)
-        VersionedTarget().take(cut_off, rest).assert_holds(account)
+            messages = [(each["type"], each.get("version")) for each in rest.messages]
+            assert ("ACTIVATE_VERSION", VERSION) in messages
     assert resumed > 2
 
 
 @pytest.mark.usefixtures("state_after_every_page")
-@pytest.mark.parametrize(("before", "after"), [(None, MIRRORED), (MIRRORED, None)])
+@pytest.mark.parametrize(("before", "after"), [([], MIRRORED), (MIRRORED, [])])
 def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
-    make_tap: MakeTap, before: Iterable[str] | None, after: Iterable[str] | None
+    make_tap: MakeTap, before: Any, after: Any
 ) -> None:
     tap = mirror(make_tap, concurrency=1)
-    whole = tap.run(clock=NOW, config={"mirror": before and list(before)})
+    whole = tap.run(clock=NOW, config={"mirror": list(before)})
     cut_off = [each for each in whole.prefixes() if is_unfinished(each)][-1]
     tap.service.asked.clear()
-    rest = tap.run(clock=LATER, state=cut_off.state, config={"mirror": after and list(after)})
+    rest = tap.run(clock=LATER, state=cut_off.state, config={"mirror": list(after)})
     assert rest.warnings("mirror has changed")
     for list_id in tap.list_ids:
         assert tap.calls("subscribed_contacts", ListID=list_id, StartDate="2026-03-31T23:59:59")
-    if after:
-        VersionedTarget().take(cut_off, rest).assert_holds(tap.service.account)
+    assert not after or loaded(cut_off, rest) == shown(tap)
 
 
 # Deletions that wait.
@@ -180,77 +135,51 @@ def test_an_unfinished_range_begins_again_whole_where_the_option_has_changed(
 
 def test_deletions_wait_while_a_part_is_set_aside(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    account = tap.service.account
     first = tap.run(clock=NOW)
-    target = VersionedTarget().take(first)
-    failing, other = list_ids(account)
-    account.hide_contact(other, first_contact(account, other))
+    failing, other = tap.list_ids
+    hide_contact(tap, other)
     tap.fail("subscribed_contacts", ListID=failing)
     second = tap.run(clock=LATER, state=first.state)
     assert second.code == 0
-    assert [stream for stream, _ in activated(second)] == ["lists", "messages"]
+    assert [*activated(second)] == ["lists", "messages"]
     assert second.warnings("subscribed_contacts: some rows are missing, so deletions wait")
-    assert second.state["bookmarks"]["subscribed_contacts"]["version"] == VERSION
-    held = set(target.take(second).rows["subscribed_contacts"])
-    assert held > shown(account)["subscribed_contacts"]
+    assert second.entry("subscribed_contacts")["version"] == VERSION
+    contacts = loaded(first, second)["subscribed_contacts"]
+    assert contacts > shown(tap)["subscribed_contacts"]
     tap.heal()
-    third = tap.run(clock=LATER + DAY, state=second.state)
+    third = tap.run(clock=LATER + timedelta(days=1), state=second.state)
     assert not third.set_aside
-    target.take(third).assert_holds(account)
+    assert loaded(first, second, third) == shown(tap)
 
 
-def test_what_was_set_aside_of_a_vanished_list_does_not_delay_deletions(make_tap: MakeTap) -> None:
+def test_a_row_without_its_key_and_a_stopped_stream_hold_deletions_up(make_tap: MakeTap) -> None:
     tap = mirror(make_tap)
-    failing, _ = tap.list_ids
-    tap.fail("subscribed_contacts", ListID=failing)
-    first = tap.run(clock=NOW)
-    assert first.set_aside
-    tap.service.account.hide_list(failing)
-    second = tap.run(clock=LATER, state=first.state)
-    assert ("subscribed_contacts", int(LATER.timestamp() * 1000)) in activated(second)
-    VersionedTarget().take(first, second).assert_holds(tap.service.account)
-
-
-def test_a_stream_that_is_stopped_is_not_activated(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    tap.fail("messages", NOT_FOUND)
+    tap.change("subscribed_contacts", lambda body: body.replace(b"ContactID>", b"Other>", 2))
+    tap.fail("messages")
     run = tap.run(clock=NOW)
-    assert run.code == 1
-    assert [stream for stream, _ in activated(run)] == ["lists", "subscribed_contacts"]
-
-
-def test_a_row_without_its_key_holds_deletions_up(make_tap: MakeTap) -> None:
-    tap = mirror(make_tap)
-    tap.change(
-        "subscribed_contacts", lambda body: body.replace(b"ContactID>", b"Other>", 2), Page=1
-    )
-    run = tap.run(clock=NOW)
-    assert [stream for stream, _ in activated(run)] == ["lists", "messages"]
-    assert run.warnings("deletions wait")
+    assert (run.code, [*activated(run)]) == (1, ["lists"])
+    assert run.warnings("subscribed_contacts: some rows are missing, so deletions wait")
 
 
 # Pages that shift while they are read.
 
 
-def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, Counter[str]]:
+def shifting(make_tap: MakeTap, times: int, page: int = 2) -> tuple[Tap, list[str]]:
     """A tap for nine contacts on pages of two, of whom one leaves before a page is first read.
 
-    That happens `times` times; the counter says how often so far.
+    That happens `times` times; the list has who left so far.
     """
     account = small(lists=1, messages=0, contacts=0, page_size=2)
-    (list_id,) = list_ids(account)
-    for number in range(9):
-        account.add_contact(list_id, f"c{number}@example.com", datetime(2026, 4, 2, number))
     tap = mirror(make_tap, account, concurrency=1)
+    for number in range(9):
+        account.add_contact(tap.first_list, f"c{number}@x.com", datetime(2026, 4, 2, number))
     tap.catalog = catalog_of("subscribed_contacts")
-    left: Counter[str] = Counter()
+    left: list[str] = []
 
-    def leave(ask: Ask) -> Reply | None:
+    def leave(ask: Ask) -> None:
         is_page = ask.operation == CONTACTS and ask.arguments["Page"] == str(page)
-        if is_page and ask.arguments["StartDate"] < "2026-04" and left["times"] < times:
-            account.hide_contact(list_id, f"c{left['times']}@example.com")
-            left["times"] += 1
-        return None
+        if is_page and ask.arguments["StartDate"] < "2026-04" and len(left) < times:
+            left.append(hide_contact(tap, tap.first_list))
 
     tap.service.rules.append(leave)
     return tap, left
@@ -262,31 +191,18 @@ def test_who_is_there_throughout_is_not_deleted_where_pages_shift(
 ) -> None:
     tap, left = shifting(make_tap, times, page)
     run = tap.run(clock=NOW)
-    assert (run.code, left["times"]) == (0, times)
-    assert ("subscribed_contacts", VERSION) in activated(run)
-    held = VersionedTarget().take(run).rows["subscribed_contacts"].keys()
+    assert (run.code, len(left), activated(run)) == (0, times, {"subscribed_contacts": VERSION})
+    contacts = shown(tap)["subscribed_contacts"]
     # Who left meanwhile may be held until the next run.
-    assert held >= shown(tap.service.account)["subscribed_contacts"]
+    assert loaded(run)["subscribed_contacts"] >= contacts
     second = tap.run(clock=LATER, state=run.state)
-    held = VersionedTarget().take(run, second).rows["subscribed_contacts"].keys()
-    assert held == shown(tap.service.account)["subscribed_contacts"]
+    assert loaded(run, second)["subscribed_contacts"] == contacts
 
 
 def test_a_window_whose_pages_shift_a_third_time_has_failed(make_tap: MakeTap) -> None:
     tap, left = shifting(make_tap, 9)
     run = tap.run(clock=NOW)
-    assert (run.code, left["times"], activated(run)) == (0, 3, [])
+    assert (run.code, len(left), activated(run)) == (0, 3, {})
     (owed,) = run.set_aside
     assert owed["start"] == "2026-04-01T00:00:00Z"
     assert run.warnings("The pages changed during each reading")
-
-
-def test_only_windows_with_rows_are_read_twice(make_tap: MakeTap) -> None:
-    tap, _ = shifting(make_tap, 0)
-    assert tap.run(clock=NOW).code == 0
-    pages = [ask.arguments["Page"] for ask in tap.calls("subscribed_contacts")]
-    assert pages == [*"123456", *"12345", "1", "1", "1"]
-    tap.service.asked.clear()
-    tap.run(clock=NOW, config={"mirror": None})
-    pages = [ask.arguments["Page"] for ask in tap.calls("subscribed_contacts")]
-    assert pages == [*"123456", "1", "1", "1"]

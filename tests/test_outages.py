@@ -15,9 +15,7 @@ class Outages:
     """Let the service go away at the first call of each operation, and come back in time."""
 
     def __init__(self, tap: Tap, seconds: float, *operations: str) -> None:
-        self._service = tap.service
-        self._seconds = seconds
-        self._left = list(operations)
+        self._service, self._seconds, self._left = tap.service, seconds, list(operations)
         self._lock = threading.Lock()
         self.waited: list[float] = []
         tap.service.rules.append(self._go)
@@ -40,8 +38,7 @@ class Outages:
 @pytest.mark.parametrize("operations", [(CLICK,), ("GetContactListCollection", CLICK)], ids=len)
 def test_90_seconds_away_cost_one_warning(make_tap: MakeTap, operations: tuple[str, ...]) -> None:
     tap = tap_for(make_tap, concurrency=8)
-    outages = Outages(tap, 90, *operations)
-    run = tap.night(sleep=outages.sleep)
+    run = tap.night(sleep=Outages(tap, 90, *operations).sleep)
     assert (run.code, tap.missing(run), run.set_aside) == (0, {}, [])
     # All calls wait for each outage together.
     told = run.warnings("until the service is reachable")

@@ -2,97 +2,66 @@
 
 import math
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
 import pytest
 
-from fake_listrak import Ask, Reply, fault
-from tap_listrak.streams import BY_NAME, PUBLISHED, Stream
-from tests.support.faults import FAULTS, part_of, tiny_account
+from fake_listrak import Ask, Reply, html
+from tap_listrak.streams import BY_NAME, Stream
+from tests.support.faults import FAULTS, part_of
 from tests.support.records import keys_emitted, keys_held
-from tests.support.runs import CLICK, MESSAGES, NOW, OPEN, instant, tap_for, tiny_tap
-from tests.support.runs import START as TINY_START
-from tests.support.tap import MakeTap, Tap
+from tests.support.runs import CLICK, MESSAGES, NOW, tap_for, tiny_tap
+from tests.support.tap import MakeTap
 
 # One of each kind: pages are read in one place, and the histories and the fault matrix read all.
 PAGED = [BY_NAME[name] for name in ("message_opens", "message_links", "complaints")]
 GUARD = 200
 
 
+def page_of(ask: Ask) -> int:
+    return int(ask.arguments["Page"])
+
+
 def of_page(ask: Ask, page: int) -> Reply:
     return replace(ask, arguments={**ask.arguments, "Page": str(page)}).honest()
 
 
-class Endless:
-    """Return the pages of the first part in turn, for ever (or GUARD times)."""
-
-    def __init__(self, operation: str, *pages: int) -> None:
-        self._operation = operation
-        self._pages = pages
-        self._of: str | None = None
-        self.asked = 0
-
-    def __call__(self, ask: Ask) -> Reply | None:
-        if ask.operation != self._operation:
-            return None
-        of = part_of(ask)
-        self._of = of if self._of is None else self._of
-        if of != self._of:
-            return None
-        self.asked += 1
-        if self.asked > GUARD:
-            return fault("Op(): [Test] [Guard] It would never have ended.")
-        return of_page(ask, self._pages[int(ask.arguments["Page"]) % len(self._pages)])
-
-
-@pytest.mark.parametrize(("stream", "concurrency"), list(zip(PAGED, (1, 8, 8))), ids=str)
-def test_a_page_that_repeats_is_set_aside_and_costs_its_part_alone(
-    make_tap: MakeTap, stream: Stream, concurrency: int
+@pytest.mark.parametrize(
+    ("stream", "pages", "concurrency"),
+    [(PAGED[0], [1], 1), (PAGED[1], [1], 8), (PAGED[2], [1], 8), (PAGED[0], [2, 1], 1)],
+    ids=str,
+)
+def test_pages_that_repeat_are_set_aside_and_cost_their_part_alone(
+    make_tap: MakeTap, stream: Stream, pages: list[int], concurrency: int
 ) -> None:
     tap = tap_for(make_tap, stream.name, concurrency=concurrency)
-    endless = Endless(stream.operation, 1)
-    tap.service.rules.append(endless)
+    endless: list[Ask] = []
+
+    def rule(ask: Ask) -> Reply | None:
+        """Return the pages of the stream's first part in turn, for ever (or GUARD times)."""
+        of_it = ask.operation == stream.operation
+        if not of_it or part_of(ask) != part_of(endless[0] if endless else ask):
+            return None
+        endless.append(ask)
+        is_too_much = len(endless) > GUARD
+        return html(404) if is_too_much else of_page(ask, pages[page_of(ask) % len(pages)])
+
+    tap.service.rules.append(rule)
     first = tap.night()
-    assert 3 <= endless.asked <= 2 + concurrency
+    assert 3 <= len(endless) <= 3 * len(pages) + concurrency - 1
     # The account is the only part of its stream; pages of it were answered.
     assert first.code == 0
     assert FAULTS["repeated page"].message in first.err
-    if stream.replication_key:
-        (owed,) = first.set_aside
-        assert (owed["stream"], owed["page"]) == (stream.name, 2)
+    owes = bool(stream.replication_key)
+    assert [each["stream"] for each in first.set_aside] == [stream.name] * owes
+    assert not any("page" in each for each in first.set_aside), "the next run begins at page 1"
     held = keys_held(tap.service.account, [stream])[stream.name]
     emitted = keys_emitted(first)[stream.name]
     assert emitted.keys() < held.keys()
-    # It comes three times before it is known to repeat, and is written twice by then. Rows of a
-    # page may have one key.
-    assert 1 <= (emitted - held).total() <= tap.service.account.page_size
+    # They come three times before they are known to repeat. Rows of a page may have one key.
+    assert 1 <= (emitted - held).total() <= tap.service.account.page_size * (2 * len(pages) - 1)
     tap.heal()
     second = tap.night(1, first)
     assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
-
-
-def test_pages_that_repeat_everywhere_lose_nothing(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, account=tiny_account(4))
-    operations = {each.operation for each in PUBLISHED if each.paged}
-    tap.service.rules.append(lambda ask: of_page(ask, 1) if ask.operation in operations else None)
-    first = tap.night()
-    # Their first pages came, so that the parts are set aside one after the other.
-    assert (first.code, set(first.bookmarks.values())) == (0, {instant()})
-    assert len(first.set_aside) == 6 * 8 + 2
-    tap.heal()
-    second = tap.night(1, first)
-    assert (second.code, second.set_aside, tap.missing(first, second)) == (0, [], {})
-
-
-def test_two_pages_in_rotation_are_no_end_either(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_opens")
-    endless = Endless(OPEN, 2, 1)
-    tap.service.rules.append(endless)
-    run = tap.night()
-    assert (run.code, endless.asked < GUARD) == (0, True)
-    assert FAULTS["repeated page"].message in run.err
-    assert len(run.set_aside) == 1
 
 
 @pytest.mark.parametrize("stream", PAGED, ids=str)
@@ -104,7 +73,7 @@ def test_a_short_page_is_not_the_end(make_tap: MakeTap, stream: Stream) -> None:
         if ask.operation != stream.operation:
             return None
         # The last page, which has one row, comes second.
-        of, page = part_of(ask), int(ask.arguments["Page"])
+        of, page = part_of(ask), page_of(ask)
         rows = account.rows(stream.operation, int(of) if of else None)
         last = math.ceil(len(rows) / account.page_size)
         places = [1, last, *range(2, last)]
@@ -116,56 +85,33 @@ def test_a_short_page_is_not_the_end(make_tap: MakeTap, stream: Stream) -> None:
     assert keys_emitted(run) == keys_held(account, [stream])
 
 
-# What is requested ahead is bounded.
+def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: MakeTap) -> None:
+    tap = tiny_tap(make_tap, lists=1, messages=1, counts={CLICK: 0}, page_size=4)
+    link = {"LinkUrl": "https://example.com/" + "r" * 200, "LinkDescription": ""}
+    for number in range(24):
+        email = f"{number}@example.com" if number % 4 in (1, 2) else "robot@example.com"
+        tap.service.account.add_event(CLICK, tap.msg_ids()[0], email, NOW, **link)
+    run = tap.run(clock=NOW)
+    assert (run.code, run.set_aside, len(run.records("message_clicks"))) == (0, [], 24)
 
-# Eight pages for each worker.
+
+# What is requested ahead is bounded: eight pages for each worker.
+
 AHEAD = 8
 
 
-def tap_of(make_tap: MakeTap, lists: int, **config: Any) -> Tap:
-    tap = tiny_tap(make_tap, lists=lists)
-    tap.catalog = None
-    tap.config |= config
-    return tap
-
-
-def test_the_first_event_is_requested_after_few_windows_of_messages(make_tap: MakeTap) -> None:
-    tap = tap_of(make_tap, 3, interval_days=1, concurrency=4)
-    run = tap.run()
-    assert run.code == 0
-    asked = tap.service.asked
-    first_event = next(place for place, ask in enumerate(asked) if "MsgID" in ask.arguments)
-    sent = min(str(row["SendDate"]) for row in tap.service.account.messages(345_001))
-    needed = (datetime.fromisoformat(sent) - TINY_START).days + 1
-    assert len([ask for ask in asked if ask.operation == MESSAGES]) > 100
-    assert first_event <= 1 + needed + 4 * AHEAD
-
-
 def test_while_a_reply_hangs_no_more_is_requested_than_the_bound(make_tap: MakeTap) -> None:
-    tap = tap_of(make_tap, 40, interval_days=365, concurrency=2, request_timeout=2)
+    tap = tiny_tap(make_tap, 2, lists=40)
+    tap.catalog = None
     hung: list[int] = []
 
     def rule(ask: Ask) -> Reply | None:
-        if ask.operation == MESSAGES and ask.arguments["ListID"] == "345001" and len(hung) < 2:
+        is_first = ask.arguments.get("ListID") == str(tap.first_list)
+        if ask.operation == MESSAGES and is_first and len(hung) < 2:
             hung.append(len(tap.service.asked))
             return Reply(hang=True) if len(hung) == 1 else None
         return None
 
     tap.service.rules.append(rule)
-    assert tap.run().code == 0
+    assert tap.run(config={"interval_days": 365, "request_timeout": 2}).code == 0
     assert hung[1] - hung[0] <= 2 * AHEAD + 2
-
-
-def test_pages_alike_at_both_ends_are_not_taken_for_repeated_ones(make_tap: MakeTap) -> None:
-    tap = tiny_tap(make_tap, lists=1, messages=1, counts={CLICK: 0}, page_size=4)
-    tap.catalog = None
-    account = tap.service.account
-    MsgID = int(str(account.messages(345_001)[0]["MsgID"]))
-    link = {"LinkUrl": "https://example.com/" + "r" * 200, "LinkDescription": ""}
-    for number in range(24):
-        email = f"{number}@example.com" if number % 4 in (1, 2) else "robot@example.com"
-        account.add_event(CLICK, MsgID, email, NOW, **link)
-    run = tap.run(clock=NOW)
-    assert run.code == 0
-    assert run.set_aside == []
-    assert len(run.records("message_clicks")) == 24

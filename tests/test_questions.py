@@ -3,133 +3,87 @@
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tap_listrak.streams import BY_NAME
-from tests.support.accounts import NOW, list_ids, small
-from tests.support.records import all_rows, due
+from tests.support.accounts import NOW, small
 from tests.support.tap import MakeTap, Run, Tap, catalog_of
 
-TABLES = (Path(__file__).parent.parent / "docs/joins.md").read_text("utf-8")
-# What the questions are asked of.
-ASKED = ("lists", "list_unsubs", "subscribed_contacts", "conversations", "conversation_unsubs")
-LEAVERS, EARNINGS, SUBSCRIBED = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
+JOINS = (Path(__file__).parent.parent / "docs/joins.md").read_text("utf-8")
+LEAVERS, EARNINGS, SUBSCRIBED = re.findall(r"```sql\n(.*?)```", JOINS, re.DOTALL)
+TABLES = ("lists", "list_unsubs", "subscribed_contacts", "conversations", "conversation_unsubs")
 
 
-class Warehouse:
-    """A database in memory into which RECORDs are upserted by key."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect(":memory:")
-
-    def load(self, run: Run) -> None:
-        for message in run.messages:
-            if message["type"] == "SCHEMA":
-                columns = [f'"{name}"' for name in message["schema"]["properties"]]
-                key = ", ".join(f'"{name}"' for name in message["key_properties"])
-                table = f"{message['stream']} ({', '.join(columns)}, PRIMARY KEY ({key}))"
-                self._database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-            elif message["type"] == "RECORD":
-                record = message["record"]
-                names = ", ".join(f'"{name}"' for name in record)
-                places = ", ".join("?" * len(record))
-                self._database.execute(
-                    f"INSERT OR REPLACE INTO {message['stream']} ({names}) VALUES ({places})",  # noqa: S608 # the stream's own name
-                    [str(each) if isinstance(each, (list, dict)) else each for each in
-                     record.values()],
-                )  # fmt: skip
-
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        return self._database.execute(query).fetchall()
-
-
-def asking(make_tap: MakeTap, **shape: Any) -> Tap:
+def tap_of(make_tap: MakeTap, **shape: Any) -> Tap:
     tap = make_tap(small(**shape), {"start_date": "2026-04-01"})
-    tap.catalog = catalog_of(*ASKED)
+    tap.catalog = catalog_of(*TABLES)
     return tap
 
 
-def records(tap: Tap, stream: str) -> Iterable[dict[str, Any]]:
-    """What a warehouse keeps of the account's stream: of each key, the last record."""
-    kept = {}
-    for _, parent, row in all_rows(tap.service.account, [stream]):
-        record = due(stream, row, parent)
-        kept[tuple(record[column] for column in BY_NAME[stream].key_properties)] = record
-    return kept.values()
-
-
-def loaded(*runs: Run) -> Warehouse:
-    warehouse = Warehouse()
-    for run in runs:
-        assert run.code == 0
-        warehouse.load(run)
-    return warehouse
+def answer(query: str, *runs: Run) -> list[tuple[Any, ...]]:
+    """Upsert the RECORDs of these runs by key, and query them."""
+    database = sqlite3.connect(":memory:")
+    for message in (message for run in runs for message in run.messages):
+        if message["type"] == "SCHEMA":
+            columns = ", ".join(f'"{name}"' for name in message["schema"]["properties"])
+            key = ", ".join(f'"{name}"' for name in message["key_properties"])
+            table = f"{message['stream']} ({columns}, PRIMARY KEY ({key}))"
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        elif message["type"] == "RECORD":
+            cells = message["record"].values()
+            places = ", ".join("?" * len(cells))
+            database.execute(
+                f"INSERT OR REPLACE INTO {message['stream']} VALUES ({places})",  # noqa: S608 # the stream's own name
+                [str(cell) if isinstance(cell, (list, dict)) else cell for cell in cells],
+            )
+    return database.execute(query).fetchall()
 
 
 def test_who_left_when_and_how(make_tap: MakeTap) -> None:
-    tap = asking(make_tap)
-    found = loaded(tap.run(clock=NOW)).ask(LEAVERS)
-    names = {each["ListID"]: each["ListName"] for each in records(tap, "lists")}
-    expected = [
+    run = tap_of(make_tap).run(clock=NOW)
+    found = answer(LEAVERS, run)
+    names = {each["ListID"]: each["ListName"] for each in run.records("lists")}
+    assert Counter(found) == Counter(
         (names[each["ListID"]], each["EmailAddress"], each["RemovalDate"], each["RemovalMethod"])
-        for each in records(tap, "list_unsubs")
-    ]
-    assert Counter(found) == Counter(expected)
+        for each in run.records("list_unsubs")
+    )
     assert [row[2] for row in found] == sorted((row[2] for row in found), reverse=True)
 
 
 def test_which_conversation_earns_its_keep(make_tap: MakeTap) -> None:
-    tap = asking(make_tap)
-    found = loaded(tap.run(clock=NOW)).ask(EARNINGS)
-    left: dict[int, set[str]] = {}
-    for each in records(tap, "conversation_unsubs"):
-        left.setdefault(each["ConversationID"], set()).add(each["EmailAddress"])
-    expected = Counter(
-        (
-            each["ConversationName"],
-            float(each["OrderTotal"]),
-            each["DeliverCount"],
-            len(left.get(each["ConversationID"], ())),
-        )
-        for each in records(tap, "conversations")
+    run = tap_of(make_tap).run(clock=NOW)
+    unsubs = run.records("conversation_unsubs")
+    left = Counter(
+        each for each, _ in {(row["ConversationID"], row["EmailAddress"]) for row in unsubs}
     )
-    assert Counter((name, float(total), sent, gone) for name, total, sent, _, gone in found) == (
-        expected
-    )
-    for _, total, sent, per_message, _ in found:
-        assert per_message == (pytest.approx(total / sent) if sent else None)
+    expected = []
+    for row in run.records("conversations"):
+        total, sent = row["OrderTotal"], row["DeliverCount"]
+        rate = total / sent if sent else None
+        expected.append((row["ConversationName"], total, sent, rate, left[row["ConversationID"]]))
+    found = answer(EARNINGS, run)
+    assert Counter(found) == Counter(expected)
+    assert [row[1] for row in found] == sorted((row[1] for row in found), reverse=True)
 
 
 def test_who_is_subscribed_now_without_mirror(make_tap: MakeTap) -> None:
     # Nobody has left so far, nor come back with the date of the first time.
-    tap = asking(make_tap, removals=0)
-    account = tap.service.account
-    list_id = list_ids(account)[0]
+    tap = tap_of(make_tap, removals=0)
+    account, list_id = tap.service.account, tap.first_list
     first = tap.run(clock=NOW)
-    goes, comes_back = (
-        {key: str(value) for key, value in row.items()} for row in account.contacts(list_id)[:2]
-    )
-    left = datetime(2026, 7, 2, 8)
-    for row in (goes, comes_back):
-        account.hide_contact(list_id, row["EmailAddress"])
-        account.add_row(
-            BY_NAME["list_unsubs"].operation,
-            list_id,
-            left,
-            EmailAddress=row["EmailAddress"],
-            AdditionDate=row["AdditionDate"],
-        )
-    account.add_contact(list_id, comes_back["EmailAddress"], left + timedelta(hours=1))
+    left, operation = datetime(2026, 7, 2, 8), BY_NAME["list_unsubs"].operation
+    goes, comes_back = account.contacts(list_id)[:2]
+    for row in (dict(goes), dict(comes_back)):
+        email, added = str(row["EmailAddress"]), str(row["AdditionDate"])
+        account.hide_contact(list_id, email)
+        account.add_row(operation, list_id, left, EmailAddress=email, AdditionDate=added)
+    account.add_contact(list_id, str(comes_back["EmailAddress"]), left + timedelta(hours=1))
     second = tap.run(clock=NOW + timedelta(days=2), state=first.state)
-    found = loaded(first, second).ask(SUBSCRIBED)
-    expected = {
-        (each["ContactID"], each["ListID"], each["EmailAddress"])
-        for each in records(tap, "subscribed_contacts")
+    found = {row[1:] for row in answer(SUBSCRIBED, first, second)}
+    contacts = {
+        (each, str(row["EmailAddress"])) for each in tap.list_ids for row in account.contacts(each)
     }
-    assert goes["EmailAddress"] not in {email for _, of, email in expected if of == list_id}
-    assert set(found) == expected
+    assert found == contacts
+    assert (list_id, goes["EmailAddress"]) not in found

@@ -1,218 +1,170 @@
 """How often a call is made, how long is waited between tries, and for how long at most."""
 
 import random
-import socket
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from fake_listrak import Ask, Reply, Rule, fault, html, raw, redirect
-from tap_listrak.listrak import transport
+from fake_listrak import Ask, Reply, fault, html, redirect
+from tap_listrak.config import parse_config
 from tap_listrak.listrak.classify import error_from_text
-from tap_listrak.listrak.faults import Condition, ListrakError, TransientError
-from tests.support.faults import (
-    FAULTS,
-    LISTS_REQUEST,
-    LOGON,
-    NOW,
-    START,
-    Answer,
-    ask_for_lists,
-    make_client,
-    tiny_account,
-)
-from tests.support.in_process import workers_ended
-from tests.support.runs import CONTACTS, OPEN
-from tests.support.tap import MakeTap, Run, Tap
+from tap_listrak.listrak.client import ListrakClient, PageRequest
+from tap_listrak.listrak.faults import Condition, ListrakError
+from tap_listrak.listrak.transport import MAX_RETRY_AFTER
+from tap_listrak.metrics import CallMetrics
+from tap_listrak.readers import build_readers
+from tap_listrak.streams import BY_NAME, resolve_tables
+from tests.support.faults import FAULTS, LOGON, NOW, START, tiny_account
+from tests.support.runs import OPEN
+from tests.support.tap import MakeTap, Tap, catalog_of
 
-LISTS_OF_ACCOUNT = "GetContactListCollection"
+LISTS = "GetContactListCollection"
 
 
 @pytest.fixture
-def tiny(make_tap: MakeTap) -> Tap:
-    return make_tap(tiny_account(), {"start_date": START, "concurrency": 1, "request_timeout": 5})
+def tap(make_tap: MakeTap) -> Tap:
+    config = {"start_date": START, "concurrency": 1, "request_timeout": 5}
+    return make_tap(tiny_account(messages=5), config)
 
 
-def run(tap: Tap, **config: object) -> Run:
-    with workers_ended():
-        return tap.run(clock=NOW, config=config)
+def answer_first(tap: Tap, operation: str, *replies: Reply) -> None:
+    """Answer the first calls of an operation with these replies."""
+    left = list(replies)
+    tap.answer(operation, lambda ask: left.pop(0) if left else None)
 
 
-def first(operation: str, times: int, answer: Answer) -> Rule:
-    """Answer the first calls of an operation so."""
-    left = times
-
-    def rule(ask: Ask) -> Reply | None:
-        nonlocal left
-        if ask.operation != operation or not left:
-            return None
-        left -= 1
-        return answer(ask)
-
-    return rule
+def waits(tap: Tap, *replies: Reply) -> list[float]:
+    """Return the waits of a sync of the lists whose first tries get these replies."""
+    tap.waits.clear()
+    tap.heal()
+    answer_first(tap, LISTS, *replies)
+    tap.night(catalog=catalog_of("lists"))
+    return list(tap.waits)
 
 
-def fetch_lists(tap: Tap) -> None:
-    """Make the first call as the client does, and note its waits."""
-    make_client(tap.service.url, tap.waits.append).fetch(LISTS_REQUEST)
-
-
-def with_retry_after(value: str, answer: Reply = html(503)) -> Reply:  # noqa: B008 # it is frozen
+def with_retry_after(value: str, answer: Reply) -> Reply:
     return replace(answer, headers={"Retry-After": value})
 
 
-def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tiny: Tap) -> None:
+def test_waits_have_full_jitter_below_2_4_8_and_16_seconds(tap: Tap) -> None:
     random.seed(1)
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 10**9, lambda ask: html(502)))
-    columns: list[list[float]] = [[], [], [], []]
-    for _ in range(15):
-        tiny.waits.clear()
-        with pytest.raises(TransientError):
-            fetch_lists(tiny)
-        for column, wait in zip(columns, tiny.waits, strict=True):
-            column.append(wait)
+    columns = zip(*(waits(tap, *[html(502)] * 5) for _ in range(15)), strict=True)
     for column, ceiling in zip(columns, (2, 4, 8, 16), strict=True):
         assert 0 <= min(column) < ceiling / 4
         assert ceiling * 3 / 4 < max(column) <= ceiling
 
 
-def test_retry_after_is_a_lower_bound_without_jitter_up_to_the_fifth_try(tiny: Tap) -> None:
-    answer = with_retry_after("9", html(429))
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 4, lambda ask: answer))
-    fetch_lists(tiny)
-    assert tiny.waits[:3] == [9.0, 9.0, 9.0]
-    assert 9.0 <= tiny.waits[3] <= 16.0
+def test_retry_after_is_a_lower_bound_without_jitter_up_to_the_fifth_try(tap: Tap) -> None:
+    *first, last = waits(tap, *[with_retry_after("9", html(429))] * 4)
+    assert first == [9.0, 9.0, 9.0]
+    assert 9.0 <= last <= 16.0
 
 
 def in_seconds(seconds: float) -> str:
     return format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
 
 
+ODD_DATES = [
+    *("Wed, 01 Jan 2020 00:00:00 GMT", "Wed, 32 Jul 2026 25:61:00 GMT"),
+    "Wed, 01 Jul 99999999999999999999 00:00:00 GMT",
+    "Wed, 01 Jul 2026 00:00:00 +99999999999999999999",
+]
+
+
 @pytest.mark.parametrize(
-    ("answer", "wait"),
+    ("value", "least", "most"),
     [
-        (with_retry_after("20", fault("Busy.")), 20.0),
-        (with_retry_after(in_seconds(40)), 40.0),
+        ("20", 20.0, 20.0),
+        (in_seconds(40), 40.0, 40.0),
         *(
-            (with_retry_after(value), transport.MAX_RETRY_AFTER)
+            (value, MAX_RETRY_AFTER, MAX_RETRY_AFTER)
             for value in ("86400", "9" * 400, "9" * 5000, in_seconds(900_000))
         ),
+        # What cannot be read leaves the jitter.
+        *((value, 0.0, 2.0) for value in ("soon", "-5", "1.5", "", "\xb2\xb3")),
+        *((value, 0.0, 2.0) for value in ODD_DATES),
     ],
 )
-def test_retry_after_may_be_a_date_and_is_capped(tiny: Tap, answer: Reply, wait: float) -> None:
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: answer))
-    fetch_lists(tiny)
-    assert tiny.waits == [wait]
+@pytest.mark.parametrize("answer", [html(503), fault("Busy.")], ids=["HTML", "fault"])
+def test_retry_after_is_seconds_or_a_date_and_is_capped(
+    value: str, least: float, most: float, answer: Reply, tap: Tap
+) -> None:
+    (wait,) = waits(tap, with_retry_after(value, answer))
+    assert least <= wait <= most
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("soon", "-5", "1.5", "", "Wed, 01 Jul 2026 00:00:30", "Wed, 01 Jan 2020 00:00:00 GMT"),
-        *("Wed, 32 Jul 2026 25:61:00 GMT", "Wed, 01 Jul 99999999999999999999 00:00:00 GMT"),
-        "Wed, 01 Jul 2026 99999999999999999999:00:00 GMT",
-        *("Wed, 01 Jul 2026 00:00:00 +99999999999999999999", "\xb2\xb3"),
-    ],
-)
-def test_an_odd_retry_after_leaves_the_jitter(tiny: Tap, value: str) -> None:
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: with_retry_after(value)))
-    fetch_lists(tiny)
-    (wait,) = tiny.waits
-    assert 0 <= wait <= 30
-
-
-@pytest.mark.parametrize(
-    ("stream", "operation", "kind"),
-    [("message_opens", OPEN, "message"), ("subscribed_contacts", CONTACTS, "list")],
-)
-def test_a_retry_is_one_warning_of_why(tiny: Tap, stream: str, operation: str, kind: str) -> None:
-    tiny.service.rules.append(first(operation, 1, lambda ask: html(502)))
-    (warning,) = run(tiny).warnings()
-    asked = next(ask for ask in tiny.service.asked if ask.operation == operation).arguments
-    named = asked["MsgID" if kind == "message" else "ListID"]
-    for text in (stream, operation, f"{kind} {named}", "page 1", "HTTP 502"):
+def test_a_retry_is_one_warning_of_why(tap: Tap) -> None:
+    answer_first(tap, OPEN, html(502))
+    (warning,) = tap.night().warnings()
+    message = tap.calls("message_opens")[0].arguments["MsgID"]
+    wait = f"retry 2 of 5 in {tap.waits[0]:.1f} s"
+    for text in (f"message_opens, {OPEN} ", f"message {message}", "page 1", "HTTP 502", wait):
         assert text in warning
     assert FAULTS["server error"].message in warning
-    assert f"{tiny.waits[0]:.1f} s" in warning
 
 
-def test_after_20_retries_without_an_answer_no_retry_begins(tiny: Tap) -> None:
-    broken = True
-    tiny.service.rules.append(
-        lambda ask: html(502) if broken and ask.operation == LISTS_OF_ACCOUNT else None
-    )
-    client = make_client(tiny.service.url)
-
-    def calls_of_a_failure() -> int:
-        before = tiny.service.calls[LISTS_OF_ACCOUNT]
-        with pytest.raises(TransientError):
-            client.fetch(LISTS_REQUEST)
-        return tiny.service.calls[LISTS_OF_ACCOUNT] - before
-
-    assert [calls_of_a_failure() for _ in range(8)] == [5] * 5 + [1] * 3
-    broken = False
-    client.fetch(LISTS_REQUEST)
-    broken = True
-    assert calls_of_a_failure() == 5
+def test_after_20_retries_without_an_answer_no_retry_begins(tap: Tap) -> None:
+    answered = str(tap.msg_ids()[-2])
+    tap.fail_calls(lambda ask: ask.arguments.get("MsgID", answered) != answered, html(502))
+    tap.night(catalog=catalog_of("message_opens"))
+    calls = Counter(ask.arguments["MsgID"] for ask in tap.calls("message_opens"))
+    del calls[answered]
+    assert [*calls.values()] == [5] * 5 + [1] * 3 + [5]
 
 
 # Logging in.
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+REFUSALS = [
+    *(
         "Invalid Credentials Provided",
-        "GetContactListCollection(): Invalid Credentials Provided",
-        f"Server was unable to process request. ---> GetContactListCollection(): {LOGON}",
+        "Op(): Invalid Credentials Provided",
         f"A ---> B ---> {LOGON}",
-        "Server was unable to process request. ---> Invalid Credentials Provided",
-        f"System.Exception: GetContactListCollection(): {LOGON}",
-        f"Server was unable to process request. ---> System.Exception: Op(): {LOGON}\n   at A.B()",
-    ],
-)
-def test_a_logon_fault_is_recognised_where_it_is_wrapped(text: str) -> None:
-    assert error_from_text(text, Condition.FAULT).fault is FAULTS["InvalidLogonAttempt"]
+    ),
+    f"Server was unable to process request. ---> Op(): {LOGON}",
+    "Server was unable to process request. ---> Invalid Credentials Provided",
+    f"System.Exception: Op(): {LOGON}",
+    f"Server was unable. ---> System.Exception: Op(): {LOGON}\n   at A.B()",
+]
+OTHERS = [f"It quotes {LOGON}", f"{LOGON[:7]} It broke", f"A --> {LOGON}", f"A ---> B {LOGON}"]
 
 
 @pytest.mark.parametrize(
-    "text", [f"It quotes {LOGON}", f"{LOGON[:7]} It broke", f"A --> {LOGON}", f"A ---> B {LOGON}"]
-)
-def test_a_code_elsewhere_in_a_text_is_no_refusal(text: str) -> None:
-    assert error_from_text(text, Condition.FAULT).fault is FAULTS["fault"]
-
-
-@pytest.mark.parametrize(
-    "answer",
+    ("row", "text"),
     [
-        fault("Op(): [Logon] [LoginAttemptsExceeded] Login Attempts Exceeded"),
-        redirect("http://127.0.0.1:9/"),
+        *(("InvalidLogonAttempt", text) for text in REFUSALS),
+        *(("fault", text) for text in OTHERS),
     ],
-    ids=["locked", "redirect"],
 )
-def test_no_call_begins_after_an_error_of_the_whole_account(tiny: Tap, answer: Reply) -> None:
-    tiny.service.rules.append(first(LISTS_OF_ACCOUNT, 1, lambda ask: answer))
-    client = make_client(tiny.service.url)
-    errors = []
+def test_a_code_is_recognised_where_it_is_wrapped_and_nowhere_else(row: str, text: str) -> None:
+    assert error_from_text(text, Condition.FAULT).fault is FAULTS[row]
+
+
+def test_a_wrong_password_is_tried_once(tap: Tap) -> None:
+    assert tap.night(config={"password": "wrong", "concurrency": 8}).code == 3
+    assert (len(tap.service.asked), tap.service.failed_logins) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [fault(f"Op(): {LOGON}"), redirect("http://127.0.0.1:9/")])
+def test_no_call_begins_after_an_error_of_the_whole_account(tap: Tap, answer: Reply) -> None:
+    answer_first(tap, LISTS, answer)
+    config = parse_config(tap.config, NOW)
+    readers = build_readers(resolve_tables(config), {}, config)
+    client = ListrakClient(config, readers, CallMetrics(), tap.waits.append, lambda: NOW)
+    errors = set()
     for _ in range(3):
         with pytest.raises(ListrakError) as caught:
-            client.fetch(LISTS_REQUEST)
-        errors.append(str(caught.value))
-    assert errors == errors[:1] * 3
-    assert tiny.service.calls[LISTS_OF_ACCOUNT] == 1
-
-
-def test_a_wrong_password_is_tried_once(tiny: Tap) -> None:
-    done = run(tiny, password="wrong", concurrency=8)
-    assert done.code == 3
-    assert len(tiny.service.asked) == 1
-    assert tiny.service.failed_logins == 1
+            client.fetch(PageRequest(BY_NAME["lists"], {}, "of the account", None))
+        errors.add(str(caught.value))
+    assert len(errors) == 1
+    assert tap.service.calls[LISTS] == 1
 
 
 @pytest.mark.parametrize("slow", ["the refusals", "all else"])
-def test_a_login_that_starts_to_fail_is_tried_by_calls_under_way_only(tiny: Tap, slow: str) -> None:
+def test_a_login_that_starts_to_fail_is_tried_by_calls_under_way_only(tap: Tap, slow: str) -> None:
     refused = 0
 
     def expires(ask: Ask) -> Reply | None:
@@ -221,66 +173,33 @@ def test_a_login_that_starts_to_fail_is_tried_by_calls_under_way_only(tiny: Tap,
             return None
         if ask.number <= 20:
             # A refusal is to end the run even while earlier replies are still awaited.
-            delay = 0.3 if slow == "all else" and ask.number % 5 == 0 else 0.0
-            return replace(ask.honest(), delay=delay)
+            return replace(ask.honest(), delay=0.3 * (slow == "all else" and ask.number % 5 == 0))
         refused += 1
-        delay = 0.05 if slow == "the refusals" else 0.0
-        return replace(fault(f"{ask.operation}(): {LOGON}"), delay=delay)
+        return replace(fault(f"Op(): {LOGON}"), delay=0.05 * (slow == "the refusals"))
 
-    tiny.service.rules.append(expires)
-    assert run(tiny, concurrency=4).code == 3
+    tap.service.rules.append(expires)
+    assert tap.night(config={"concurrency": 4}).code == 3
     assert 1 <= refused <= 4
 
 
-# Time.
+# Time. Each reply would end after four seconds.
+
+TRICKLING = {
+    "body": Reply(b" " * 200, pace=50),
+    "headers": Reply(headers={"X-Padding": "x" * 200}, pace=50, pace_headers=True),
+    "chunks": Reply(
+        b"1\r\n \r\n" * 33,
+        headers={"Transfer-Encoding": "chunked", "Content-Length": None},
+        pace=50,
+    ),
+}
 
 
-def trickling_body(ask: Ask) -> Reply:
-    return replace(ask.honest(), pace=50)
-
-
-def trickling_headers(ask: Ask) -> Reply:
-    return replace(ask.honest(), pace=50, pace_headers=True)
-
-
-def trickling_chunks(ask: Ask) -> Reply:
-    chunks = b"".join(b"1\r\n \r\n" for _ in range(2000))
-    headers: dict[str, str | None] = {"Transfer-Encoding": "chunked", "Content-Length": None}
-    return replace(raw(chunks), headers=headers, pace=50)
-
-
-@pytest.mark.parametrize(
-    ("operation", "answer"),
-    [
-        ("WSDL", trickling_body),
-        (LISTS_OF_ACCOUNT, trickling_headers),
-        (LISTS_OF_ACCOUNT, trickling_chunks),
-    ],
-)
-def test_request_timeout_bounds_a_whole_reply(tiny: Tap, operation: str, answer: Answer) -> None:
-    tiny.service.rules.append(first(operation, 1, answer))
-    done = run(tiny, request_timeout=1)
-    assert done.code == 0
-    (warning,) = done.warnings()
-    assert FAULTS["timeout"].message in warning
-
-
-def test_request_timeout_bounds_connecting() -> None:
-    class Enough(Exception):
-        """Ends a call at its first wait."""
-
-    def no_more(seconds: float) -> None:
-        raise Enough
-
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        port = deaf.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(("127.0.0.1", port))
-        with pytest.raises(Enough):
-            ask_for_lists(f"http://127.0.0.1:{port}/?wsdl", sleep=no_more, request_timeout=1)
-        for each in waiting:
-            each.close()
+@pytest.mark.parametrize("operation", [LISTS, "WSDL"])
+@pytest.mark.parametrize("name", TRICKLING)
+def test_request_timeout_bounds_a_whole_reply(tap: Tap, operation: str, name: str) -> None:
+    answer_first(tap, operation, TRICKLING[name])
+    run = tap.night(config={"request_timeout": 1})
+    assert run.code == 0
+    # A busy machine may also be late with another reply.
+    assert FAULTS["timeout"].message in run.warnings()[0]

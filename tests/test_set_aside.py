@@ -1,24 +1,27 @@
 """A part that fails costs only its own rows: it is set aside, and the next run retries it first."""
 
-import copy
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 
 from fake_listrak import Reply
 from tap_listrak.streams import BY_NAME, MESSAGES, STREAMS
 from tests.support.accounts import small
-from tests.support.faults import NOW, START, part_of, tiny_account
+from tests.support.faults import START, part_of, tiny_account
 from tests.support.runs import OPEN, REFUSED, ends, instant, starts, tap_for
-from tests.support.tap import NOT_FOUND, MakeTap, Tap
+from tests.support.tap import NOT_FOUND, MakeTap, Run, Tap
 
-SET_ASIDE = "Set aside; the next run retries it first"
-LEFT_OUT = "Skipped in this run; the next run requests it again"
+MIDDLE = "2026-04-30T23:59:59"
 
 
 def pages_asked(tap: Tap, stream: str, **arguments: object) -> list[str]:
     return [ask.arguments["Page"] for ask in tap.calls(stream, **arguments)]
+
+
+def assert_nothing_owed(tap: Tap, *nights: Run) -> None:
+    """The last of these nights ended well, owes nothing, and no row is missing."""
+    assert (nights[-1].code, nights[-1].set_aside, tap.missing(*nights)) == (0, [], {})
 
 
 def test_a_message_that_fails_is_set_aside_until_it_is_answered(make_tap: MakeTap) -> None:
@@ -28,20 +31,13 @@ def test_a_message_that_fails_is_set_aside_until_it_is_answered(make_tap: MakeTa
     first = tap.night()
     assert (first.code, tap.missing(first)) == (0, {"message_opens": 1})
     assert set(first.bookmarks.values()) == {instant()}
-    (warning,) = first.warnings(SET_ASIDE)
+    (warning,) = first.warnings("Set aside; the next run retries it first")
     assert f"of message {msg_id} in list {tap.first_list}, page 3" in warning
     (owed,) = first.set_aside
     assert isinstance(owed.pop("digest"), str)
     assert owed.pop("sent_from") == owed.pop("sent_to")
-    assert owed == {
-        "stream": "message_opens",
-        "start": START,
-        "end": instant(),
-        "list_id": tap.first_list,
-        "parent_id": msg_id,
-        "page": 2,
-        "failed_since": instant(),
-    }
+    where = {"stream": "message_opens", "list_id": tap.first_list, "parent_id": msg_id, "page": 2}
+    assert owed == {**where, "start": START, "end": instant(), "failed_since": instant()}
 
     tap.service.account.add_event(OPEN, msg_id, "late@example.com", datetime(2026, 7, 3, 12))
     second = tap.night(3, first)
@@ -55,8 +51,8 @@ def test_a_message_that_fails_is_set_aside_until_it_is_answered(make_tap: MakeTa
     asked = tap.calls("message_opens", MsgID=msg_id)
     assert [ask.arguments["Page"] for ask in asked] == ["2", "3", "4"]
     assert (starts(asked), ends(asked)) == ({START[:-1]}, {instant(4)[:-1]})
-    assert (third.set_aside, third.warnings()) == ([], [])
-    assert tap.missing(first, second, third) == {}
+    assert third.warnings() == []
+    assert_nothing_owed(tap, first, second, third)
 
 
 # Held until the stream is answered.
@@ -67,7 +63,6 @@ def test_failed_parts_are_held_until_their_stream_is_answered(make_tap: MakeTap,
     tap = tap_for(make_tap, "message_opens", account=tiny_account(12))
     bad, answered, after = tap.msg_ids()[:8], tap.msg_ids()[8], tap.msg_ids()[9:]
     tap.fail("message_opens", REFUSED, MsgID=[*bad, *after])
-
     by = {
         "page": lambda body: body,
         "empty": lambda body: re.sub(rb"<WSMess.*</WSMess[^>]*>", b"", body, flags=re.DOTALL),
@@ -89,25 +84,7 @@ def test_at_most_five_held_parts_are_set_aside(make_tap: MakeTap, bad: int, code
     assert run.bookmarks["message_opens"] == (None if code else instant())
     assert run.place().get("parent_id") == (tap.msg_ids()[-bad - 1] if code else None)
     tap.heal()
-    rest = tap.night(1, run)
-    assert (rest.code, rest.set_aside, tap.missing(run, rest)) == (0, [], {})
-
-
-# Retries.
-
-
-def test_a_part_set_aside_whose_last_page_changed_begins_at_its_first(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_clicks")
-    bad = tap.msg_ids()[0]
-    tap.fail("message_clicks", MsgID=bad, Page=3)
-    first = tap.night()
-    assert first.set_aside[0]["page"] == 2
-    tap.heal()
-    account = tap.service.account
-    account.page_size, account.version = 3, account.version + 1
-    second = tap.night(1, first)
-    assert pages_asked(tap, "message_clicks", MsgID=bad)[:2] == ["2", "1"]
-    assert tap.missing(first, second) == {}
+    assert_nothing_owed(tap, run, tap.night(1, run))
 
 
 @pytest.mark.usefixtures("state_after_every_page")
@@ -118,11 +95,21 @@ def test_a_run_cut_off_while_it_retries_loses_nothing_set_aside(make_tap: MakeTa
     first = tap.night()
     assert len(first.set_aside) == 2
     tap.heal()
-    second = tap.night(1, first)
-    for before in second.prefixes()[:9:2]:
-        rest = tap.night(2, before)
-        assert rest.set_aside == []
-        assert tap.missing(first, before, rest) == {}
+    for before in tap.night(1, first).prefixes()[:9:2]:
+        assert_nothing_owed(tap, first, before, tap.night(2, before))
+
+
+@pytest.mark.usefixtures("state_after_every_page")
+def test_a_window_stays_set_aside_while_its_newer_dates_are_held(make_tap: MakeTap) -> None:
+    tap = tap_for(make_tap, "message_opens")
+    tap.fail("messages", ListID=tap.list_ids[1])
+    first = tap.night()
+    assert len(first.set_aside) == 1
+    before = [each for each in tap.night(1, first).prefixes() if not each.is_finished]
+    # It resumes a range of which only the window that fails is left.
+    resumed = tap.night(2, before[-1])
+    tap.heal()
+    assert_nothing_owed(tap, first, before[-1], resumed, tap.night(3, resumed))
 
 
 # What is given up, kept or dropped.
@@ -168,58 +155,52 @@ def test_what_comes_back_is_not_given_up(make_tap: MakeTap) -> None:
 
 def test_what_list_ids_leaves_out_is_kept_and_not_requested(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
-    msg_id = tap.msg_ids()[0]
-    tap.fail("message_opens", MsgID=msg_id)
+    tap.fail("message_opens", MsgID=tap.msg_ids()[0])
     first = tap.night()
-    tap.heal()
-    config = {"list_ids": tap.list_ids[1:]}
-    second = tap.night(40, first, config=config)
+    second = tap.night(40, first, config={"list_ids": tap.list_ids[1:]})
     assert second.set_aside == first.set_aside
-    assert not tap.calls("message_opens", MsgID=msg_id)
+    assert not tap.calls("message_opens", MsgID=tap.msg_ids()[0])
 
 
 def test_what_a_later_start_date_leaves_out_is_dropped_once_covered(make_tap: MakeTap) -> None:
     tap = tap_for(make_tap, "message_opens")
-    msg_id = tap.msg_ids()[0]
-    tap.fail("message_opens", MsgID=msg_id)
-    first = tap.night()
-    later = {"start_date": "2026-06-29T00:00:00Z"}
-    second = tap.night(1, first, config=later)
-    assert not tap.calls("message_opens", MsgID=msg_id)
+    tap.fail("message_opens", MsgID=tap.msg_ids()[0])
+    later = "2026-06-29T00:00:00Z"
+    second = tap.night(1, tap.night(), config={"start_date": later})
+    assert not tap.calls("message_opens", MsgID=tap.msg_ids()[0])
     for state in second.states:
         opens = state["bookmarks"]["message_opens"]
-        is_later = opens["covers"][0]["start_date"] == later["start_date"]
-        assert bool(opens["set_aside"]) != is_later
-    assert second.covers()["start_date"] == later["start_date"]
+        assert bool(opens["set_aside"]) != (opens["covers"][0]["start_date"] == later)
+    assert second.covers()["start_date"] == later
 
 
-@pytest.mark.parametrize("inner_first", [True, False])
-def test_windows_that_overlap_are_taken_out(make_tap: MakeTap, inner_first: bool) -> None:
+def test_a_window_that_fails_again_is_not_also_requested_in_its_turn(make_tap: MakeTap) -> None:
+    tap = tap_for(make_tap, "subscribed_contacts", start_date="2026-05-01")
+    tap.fail("subscribed_contacts", ListID=tap.first_list, StartDate=MIDDLE)
+    first = tap.night(config={"include_test_messages": False})
+    # Then the walk requests all windows.
+    second = tap.night(1, first)
+    assert second.set_aside == first.set_aside
+    assert len(tap.calls("subscribed_contacts", ListID=tap.first_list, StartDate=MIDDLE)) == 1
+    tap.heal()
+    assert_nothing_owed(tap, first, second, tap.night(2, second))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_windows_that_overlap_are_taken_out(make_tap: MakeTap, order: int) -> None:
     tap = tap_for(make_tap, "subscribed_contacts")
-    state = copy.deepcopy(tap.night().state)
-    outer, inner = (
-        {
-            "list_id": tap.first_list,
-            "start": f"2026-{start}T00:00:00Z",
-            "end": f"2026-{end}T00:00:00Z",
-        }
-        for start, end in (("06-11", "06-28"), ("06-15", "06-20"))
-    )
-    owed = [inner, outer] if inner_first else [outer, inner]
+    first = tap.night()
+    windows = (("2026-06-11", "2026-06-28"), ("2026-06-15", "2026-06-20"))
+    owed = [
+        {"list_id": tap.first_list, "start": f"{start}T00:00:00Z", "end": f"{end}T00:00:00Z"}
+        for start, end in windows[::order]
+    ]
+    state = {"bookmarks": {"subscribed_contacts": {**first.entry("subscribed_contacts")}}}
     state["bookmarks"]["subscribed_contacts"]["set_aside"] = owed
     assert tap.night(1, state=state).set_aside == []
 
 
 # Windows of messages, and the conversations of a list.
-
-
-def three_windows(make_tap: MakeTap, *streams: str, **config: object) -> Tap:
-    """A tap whose lists have their messages in three windows of 30 days."""
-    config = {"start_date": "2026-04-01", "interval_days": 30, **config}
-    return tap_for(make_tap, *streams, account=small(messages=6), **config)
-
-
-MIDDLE = "2026-04-30T23:59:59"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +209,9 @@ MIDDLE = "2026-04-30T23:59:59"
 def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     make_tap: MakeTap, reply: Reply, concurrency: int
 ) -> None:
-    tap = three_windows(make_tap, concurrency=concurrency)
+    # The lists have their messages in three windows.
+    config = {"start_date": "2026-04-01", "interval_days": 30, "concurrency": concurrency}
+    tap = tap_for(make_tap, account=small(messages=6), **config)
     account, one, start = tap.service.account, tap.first_list, "2026-04-01T00:00:00Z"
     in_it = {
         int(str(row["MsgID"]))
@@ -245,18 +228,15 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     by_message = [each.name for each in STREAMS if each.is_published and each.parent is MESSAGES]
     # What fails again stays set aside as one.
     second = tap.night(1, first)
-    assert second.entry()["set_aside"][0]["end"] == instant(1)
-    for run in (first, second):
+    for night, run in enumerate((first, second)):
         assert [each["stream"] for each in run.set_aside] == by_message
-        for each in run.set_aside:
-            assert "parent_id" not in each
-            assert (each["list_id"], each["start"], each["failed_since"]) == (one, start, instant())
-            sent = each["sent_from"], each["sent_to"]
-            assert sent == ("2026-05-01T00:00:00Z", "2026-05-31T00:00:00Z")
+        sent = {"sent_from": "2026-05-01T00:00:00Z", "sent_to": "2026-05-31T00:00:00Z"}
+        dates = {"start": start, "end": instant(night), "failed_since": instant()}
+        assert run.entry()["set_aside"] == [{"list_id": one, **sent, **dates}]
 
     tap.heal()
     third = tap.night(2, second)
-    assert (third.code, third.set_aside, tap.missing(first, second, third)) == (0, [], {})
+    assert_nothing_owed(tap, first, second, third)
     asked_from = {
         (int(ask.arguments["MsgID"]) in in_it, ask.arguments["StartDate"])
         for ask in tap.calls("message_opens")
@@ -264,26 +244,15 @@ def test_a_window_of_messages_that_fails_costs_only_the_messages_sent_in_it(
     assert asked_from == {(True, start[:-1]), (False, instant()[:-1])}
 
 
-def test_a_window_of_messages_is_taken_out_also_if_the_zone_has_changed(make_tap: MakeTap) -> None:
-    tap = three_windows(make_tap, "message_opens")
+def test_a_window_of_messages_is_taken_out_though_the_zone_has_changed(make_tap: MakeTap) -> None:
+    config = {"start_date": "2026-04-01", "interval_days": 30}
+    tap = tap_for(make_tap, "message_opens", account=small(messages=6), **config)
     tap.fail("messages", ListID=tap.first_list, StartDate=MIDDLE)
     first = tap.night()
+    assert first.set_aside
     tap.heal()
-    config = {"timezone": "America/New_York"}
-    second = tap.run(clock=lambda: NOW + timedelta(hours=12), state=first.state, config=config)
-    assert (second.code, second.set_aside) == (0, [])
-
-
-def test_a_list_whose_messages_fail_costs_no_other_list_nor_its_contacts(make_tap: MakeTap) -> None:
-    tap = three_windows(make_tap)
-    one, other = tap.list_ids
-    tap.fail("messages", ListID=one)
-    first = tap.night()
-    assert first.code == 0
-    assert {row["ListID"] for row in first.records("messages")} == {other}
-    assert {row["ListID"] for row in first.records("subscribed_contacts")} == {one, other}
-    tap.heal()
-    assert tap.missing(first, tap.night(1, first)) == {}
+    second = tap.night(0.5, first, config={"timezone": "America/New_York"})
+    assert_nothing_owed(tap, first, second)
 
 
 def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeTap) -> None:
@@ -296,8 +265,7 @@ def test_conversations_that_fail_are_set_aside_for_their_streams(make_tap: MakeT
     assert (owed["stream"], owed["list_id"]) == ("conversation_opens", tap.first_list)
     assert not owed.keys() & {"parent_id", "sent_from", "sent_to"}
     tap.heal()
-    second = tap.night(1, first)
-    assert (second.set_aside, tap.missing(first, second)) == ([], {})
+    assert_nothing_owed(tap, first, tap.night(1, first))
 
 
 @pytest.mark.parametrize(
@@ -312,22 +280,11 @@ def test_an_unreadable_value_in_a_row_of_parents_costs_their_own_stream_alone(
 ) -> None:
     tap = tap_for(make_tap, stream, child)
     element = f"<{column}>".encode()
-    tap.change(
-        stream, lambda body: body.replace(element, element + b"robot", 1), ListID=tap.first_list
-    )
+    by = {"ListID": tap.first_list}
+    tap.change(stream, lambda body: body.replace(element, element + b"robot", 1), **by)
     run = tap.night()
     assert (run.code, tap.missing(run)) == (0, {stream: 2})
-    (warning,) = run.warnings(LEFT_OUT)
+    (warning,) = run.warnings("Skipped in this run; the next run requests it again")
     assert column in warning
     assert "robot" not in run.err
     assert (run.set_aside, run.is_finished) == ([], True)
-
-
-def test_an_unreadable_count_that_is_not_selected_costs_nothing(make_tap: MakeTap) -> None:
-    tap = tap_for(make_tap, "message_opens")
-    account = tap.service.account
-    account.add_message(tap.first_list, 5, START[:19], OpenCount="1,234")
-    account.add_event(OPEN, 5, "a@example.com", "2026-06-20T00:00:00")
-    run = tap.night()
-    assert (run.code, run.set_aside, tap.missing(run)) == (0, [], {})
-    assert run.entry()["OpenDate"] == instant()

@@ -1,16 +1,13 @@
 """Over TLS: what breaks is retried, what cannot be trusted or used is named at once."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fake_listrak import Ask, Reply
-from tests.support.faults import FAULTS, NOW, START, tiny_account
-from tests.support.in_process import workers_ended
+from tests.support.faults import FAULTS, START, tiny_account
 from tests.support.listener import Listener
-from tests.support.runs import rows
 from tests.support.tap import MakeTap, Run, Tap
 from tests.support.tls import tls_context, trust_it
 
@@ -20,38 +17,27 @@ ALERT = bytes.fromhex("15 03 03 00 02 02 28")
 # A record of application data that no key of the connection made.
 CORRUPT = bytes.fromhex("17 03 03 00 30") + b"x" * 0x30
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-BROKEN_HANDSHAKES = {"closed": b"", "alert": ALERT, "plain text": PLAIN}
 SECRET = "what-nobody-may-see"
 
 
 @pytest.fixture
-def secure(make_tap: MakeTap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tap:
+def tap(make_tap: MakeTap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tap:
     """A tap that trusts the certificate of its service."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     trust_it(tmp_path, monkeypatch)
     config = {"start_date": START, "concurrency": 1, "request_timeout": 5}
     return make_tap(tiny_account(), config, tls=tls_context(tmp_path))
 
 
-def run(tap: Tap, **config: object) -> Run:
-    with workers_ended():
-        return tap.run(clock=NOW, config=config)
-
-
-def test_a_run_over_tls_gives_what_one_in_the_clear_gives(secure: Tap, make_tap: MakeTap) -> None:
-    plain = make_tap(tiny_account(), {"start_date": START, "concurrency": 1})
-    assert rows(run(secure)) == rows(run(plain))
-
-
-@pytest.mark.parametrize(("name", "times"), [("closed", 1), ("alert", 4), ("plain text", 1)])
-def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: int) -> None:
-    secure.service.handshakes += [BROKEN_HANDSHAKES[name]] * times
-    done = run(secure)
-    assert done.code == 0
-    assert len(secure.waits) == times
+@pytest.mark.parametrize(("handshake", "times"), [(b"", 1), (ALERT, 4), (PLAIN, 1)])
+def test_a_handshake_that_breaks_is_tried_again(tap: Tap, handshake: bytes, times: int) -> None:
+    tap.service.handshakes += [handshake] * times
+    run = tap.night()
+    assert (run.code, tap.missing(run), len(tap.waits)) == (0, {}, times)
     messages = [FAULTS["tls"].message, FAULTS["connection"].message]
-    assert all(any(each in line for each in messages) for line in done.warnings())
+    assert all(any(each in line for each in messages) for line in run.warnings())
 
 
 @pytest.mark.parametrize(
@@ -59,85 +45,67 @@ def test_a_handshake_that_breaks_is_tried_again(secure: Tap, name: str, times: i
     [(OPENS, CORRUPT), ("WSDL", ALERT), (OPENS, PLAIN), ("WSDL", b"")],
     ids=["corrupt", "alert", "plain", "closed"],
 )
-def test_tls_broken_in_mid_reply_is_retried(secure: Tap, operation: str, below_tls: bytes) -> None:
-    left = [operation]
-
+def test_tls_broken_in_mid_reply_is_retried(tap: Tap, operation: str, below_tls: bytes) -> None:
     def breaks(ask: Ask) -> Reply | None:
-        if ask.operation not in left:
-            return None
-        left.remove(operation)
-        return replace(ask.honest(), cut=200, below_tls=below_tls)
+        return None if tap.waits else replace(ask.honest(), cut=200, below_tls=below_tls)
 
-    secure.service.rules.append(breaks)
-    done = run(secure)
-    assert done.code == 0
-    assert len(secure.waits) == 1
-    assert not left
+    tap.answer(operation, breaks)
+    run = tap.night()
+    assert (run.code, tap.missing(run), len(tap.waits)) == (0, {}, 1)
 
 
-# What cannot be trusted.
+# What cannot be trusted or used.
 
 
-def test_a_certificate_of_another_host_is_tried_once(secure: Tap) -> None:
-    done = run(secure, wsdl_url=secure.service.url.replace("127.0.0.1", "localhost"))
-    assert FAULTS["untrusted"].message in done.lines("CRITICAL")[0]
-    assert secure.service.connections == 1
-    assert not secure.waits
+def assert_ended(tap: Tap, run: Run, row: str, waits: int = 0) -> None:
+    """The run ended with the message of a row, and sent no request."""
+    (critical,) = run.lines("CRITICAL")
+    assert FAULTS[row].message in critical
+    assert SECRET not in run.err
+    assert len(tap.waits) == waits
+    assert not tap.service.asked
 
 
-def missing(folder: Path) -> Path:
-    return folder / "missing.pem"
-
-
-def without_certificates(folder: Path) -> Path:
-    (folder / "empty.pem").write_text("nothing")
-    return folder / "empty.pem"
-
-
-@pytest.mark.parametrize("bundle", [missing, without_certificates])
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_ca_bundle_that_cannot_be_used_is_named_before_any_call(
-    secure: Tap,
-    bundle: Callable[[Path], Path],
-    variable: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_certificate_that_nobody_trusts_gets_no_request(
+    tap: Tap, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    monkeypatch.setenv(variable, str(bundle(tmp_path)))
-    done = run(secure)
-    (critical,) = done.lines("CRITICAL")
-    assert FAULTS["ca bundle"].message in critical
-    assert "Traceback" not in done.err
-    assert not secure.service.connections
-    assert not secure.waits
+    if host == "127.0.0.1":  # the certificate is for this one
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    run = tap.night(config={"wsdl_url": tap.service.url.replace("127.0.0.1", host)})
+    assert_ended(tap, run, "untrusted")
+    assert tap.service.connections == 1
 
 
-# Proxies.
+# By row and variable, values with these parts.
+PARTS = {"USER": f"user:{SECRET}", "HERE": "127.0.0.1"}
+UNUSABLE = [
+    *(("ca bundle", name, "FOLDER/missing") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")),
+    ("ca bundle", "REQUESTS_CA_BUNDLE", "FOLDER/empty"),
+    ("proxy setting", "all_proxy", "http://USER#@host"),
+    *(
+        ("proxy setting", "HTTPS_PROXY", proxy)
+        for proxy in (
+            *("http://USER#@host", "USER@HERE:3128", "http://USER@host:port", "http:/USER@HERE"),
+            *("http://USER@HERE:99999", "http://USER@HERE:0", "http://USER@[::1", "http://"),
+            *("socks5://USER@HERE:1080", "ftp://USER@HERE"),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        *(f"http://user:{SECRET}#@host", f"user:{SECRET}@127.0.0.1:3128"),
-        *(f"http://user:{SECRET}@host:port", f"http://user:{SECRET}@127.0.0.1:99999"),
-        *(f"http://user:{SECRET}@127.0.0.1:0", f"http://user:{SECRET}@[::1"),
-        *(f"socks5://user:{SECRET}@127.0.0.1:1080", f"ftp://user:{SECRET}@127.0.0.1"),
-        *(f"http:/user:{SECRET}@127.0.0.1", "http://"),
-    ],
-)
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
-def test_a_proxy_that_cannot_be_used_is_named_before_any_call(
-    secure: Tap, proxy: str, variable: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("row", "variable", "value"), UNUSABLE)
+def test_a_ca_bundle_or_proxy_that_cannot_be_used_is_named_before_any_call(
+    tap: Tap, row: str, variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, proxy)
-    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
-    done = run(secure)
-    (critical,) = done.lines("CRITICAL")
-    assert FAULTS["proxy setting"].message in critical
-    assert SECRET not in done.err
-    assert not secure.service.connections
-    assert not secure.waits
+    (tmp_path / "empty").write_text("no certificate")
+    if row == "ca bundle":
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    for name, part in {**PARTS, "FOLDER": str(tmp_path)}.items():
+        value = value.replace(name, part)
+    monkeypatch.setenv(variable, value)
+    assert_ended(tap, tap.night(), row)
+    assert not tap.service.connections
 
 
 @pytest.mark.parametrize(
@@ -150,37 +118,25 @@ def test_a_proxy_that_cannot_be_used_is_named_before_any_call(
     ],
 )
 def test_a_proxy_that_opens_no_tunnel_is_named_without_its_address(
-    secure: Tap, answer: bytes, row: str, waits: int, monkeypatch: pytest.MonkeyPatch
+    tap: Tap, answer: bytes, row: str, waits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TAP_LISTRAK_LOGLEVEL", "DEBUG")
     with Listener(answer) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
-        done = run(secure)
-    (critical,) = done.lines("CRITICAL")
-    assert FAULTS[row].message in critical
-    assert SECRET not in done.err
-    assert str(proxy.port) not in done.err
-    assert len(secure.waits) == waits
-    assert not secure.service.connections
-
-
-# What else is on the machine.
+        run = tap.night()
+    assert_ended(tap, run, row, waits)
+    assert str(proxy.port) not in run.err
 
 
 @pytest.mark.parametrize("entry", ["default", "machine 127.0.0.1"])
 def test_a_netrc_adds_no_credentials_and_a_cookie_is_not_sent_back(
-    secure: Tap, entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tap: Tap, entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"{entry} login someone password {SECRET}\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    headers: list[str] = []
-
-    def sets_a_cookie(ask: Ask) -> Reply:
-        headers.extend(ask.headers)
-        return replace(ask.honest(), headers={"Set-Cookie": "a=b; Path=/"})
-
-    secure.service.rules.append(sets_a_cookie)
-    assert run(secure).code == 0
+    (tmp_path / "netrc").write_text(f"{entry} login someone password {SECRET}\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    tap.service.rules.append(
+        lambda ask: replace(ask.honest(), headers={"Set-Cookie": "a=b; Path=/"})
+    )
+    assert tap.night().code == 0
+    headers = {name for ask in tap.service.asked for name in ask.headers}
     assert "user-agent" in headers
-    assert not {"authorization", "cookie"} & {*headers}
+    assert not {"authorization", "cookie"} & headers

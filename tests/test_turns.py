@@ -12,43 +12,31 @@ from hypothesis import strategies as some
 
 from tap_listrak.streams import PUBLISHED, Per
 from tap_listrak.sync.turns import Rotation, everything_requested_until, last_due_day
+from tests.support import runs
 from tests.support.accounts import message_ids
 from tests.support.records import keys_emitted
 from tests.support.replies import add_message_without_date
-from tests.support.runs import (
-    EPOCH,
-    NOW,
-    OPEN,
-    days,
-    is_due,
-    requested,
-    rotating_tap,
-    starts,
-    text,
-    wire,
-)
+from tests.support.runs import NOW, OPEN, days, is_due, requested, text, wire
 from tests.support.tap import MakeTap, Run, Tap
 
 DAY = timedelta(days=1)
-EVERY = 5
-RECENT = 14
+EVERY, RECENT = 5, 14
 OFF = {"recent_days": None}
 
 
 @pytest.fixture
 def tap(make_tap: MakeTap) -> Tap:
     """A tap that selects opens of messages of three months, of which few are recent."""
-    return rotating_tap(make_tap, RECENT, EVERY, 3, datetime(2026, 3, 18))
+    return runs.rotating_tap(make_tap, RECENT, EVERY, 3, datetime(2026, 3, 18))
 
 
-def nights(tap: Tap, *numbers: float, before: Run | None = None, **config: Any) -> Run:
+def nights(tap: Tap, *numbers: float) -> Run:
     """Runs at these days, each from where the one before it ended; return the last."""
-    run = before
+    run = None
     for number in numbers:
-        state = run.state if run else None
-        run = tap.run(clock=days(number), state=state, config=config)
-        assert run.code == 0
+        run = tap.run(clock=days(number), state=run and run.state)
     assert run
+    assert run.code == 0
     return run
 
 
@@ -60,15 +48,7 @@ def sent_since(tap: Tap, number: float) -> set[int]:
     return message_ids(tap.service.account, since=wire(days(number)))
 
 
-def old_ones(tap: Tap, number: float) -> list[int]:
-    """The messages that are old for some weeks, and due on the day of this moment."""
-    old = everything(tap) - sent_since(tap, -RECENT)
-    found = sorted(each for each in old if is_due(each, number, EVERY))
-    assert found
-    return found
-
-
-# Which messages are requested, and from when.
+# Which messages are requested.
 
 
 @pytest.mark.parametrize(
@@ -80,19 +60,12 @@ def test_a_run_requests_what_is_new_or_due_since_the_last(tap: Tap, numbers: lis
     run, last, bookmark = nights(tap, 0), 0.0, ten_days(0)
     for number in numbers:
         run, asked = tap.asked_in(clock=days(number), state=run.state)
-        due = {
-            ask.arguments["MsgID"]: (ask.arguments["StartDate"], ask.arguments["EndDate"])
-            for ask in asked
-            if ask.operation == OPEN
-        }
-        expected = {}
-        for msg_id in everything(tap):
-            since = request_start(msg_id, last, number, bookmark)
-            if since is None and msg_id in sent_since(tap, number - RECENT):
-                since = days(last)
-            if since is not None:
-                expected[str(msg_id)] = (wire(since - DAY), wire(days(number)))
-        assert due == expected
+        since = range(round(last) + 1, round(number) + 1)
+        due = {ID for ID in everything(tap) for day in since if is_due(ID, day, EVERY)}
+        expected = due | sent_since(tap, number - RECENT)
+        assert requested(asked) == expected
+        of_recent = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) not in due]
+        assert runs.starts(of_recent) <= {wire(days(last - 1))}
         waiting = len(everything(tap)) - len(expected)
         counted = f"{waiting} older message{'s' * (waiting != 1)} not due"
         assert counted in run.err if waiting else "not due in" not in run.err
@@ -105,52 +78,24 @@ def ten_days(number: float) -> datetime:
     return days(number).replace(hour=0, minute=0, second=0) - (2 * EVERY - 1) * DAY
 
 
-def request_start(msg_id: int, last: float, end: float, bookmark: datetime) -> datetime | None:
-    """From when a message is requested if it came due since the last run: its last but one."""
-    midnights = [NOW.replace(hour=0) + number * DAY for number in range(-60, 60)]
-    due = [each for each in midnights if ((each - EPOCH).days - msg_id) % EVERY == 0]
-    if not [each for each in due if days(last) < each <= days(end)]:
-        return None
-    return max(bookmark, [each for each in due if each <= days(last)][-2])
-
-
 def test_all_streams_of_events_take_turns_and_sends_do_not(tap: Tap) -> None:
     tap.catalog = None
-    first = nights(tap, 0)
-    _, asked = tap.asked_in(clock=days(1), state=first.state)
+    add_message_without_date(tap, 42, "2026-01-20T01:02:03")
+    _, asked = tap.asked_in(clock=days(1), state=nights(tap, 0).state)
     for stream in PUBLISHED:
         if stream.can_rotate and stream.per is Per.MESSAGE:
-            assert requested(asked, stream.operation) == requested(asked)
-    assert {ask.operation for ask in asked} >= {s.operation for s in PUBLISHED if s.can_rotate}
-    assert requested(asked) < everything(tap)
-    sends = next(stream for stream in PUBLISHED if stream.by_send_date)
-    assert requested(asked, sends.operation) == sent_since(tap, -3)
+            assert requested(asked, stream.operation) == requested(asked) < everything(tap)
+    assert requested(asked, runs.SENT) == sent_since(tap, -3) | {42}
+    assert 42 in requested(asked), "it has no date"
 
 
-def test_without_counts_events_of_old_messages_come_each_on_its_messages_due_day(tap: Tap) -> None:
-    first = run = nights(tap, 0)
-    for msg_id in everything(tap):
-        tap.service.account.add_event(OPEN, msg_id, f"{msg_id}@example.com", days(0.25))
+def test_without_counts_a_message_waits_for_its_turn(tap: Tap) -> None:
     counts = re.compile(rb"<(\w+Count)>\d+</\1>")
     tap.change("messages", lambda body: counts.sub(b"", body))
-    old = everything(tap) - sent_since(tap, 1 - RECENT)
-    came: dict[int, int] = {}
-    for number in range(1, EVERY + 1):
-        run = nights(tap, number, before=run)
-        for record in run.records("message_opens"):
-            if record["EmailAddress"] == f"{record['MsgID']}@example.com":
-                came.setdefault(record["MsgID"], number)
-    assert came.keys() == everything(tap)
-    assert all(is_due(msg_id, came[msg_id], EVERY) for msg_id in old)
-    assert nights(tap, 1, before=first, **OFF).records("message_opens")
-
-
-def test_a_message_without_a_date_is_requested_in_every_run(tap: Tap) -> None:
-    add_message_without_date(tap, 42, "2026-01-20T01:02:03")
-    run = nights(tap, 0)
-    for number in (1, 2, 3):
-        run, asked = tap.asked_in(clock=days(number), state=run.state)
-        assert 42 in requested(asked)
+    run, asked = tap.asked_in(clock=days(1), state=nights(tap, 0).state)
+    due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
+    assert requested(asked) == due | sent_since(tap, 1 - RECENT) < everything(tap)
+    assert run.entry()["turns"] == []
 
 
 # What makes everything due.
@@ -163,7 +108,7 @@ def test_a_change_of_older_every_days_requests_everything(
     run = nights(tap, 0, 1, 2)
     run, asked = tap.asked_in(clock=days(3), state=run.state, config=changed)
     assert requested(asked) == everything(tap)
-    assert starts(asked) == {wire(ten_days(2) - DAY)}
+    assert runs.starts(asked) == {wire(ten_days(2) - DAY)}
     bookmark = days(3) if changed == OFF else ten_days(2)
     assert run.bookmarks == {"message_opens": text(bookmark)}
     _, asked = tap.asked_in(clock=days(4), state=run.state, config=changed)
@@ -171,51 +116,17 @@ def test_a_change_of_older_every_days_requests_everything(
     # And so does the change back.
     _, asked = tap.asked_in(clock=days(4), state=run.state)
     assert requested(asked) == everything(tap)
-    assert starts(asked) == {wire(bookmark - DAY)}
-
-
-def test_a_change_of_recent_days_only_changes_what_is_recent(tap: Tap) -> None:
-    first = nights(tap, 0)
-    _, asked = tap.asked_in(clock=days(1), state=first.state, config={"recent_days": 30})
-    due = {each for each in everything(tap) if is_due(each, 1, EVERY)}
-    assert requested(asked) == due | sent_since(tap, 1 - 30)
-    assert requested(asked) < everything(tap)
+    assert runs.starts(asked) == {wire(bookmark - DAY)}
 
 
 def test_a_bookmark_set_back_by_hand_requests_everything_from_it(tap: Tap) -> None:
-    number = -20
     state = nights(tap, *range(12)).state
     assert state["bookmarks"]["message_opens"]["OpenDate"] > text(NOW)
-    state["bookmarks"]["message_opens"]["OpenDate"] = text(days(number))
+    state["bookmarks"]["message_opens"]["OpenDate"] = text(days(-20))
     run, asked = tap.asked_in(clock=days(12), state=state)
     assert requested(asked) == everything(tap)
-    assert starts(asked) == {wire(days(number - 1))}
+    assert runs.starts(asked) == {wire(days(-21))}
     assert run.bookmarks == {"message_opens": "2026-03-23T00:00:00Z"}
-
-
-def test_a_list_that_is_not_covered_is_requested_whole(tap: Tap) -> None:
-    one, other = tap.list_ids
-    first = nights(tap, 0, list_ids=[one])
-    _, asked = tap.asked_in(clock=days(1), state=first.state)
-    of_other = {int(str(row["MsgID"])) for row in tap.service.account.messages(other)}
-    assert requested(asked) >= of_other
-    of_list = [ask for ask in asked if int(ask.arguments.get("MsgID", 0)) in of_other]
-    assert starts(of_list) == {"2025-12-15T00:00:00"}
-
-
-def test_age_for_activity_window_days_is_measured_from_where_its_request_starts(tap: Tap) -> None:
-    first, config = nights(tap, 0), {"activity_window_days": 40}
-    _, asked = tap.asked_in(clock=days(20), state=first.state, config=config)
-    expected = set()
-    for msg_id in everything(tap):
-        start = request_start(msg_id, 0, 20, ten_days(0))
-        assert start, "after so long all are due"
-        if msg_id in message_ids(tap.service.account, since=wire(start - 40 * DAY)):
-            expected.add(msg_id)
-    assert requested(asked) == expected < everything(tap)
-
-
-# What is left unfinished, or set aside.
 
 
 @pytest.mark.usefixtures("state_after_every_page")
@@ -226,33 +137,14 @@ def test_an_unfinished_range_is_finished_as_it_was_begun(tap: Tap, after: dict[s
     for each in everything(tap):
         tap.service.account.add_event(OPEN, each, "late@example.com", days(0.25))
     whole, asked_whole = tap.asked_in(clock=days(1), state=first.state)
+    due = keys_emitted(whole)["message_opens"].keys()
     for before in whole.prefixes()[1:-1:6]:
         (unfinished,) = before.entry()["unfinished"]
         assert (unfinished["recent_days"], unfinished["older_every_days"]) == (RECENT, EVERY)
         rest, asked = tap.asked_in(clock=days(2), state=before.state, config=after)
         of_range = [ask for ask in asked if ask.arguments.get("EndDate") == wire(days(1))]
         assert requested(of_range) <= requested(asked_whole)
-        assert keys_emitted(before, rest)["message_opens"].keys() >= (
-            keys_emitted(whole)["message_opens"].keys()
-        )
-
-
-def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Tap) -> None:
-    first = nights(tap, 0)
-    (old, *_) = old_ones(tap, 1)
-    tap.service.account.add_event(OPEN, old, "late@example.com", days(0.25))
-    tap.fail_calls(lambda ask: ask.operation == OPEN and ask.arguments["MsgID"] == str(old))
-    failed = nights(tap, 1, before=first)
-    (owed,) = failed.set_aside
-    start = request_start(old, 0, 1, ten_days(0))
-    assert start
-    assert (owed["parent_id"], owed["start"]) == (old, text(start - DAY))
-    tap.service.rules.clear()
-    run, asked = tap.asked_in(clock=days(2), state=failed.state)
-    assert asked[1].arguments["MsgID"] == str(old)
-    assert asked[1].arguments["EndDate"] == wire(days(2))
-    assert run.set_aside == []
-    assert "late@example.com" in run.addresses()
+        assert keys_emitted(before, rest)["message_opens"].keys() >= due
 
 
 # Pure.
@@ -260,46 +152,34 @@ def test_what_is_set_aside_on_its_due_day_is_requested_first_on_the_next(tap: Ta
 MOMENTS = some.datetimes(
     datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=some.just(timezone.utc)
 )
-PERIODS = some.integers(2, 90)
 GAPS = [some.timedeltas(timedelta(minutes=1), limit) for limit in (DAY / 24, DAY, 31 * DAY)]
 
 
-@given(MOMENTS, some.integers(), PERIODS)
-def test_the_last_due_day_is_the_latest(moment: datetime, number: int, every: int) -> None:
-    day = last_due_day(moment, number, every)
-    assert day <= moment < day + every * DAY
-    assert (day - EPOCH) % DAY == timedelta(0)
-    assert ((day - EPOCH).days - number) % every == 0
+def moments(first: datetime, gaps: list[timedelta]) -> list[datetime]:
+    return [first + sum(gaps[:number], timedelta(0)) for number in range(len(gaps) + 1)]
 
 
-def runs(
+def requests(
     ends: list[datetime], number: int, every: int
-) -> Iterator[tuple[datetime, datetime, tuple[datetime, datetime] | None]]:
-    """The end of each run after the first, the bookmark after it, and what it requested."""
+) -> Iterator[tuple[datetime, datetime, datetime | None]]:
+    """The end of each run after the first, its bookmark, and from when it requested, if it did."""
     bookmark = ends[0]
     for last, end in pairwise(ends):
         rotation = Rotation(last, bookmark, end, every, recent_since=end)
-        start = rotation.start_of_turn(number) if rotation.is_due(number) else None
         bookmark = max(bookmark, everything_requested_until(end, every))
-        yield end, bookmark, None if start is None else (start, end)
+        yield end, bookmark, rotation.start_of_turn(number) if rotation.is_due(number) else None
 
 
-def moments(first: datetime, gaps: list[timedelta]) -> list[datetime]:
-    found = [first]
-    for gap in gaps:
-        found.append(found[-1] + gap)
-    return found
-
-
-@given(some.builds(moments, MOMENTS, some.lists(some.one_of(GAPS), max_size=30)),
-       some.integers(), some.integers(2, 9))  # fmt: skip
-def test_no_gap_is_left_up_to_the_bookmark(ends: list[datetime], number: int, every: int) -> None:
-    until = ends[0]
-    for end, bookmark, asked_for in runs(ends, number, every):
-        if asked_for:
-            assert asked_for[0] <= until
-            until = asked_for[1]
-        assert until >= last_due_day(end, number, every) or until == ends[0]
+@given(MOMENTS, some.lists(some.one_of(GAPS), max_size=30), some.integers(), some.integers(2, 9))
+def test_no_gap_is_left_up_to_the_bookmark(
+    first: datetime, gaps: list[timedelta], number: int, every: int
+) -> None:
+    until = first
+    for end, bookmark, start in requests(moments(first, gaps), number, every):
+        if start:
+            assert start <= until
+            until = end
+        assert until >= last_due_day(end, number, every) or until == first
         assert bookmark <= until
 
 
@@ -309,10 +189,10 @@ def test_one_due_day_may_be_missed_where_runs_are_daily(
 ) -> None:
     until, missed_before = first, False
     ends = moments(first, [DAY] * len(is_missed))
-    for (_, bookmark, asked_for), misses in zip(runs(ends, number, every), is_missed):
-        if asked_for:
+    for (end, bookmark, start), misses in zip(requests(ends, number, every), is_missed):
+        if start:
             missed_before = misses and not missed_before
             if not missed_before:
-                assert asked_for[0] <= until
-                until = asked_for[1]
+                assert start <= until
+                until = end
         assert bookmark <= until

@@ -60,6 +60,11 @@ class ListrakError(TapError):
         """Whether the reply took too long or was too large, so a shorter window may succeed."""
         return self.fault in (Condition.TIMEOUT.value, Condition.TOO_LARGE.value)
 
+    @property
+    def is_of_pages(self) -> bool:
+        """Whether the pages are unreliable, so a retry must begin at the first."""
+        return self.fault in (Condition.REPEATED_PAGE.value, Condition.SHIFTED_PAGES.value)
+
     def prefixed(self, prefix: str) -> ListrakError:
         """Return the same error with `prefix` before its text."""
         return type(self)(f"{prefix}{self}", self.fault, retry_after=self.retry_after)

@@ -117,8 +117,11 @@ class StreamState:
     def _is_missing(self, aside: SetAside, covers: Range) -> bool:
         """Return whether a set-aside part is still missing after a completed range.
 
-        A window of parents is complete if a range with a later end walked it without failure.
+        A window of parents is complete if a range with a later end walked it without failure. If
+        it failed again, it is held, and starts later than what is set aside.
         """
+        if any(_can_merge(aside, held, self.stream) for held, _ in self._held):
+            return True
         last_date = aside.sent_to or (None if aside.parent_id else aside.end)
         if last_date and last_date < covers.start_date:
             return False
@@ -147,6 +150,8 @@ class StreamState:
         written: tuple[int | None, str | None] = part.resume or (None, None)
         if place and place == _place(part, place.page, place.digest):
             written = place.page, place.digest
+        if error.is_of_pages:
+            written = None, None
         sent_from, sent_to = part.sent_range or (None, None)
         aside = SetAside(
             list_id=part.list_id,
@@ -224,7 +229,8 @@ class StreamState:
         def widened(aside: SetAside) -> list[SetAside]:
             start, end = min(aside.start, part.start), max(aside.end, part.end)
             since = aside.failed_since or now
-            return [replace(aside, start=start, end=end, failed_since=since)]
+            kept = replace(aside, start=start, end=end, failed_since=since)
+            return [replace(kept, page=None, digest=None) if error.is_of_pages else kept]
 
         self._change_set_aside(part, widened)
         self._last_retry = error

@@ -7,9 +7,10 @@ python -m tests.histories --seed 17
 import argparse
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from tests.histories.many import outcomes
-from tests.histories.play import player
+from tests.histories.play import play_every, playing
 from tests.histories.scenes import SCENES
 
 
@@ -25,20 +26,19 @@ def main() -> int:
     parser.add_argument("--scene", choices=list(SCENES), help="play this kind of history only")
     given = parser.parse_args()
     if given.seed is not None:
-        with player(given.scene) as playing:
-            outcome = playing.play(given.seed)
-        print(outcome.describe())
-        return int(outcome.failure is not None)
-    counts, failed = Counter[str](), 0
-    for outcome in outcomes(given.processes, given.first, given.seconds, given.scene):
-        counts.update(outcome.counts)
-        counts["histories"] += 1
-        if outcome.failure:
-            failed += 1
-            counts[f"histories that failed: {outcome.kind}"] += 1
-            print(outcome.describe(), flush=True)
-    print("\n".join(f"{counts[name]:>9,} {name}" for name in sorted(counts) if counts[name]))
-    return int(failed > 0)
+        with playing(given.scene) as play:
+            history = play(given.seed)
+        print(history)
+        return int(bool(history.failure))
+    count = given.processes
+    with ProcessPoolExecutor(count, get_context("spawn")) as processes:
+        shares = [
+            processes.submit(play_every, given.first + number, count, given.seconds, given.scene)
+            for number in range(count)
+        ]
+        counts = sum((share.result() for share in shares), Counter[str]())
+    print("\n".join(f"{counts[name]:>9,} {name}" for name in sorted(counts)))
+    return int(counts["histories that failed"] > 0)
 
 
 if __name__ == "__main__":

@@ -1,164 +1,180 @@
 """What holds for every run, whatever is due: exit codes, bookmarks, what is set aside, mirrors."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from tests.histories.account import (
-    MESSAGE_STREAMS,
-    REPLICATION_KEYS,
-    STREAMS,
-    AccountRow,
-    Key,
-    MadeUpAccount,
-)
-from tests.histories.facts import Ended, Failed, RunFacts, Tables
+from tests.histories.account import MESSAGE_STREAMS, REPLICATION_KEYS, AccountRow, Key, key_of
 from tests.histories.faults import Fault
-from tests.histories.states import bookmark_of, set_aside_count
+from tests.histories.scenes import World
+from tests.histories.states import StateValue, entry_of, set_aside_count
+from tests.support.tap import Run
 
 FEW_PARTS: Final = 5
 """As many bad parts of a stream stop nothing and delay nothing, wherever they are."""
-MAX_CALLS_OF_A_DEAD_STREAM: Final = 150
-MORE_RETRIES: Final = 20
-"""How many calls of a dead stream differ from night to night, by the order of threads."""
 
 
-def check_exit(run: RunFacts, ended: Ended, account: MadeUpAccount) -> None:
+class Failed(Exception):
+    """A history shows a defect; `kind` is a word for it."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a run, and the state that it was given.
+
+    answered: by stream, how many calls no fault struck.
+    """
+
+    run: Run
+    given: StateValue | None
+    answered: Mapping[str, int]
+    is_kept_whole: bool
+
+    @property
+    def last_state(self) -> StateValue | None:
+        """The value of the last STATE, or what was given where there is none."""
+        return self.run.states[-1] if self.run.states else self.given
+
+
+@dataclass
+class Tables:
+    """What a target holds: by stream, the version that each key was last written with."""
+
+    rows: dict[str, dict[Key, int | None]] = field(default_factory=lambda: defaultdict(dict))
+
+    def apply(self, messages: Iterable[Mapping[str, Any]]) -> list[tuple[str, Key, int]]:
+        """Store RECORDs and obey ACTIVATE_VERSIONs; return what these deleted, by version."""
+        deleted = []
+        for each in messages:
+            if each["type"] == "RECORD":
+                key = key_of(each["stream"], each["record"])
+                self.rows[each["stream"]][key] = each.get("version")
+            elif each["type"] == "ACTIVATE_VERSION":
+                stream, version = each["stream"], each["version"]
+                kept = {k: v for k, v in self.rows[stream].items() if v == version}
+                gone = self.rows[stream].keys() - kept.keys()
+                deleted += [(stream, key, version) for key in gone]
+                self.rows[stream] = kept
+        return deleted
+
+
+def check(world: World, ended: Ended, missing: Collection[AccountRow]) -> None:
+    """Check a run that lacks some rows for its faults. Raises Failed."""
+    _check_exit(world, ended)
+    _check_bookmarks(ended)
+    _check_missing(ended, missing)
+
+
+def _check_exit(world: World, ended: Ended) -> None:
     """Check the exit code, which is 0 only where all is emitted or set aside."""
-    if ended.code not in (0, 1, 3) or "Traceback" in ended.log or "defect" in ended.log:
-        raise Failed("exit", f"exit code {ended.code}\n{ended.log}")
-    if bool(ended.criticals) != bool(ended.code):
-        raise Failed("exit", f"exit code {ended.code}, with {ended.criticals}")
-    may_fail = run.may_end_early or any(not _is_set_aside(each, run, ended) for each in run.faults)
+    code, log, criticals = ended.run.code, ended.run.err, ended.run.lines("CRITICAL")
+    if code not in (0, 1, 3) or "Traceback" in log or "defect" in log:
+        raise Failed("exit", f"exit code {code}\n{log}")
+    if bool(criticals) != bool(code):
+        raise Failed("exit", f"exit code {code}, with {criticals}")
+    may_fail = world.may_end_early or any(
+        not _must_be_set_aside(each, world, ended) for each in world.faults
+    )
     # The part in progress is requested though its message is absent, and refused.
-    if ended.code and not (may_fail or account.absent):
-        text = f"exit code {ended.code} where nothing stops a stream: {ended.criticals}"
-        raise Failed("exit", text)
-    if account.absent or any(each.is_lasting for each in run.faults):
-        return
+    is_absent = bool(world.account.absent)
+    if code and not (may_fail or is_absent):
+        raise Failed("exit", f"exit code {code} where nothing stops a stream: {criticals}")
     for stream in REPLICATION_KEYS:
-        before = set_aside_count(run.given, stream)
-        if set_aside_count(ended.last_state(run.given), stream) > before:
+        is_bad = is_absent or any(each.is_lasting for each in world.faults)
+        before = set_aside_count(ended.given, stream)
+        if not is_bad and set_aside_count(ended.last_state, stream) > before:
             raise Failed("set-aside", f"parts of {stream} are set aside, and none is bad")
 
 
-def _is_set_aside(fault: Fault, run: RunFacts, ended: Ended) -> bool:
+def _must_be_set_aside(fault: Fault, world: World, ended: Ended) -> bool:
     """Return whether all that a fault strikes must come, or be set aside."""
     if not fault.is_lasting:
         return True
     stream = fault.stream or ""
-    are_few = stream in MESSAGE_STREAMS and run.bad_parts(stream) <= FEW_PARTS
+    are_few = stream in MESSAGE_STREAMS and world.bad_parts(stream) <= FEW_PARTS
     return are_few and bool(ended.answered.get(stream))
 
 
-def check_missing(run: RunFacts, ended: Ended, missing: Collection[AccountRow]) -> None:
+def _check_missing(ended: Ended, missing: Collection[AccountRow]) -> None:
     """Check that what a run may lack for its faults does not pass for done."""
-    if ended.code or not missing:
+    if ended.run.code or not missing:
         return
-    if "WARNING" not in ended.log:
+    if not ended.run.warnings():
         raise Failed("exit", f"exit code 0, no WARNING, and {len(missing)} rows missing")
     for stream in {row.stream for row in missing} & REPLICATION_KEYS.keys():
-        if not set_aside_count(ended.last_state(run.given), stream):
+        if not set_aside_count(ended.last_state, stream):
             raise Failed("exit", f"exit code 0, rows of {stream} missing, and nothing set aside")
 
 
-def check_dead_streams(run: RunFacts, ended: Ended, calls_by_night: list[int] | None) -> None:
-    """Check what a dead stream costs, and that what it owes does not grow.
-
-    calls_by_night: of earlier nights, where nothing else changes.
-    """
-    last = ended.last_state(run.given)
-    for stream in {each.stream for each in run.faults if each.is_dead_stream}:
-        if stream not in REPLICATION_KEYS:
-            continue
-        calls = ended.calls.get(stream, 0)
-        if calls > MAX_CALLS_OF_A_DEAD_STREAM:
-            raise Failed("dead", f"{calls} calls of {stream}, which is dead")
-        before, after = set_aside_count(run.given, stream), set_aside_count(last, stream)
-        if after > before and not any(each.stream == "messages" for each in run.faults):
-            raise Failed("dead", f"{stream} has {after} parts set aside, {before} before")
-        if calls_by_night is not None:
-            calls_by_night.append(calls)
-            # The second night has two passes.
-            if calls > max(calls_by_night[:2]) + MORE_RETRIES:
-                raise Failed("dead", f"calls of {stream} by night: {calls_by_night}")
-
-
-def check_bookmarks(run: RunFacts, ended: Ended) -> None:
+def _check_bookmarks(ended: Ended) -> None:
     """Check that bookmarks never move back, and that the first STATE claims nothing new."""
-    kinds = [each["type"] for each in ended.messages]
-    first_record = kinds.index("RECORD") if "RECORD" in kinds else len(kinds)
-    if "RECORD" in kinds and "STATE" not in kinds[:first_record]:
+    kinds = [each["type"] for each in ended.run.messages]
+    has_records = "RECORD" in kinds
+    if has_records and "STATE" not in kinds[: kinds.index("RECORD")]:
         raise Failed("first-state", "no STATE comes before the first RECORD")
     for stream, name in REPLICATION_KEYS.items():
-        latest = bookmark_of(run.given, stream)
-        for place, state in enumerate(ended.states):
-            found = bookmark_of(state, stream)
-            if latest and (found is None or found < latest):
-                raise Failed("bookmark", f"{name} moves from {latest} back to {found}")
-            if place == 0 and first_record < len(kinds) and found != latest:
-                raise Failed("first-state", f"{name} is {found}, given was {latest}")
-            latest = found
+        given, *found = (
+            entry_of(state, stream).get(name) or "" for state in (ended.given, *ended.run.states)
+        )
+        if found != sorted(found) or (found and found[0] < given):
+            raise Failed("bookmark", f"{name} of {stream} moves back: {given}, {found}")
+        if has_records and found[0] != given:
+            raise Failed("first-state", f"{name} of {stream} is {found[0]}, given was {given}")
 
 
 @dataclass
 class MirrorRules:
     """What holds for mirrored streams. left_now: contacts who left during this run."""
 
-    account: MadeUpAccount
+    world: World
     left_now: set[AccountRow] = field(default_factory=set)
     _begun_in: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def check(
-        self,
-        run: RunFacts,
-        ended: Ended,
-        tables: Tables,
-        deleted: list[tuple[str, Key, int]],
-        *,
-        is_new_range: bool,
+        self, ended: Ended, tables: Tables, deleted: list[tuple[str, Key, int]], is_new_range: bool
     ) -> None:
         """Check what a run activated, and what a target that obeys deleted."""
-        for each in ended.messages:
-            if each["type"] == "RECORD" and "version" in each:
-                self._begun_in.setdefault((each["stream"], each["version"]), run.number)
-        activated = {
-            each["stream"]: each["version"]
-            for each in ended.messages
-            if each["type"] == "ACTIVATE_VERSION"
-        }
-        if wrong := activated.keys() - run.mirrored:
+        world, run = self.world, ended.run
+        for each in run.of_type("RECORD"):
+            if "version" in each:
+                self._begun_in.setdefault((each["stream"], each["version"]), world.run)
+        activated = {each["stream"]: each["version"] for each in run.of_type("ACTIVATE_VERSION")}
+        mirrored = {*world.config["mirror"]}
+        if wrong := activated.keys() - mirrored:
             raise Failed("mirror", f"a version of {wrong} is activated, which is not mirrored")
-        rows = {
-            (row.stream, row.key): row for name in STREAMS for row in self.account.rows_of[name]
-        }
+        rows = {(row.stream, row.key): row for row in world.account.all_rows()}
         for stream, key, version in deleted:
-            begun = self._begun_in.get((stream, version), run.number)
-            if self._holds(rows[stream, key], run) and rows[stream, key].shown_since <= begun:
+            begun = self._begun_in.get((stream, version), world.run)
+            if self._holds(rows[stream, key]) and rows[stream, key].shown_since <= begun:
                 raise Failed("mirror", f"{key} of {stream} is deleted, and was there throughout")
-        is_bad = any(each.is_lasting or each.longest for each in run.faults)
-        for stream in run.mirrored & run.selected:
+        is_bad = any(each.is_lasting or each.longest for each in world.faults)
+        for stream in mirrored & {*world.selected}:
             if stream not in activated:
-                if is_new_range and ended.code == 0 and not is_bad:
+                if is_new_range and run.code == 0 and not is_bad:
                     raise Failed("mirror", f"no version of {stream} is activated")
-            elif self._begun_in.get((stream, activated[stream]), run.number) == run.number:
-                self._check_whole(stream, run, tables)
+            elif self._begun_in.get((stream, activated[stream]), world.run) == world.run:
+                self._check_whole(stream, tables)
 
-    def _check_whole(self, stream: str, run: RunFacts, tables: Tables) -> None:
+    def _check_whole(self, stream: str, tables: Tables) -> None:
         """Check that a stream whose version began in this run is what Listrak shows."""
-        shown = [row for row in self.account.rows_of[stream] if self._holds(row, run)]
+        shown = [row for row in self.world.account.rows_of[stream] if self._holds(row)]
         held = tables.rows[stream].keys()
         extra = held - {row.key for row in (*shown, *self.left_now)}
-        lacking = {row.key for row in shown if row.shown_since < run.number} - held
+        lacking = {row.key for row in shown if row.shown_since < self.world.run} - held
         if extra or lacking:
             raise Failed("mirror", f"{stream}: {extra} too much, {lacking} missing")
 
-    def _holds(self, row: AccountRow, run: RunFacts) -> bool:
+    def _holds(self, row: AccountRow) -> bool:
         """Return whether a row belongs to what a mirror of this run holds."""
-        if not self.account.shows(row) or row.list_id not in run.lists:
+        world = self.world
+        if not world.account.shows(row) or row.list_id not in world.lists:
             return False
-        if row.msg_id in self.account.tests and not run.with_tests:
+        if row.msg_id in world.account.tests and not world.config["include_test_messages"]:
             return False
-        start, end = run.wall(run.start_date), run.wall(run.end)
-        is_undated = row.stream == "lists" or row.msg_id in self.account.undated
-        return is_undated or start <= row.wall < end
+        is_undated = row.stream == "lists" or row.msg_id in world.account.undated
+        return is_undated or world.start <= row.wall < world.end_wall

@@ -1,6 +1,5 @@
 """Environments of programs that cannot share one, because their pins conflict; made once, kept."""
 
-import contextlib
 import fcntl
 import functools
 import hashlib
@@ -8,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +20,7 @@ def environment(name: str) -> Path:
     """Return the bin folder of the environment that holds what requirements/NAME.txt says.
 
     The versions are those of requirements/locked/NAME.txt, which lists everything, so that there
-    is nothing to resolve. It is made again when one of these files or the Python changes. Raises
-    CalledProcessError where something cannot be installed.
+    is nothing to resolve. It is made again when one of these files or the Python changes.
     """
     requirements = ROOT / "tests/integration/requirements"
     files = [requirements / f"{name}.txt", requirements / f"locked/{name}.txt"]
@@ -39,45 +37,42 @@ def tap_environment() -> Path:
 
 def distributions() -> Path:
     """Build the source distribution and, from that, the wheel; return their folder."""
-    build = [str(environment("installers") / "uv"), "build", "-q", "--python", sys.executable]
-    out, made = KEPT / "dist", KEPT / "dist/made-of"
-    with tempfile.TemporaryDirectory() as folder, _locked("dist"):
+    out, uv = KEPT / "dist", str(environment("installers") / "uv")
+    with tempfile.TemporaryDirectory() as folder:
         # A copy, so that setuptools' own folders do not land in the checkout.
         source = Path(folder, "source")
         shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NO_SOURCE))
         files = sorted(path for path in source.rglob("*") if path.is_file())
-        wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-        if not made.exists() or made.read_text("utf-8") != wanted:
-            shutil.rmtree(out, ignore_errors=True)
-            subprocess.run([*build, "--out-dir", str(out), str(source)], check=True)
-            made.write_text(wanted, "utf-8")
+        build = [uv, "build", "-q", "--python", sys.executable, "--out-dir", str(out), str(source)]
+        _make(out, files, lambda: subprocess.run(build, check=True))
     return out
 
 
 def _with(name: str, files: Sequence[Path], *arguments: str) -> Path:
     """Install into the environment of that name, unless what these files say is there already."""
-    folder, made = KEPT / name, KEPT / name / "made-with"
-    content = b"".join(file.read_bytes() for file in files)
-    wanted = hashlib.sha256(content + sys.executable.encode()).hexdigest()
-    with _locked(name):
-        if not made.exists() or made.read_text("utf-8") != wanted:
-            venv = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)]
-            subprocess.run(venv, check=True)
-            into = ["--python", str(folder / "bin/python")]
-            install = [str(KEPT / "installers/bin/uv"), "pip", "install", *into]
-            if name == "installers":
-                install = [sys.executable, "-m", "pip", *into, "install"]
-            else:
-                environment("installers")  # its uv is several times as fast
-            subprocess.run([*install, "-q", *arguments], check=True)
-            made.write_text(wanted, "utf-8")
+    folder = KEPT / name
+    into = ["--python", str(folder / "bin/python")]
+    # Its uv is several times as fast.
+    uv = name != "installers" and environment("installers") / "uv"
+    pip = [uv, "pip", "install", *into] if uv else [sys.executable, "-m", "pip", *into, "install"]
+
+    def install() -> None:
+        venv = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
+        subprocess.run(venv, check=True)
+        subprocess.run([*pip, "-q", *arguments], check=True)
+
+    _make(folder, files, install)
     return folder / "bin"
 
 
-@contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Keep others from making the same environment meanwhile."""
+def _make(folder: Path, files: Sequence[Path], make: Callable[[], object]) -> None:
+    """Make a folder, unless it was made of these files by this Python; others wait meanwhile."""
+    content = b"".join(file.read_bytes() for file in files) + sys.executable.encode()
+    wanted, made = hashlib.sha256(content).hexdigest(), folder / "made-of"
     KEPT.mkdir(exist_ok=True)
-    with (KEPT / f"{name}.lock").open("w") as lock:
+    with (KEPT / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        if not made.exists() or made.read_text("utf-8") != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            make()
+            made.write_text(wanted, "utf-8")

@@ -1,6 +1,5 @@
 """The commands in README and docs, in the order of each page, in an empty home."""
 
-import contextlib
 import json
 import os
 import re
@@ -8,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,10 @@ from typing import Any
 import pytest
 
 from fake_listrak import Account, Ask, ListrakService
-from tests.integration import postgres as database
+from tests.integration.account import Pause, assert_stored
 from tests.integration.environments import NO_SOURCE, ROOT, environment
-from tests.integration.postgres import Postgres
-from tests.integration.sync import Pause, until
+from tests.integration.targets import Postgres
 from tests.support.published import KEYS
-from tests.support.records import keys_held
 from tests.support.runs import CLICK
 
 SECONDS = 600  # packages are installed
@@ -30,28 +27,24 @@ SECONDS = 600  # packages are installed
 BIG_LIST, BIG_LIST_MESSAGE = 101, 9_000_101
 # The user and password that the documents show.
 USERNAME, PASSWORD = "robot@example.com", "your password"
-BACKFILL = "BACKFILL_FROM"
-# What a block of docs/backfill.md brings back, by a word in it.
-QUARTER = """ "ClickDate" >= '2026-01-01' AND "ClickDate" < '2026-04-01' """
+# Which clicks a block of docs/backfill.md brings back, by a word in it.
 LOST = {
     "LIST_IDS": f""" "MsgID" = {BIG_LIST_MESSAGE} """,
-    "BACKFILL_TO": QUARTER,
+    "2026-01-01": """ "ClickDate" >= '2026-01-01' AND "ClickDate" < '2026-04-01' """,
     "message_clicks.*": "true",
-    "totals_are_listraks_own": QUARTER,
+    "totals_are_listraks_own": """ "ClickDate" >= '2026-01-01' """,
     "FROM=2026-06-01": """ "ClickDate" >= '2026-06-01' """,
 }
 SYNC = "~/listrak/sync.sh ~/listrak/main ~/listrak/kept"
 # Keeps the table of a cron that never runs it.
-CRONTAB = """\
-#!/bin/sh
+CRONTAB = """#!/bin/sh
 case $1 in
 -l) cat ~/crontab 2> /dev/null ;;
 -) cat > ~/crontab.new && mv ~/crontab.new ~/crontab ;;
 esac
 """
 # A block has the variables of those before it.
-SHELL = """\
-set -e
+SHELL = """set -e
 [ ! -e ~/.exported ] || . ~/.exported
 cd ~/tap-listrak
 {block}
@@ -73,67 +66,51 @@ class Home:
 
     folder: Path
     service: ListrakService
-    variables: dict[str, str] = field(default_factory=dict)
+    postgres: Postgres
 
     def __post_init__(self) -> None:
-        self.folder.mkdir()
+        self.listrak = self.folder / "listrak"
+        self.state = self.listrak / "kept/state.json"
         ignored = shutil.ignore_patterns(*NO_SOURCE)
         shutil.copytree(ROOT, self.folder / "tap-listrak", ignore=ignored)
-        crontab = self.folder / "bin/crontab"
-        crontab.parent.mkdir()
-        crontab.write_text(CRONTAB, "utf-8")
-        crontab.chmod(0o755)
+        (self.folder / "entered").write_text(f"{PASSWORD}\n", "utf-8")  # where a block reads one
+        programs = self.folder / "bin"
+        programs.mkdir()
+        (programs / "meltano").symlink_to(environment("meltano") / "meltano")
+        (programs / "crontab").write_text(CRONTAB, "utf-8")
+        (programs / "crontab").chmod(0o755)
 
-    @property
-    def bookmarks(self) -> dict[str, Any]:
-        """What the state that sync.sh has kept says of each stream."""
-        state = json.loads((self.folder / "listrak/kept/state.json").read_text("utf-8"))
-        return dict(state["bookmarks"])
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no stream's range is unfinished."""
-        return not any(entry["unfinished"] for entry in self.bookmarks.values())
-
-    def start(self, block: str) -> subprocess.Popen[str]:
+    def start(self, block: str) -> subprocess.Popen[bytes]:
         """Start a block of commands in a process group of its own, as a terminal does."""
-        process = subprocess.Popen(
-            ["bash", "-c", SHELL.format(block=block)],
-            env={
-                **os.environ,
-                "HOME": str(self.folder),
-                "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
-                "PIP_CACHE_DIR": os.path.expanduser("~/.cache/pip"),
-                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-                **self.variables,
-            },
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        with contextlib.suppress(BrokenPipeError):
-            assert process.stdin
-            process.stdin.write(f"{PASSWORD}\n")  # where a block reads one
-            process.stdin.close()
-        return process
+        variables = {
+            "HOME": str(self.folder),
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "PIP_CACHE_DIR": os.path.expanduser("~/.cache/pip"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PGHOST": self.postgres.host,
+            "PGPORT": str(self.postgres.port),
+            "PGUSER": self.postgres.user,
+            "TARGET_POSTGRES_PORT": str(self.postgres.port),
+            "TAP_LISTRAK_WSDL_URL": self.service.url,
+        }
+        shell, env = ["bash", "-c", SHELL.format(block=block)], {**os.environ, **variables}
+        with (self.folder / "entered").open("rb") as stdin:
+            return subprocess.Popen(shell, env=env, stdin=stdin, start_new_session=True)
 
     def run(self, block: str) -> None:
         """Run a block of commands, which must succeed; then edit the files that a user would."""
         assert self.start(block).wait(SECONDS) == 0, block
-        self._edit("config.json", wsdl_url=self.service.url, username=USERNAME, password=PASSWORD)
-        if "PGPORT" in self.variables:
-            self._edit("target.json", port=int(self.variables["PGPORT"]))
-
-    def _edit(self, name: str, **values: Any) -> None:
-        path = self.folder / "listrak/main" / name
-        if path.exists():
-            content = json.loads(path.read_text("utf-8"))
-            path.write_text(json.dumps({**content, **values}), "utf-8")
+        login = {"username": USERNAME, "password": PASSWORD, "wsdl_url": self.service.url}
+        edited: dict[str, Any] = {"config.json": login, "target.json": {"port": self.postgres.port}}
+        for name, values in edited.items():
+            path = self.listrak / "main" / name
+            if path.exists():
+                content = json.loads(path.read_text("utf-8"))
+                path.write_text(json.dumps({**content, **values}), "utf-8")
 
     def interrupt(self, block: str, how: Callable[[int], object]) -> None:
         """Run a block whose sync is cut off after some pages; `how` takes the process group."""
-        pause = Pause(at=12)
-        lock = self.folder / "listrak/kept/lock"
+        pause, lock = Pause(at=12), self.listrak / "kept/lock"
 
         def rule(ask: Ask) -> None:
             if lock.exists():
@@ -142,14 +119,13 @@ class Home:
         self.service.rules.append(rule)
         process = self.start(block)
         try:
-            until(lambda: pause.reached.is_set() or process.poll() is not None)
-            assert process.poll() is None
+            assert pause.reached.wait(SECONDS)
             how(process.pid)
             assert process.wait(SECONDS) != 0
         finally:
             self.service.rules.remove(rule)
             pause.over.set()
-        assert not self.is_complete
+        assert '"unfinished":[{' in self.state.read_text("utf-8").replace(" ", "")
 
     def run_meanwhile(self, block: str, _: int) -> None:
         """Run another block while a sync waits."""
@@ -157,102 +133,68 @@ class Home:
 
     def kill_the_tap(self, _: int) -> None:
         """Kill the tap, and nothing else, with SIGKILL."""
-        tap = f"{self.folder}/listrak/tap/bin/tap-listrak"
-        found = subprocess.check_output(["pgrep", "-f", f"python[0-9.]* {tap}"], text=True)
-        for pid in found.split():
+        pattern = f"python[0-9.]* {self.listrak}/tap/bin/tap-listrak"
+        for pid in subprocess.check_output(["pgrep", "-f", pattern], text=True).split():
             os.kill(int(pid), signal.SIGKILL)
 
-    def run_by_cron(self) -> None:
-        """Run the line of the crontab as cron does: sh, and hardly any variables."""
-        (line,) = (self.folder / "crontab").read_text("utf-8").splitlines()
-        variables = {"HOME": str(self.folder), "PATH": "/usr/bin:/bin"}
-        command = ["sh", "-c", line.split(maxsplit=5)[5]]
-        subprocess.run(command, env=variables, check=True, timeout=SECONDS)
-
-
-def by_ctrl_c(group: int) -> None:
-    os.killpg(group, signal.SIGINT)
-
 
 @pytest.fixture
-def service() -> Iterator[ListrakService]:
+def home(tmp_path: Path, postgres: Postgres) -> Iterator[Home]:
+    """A home with a server in which nobody else has made a database."""
     account = Account(lists=2, messages=3, contacts=12, sends=12, page_size=5)
+    account.add_list(BIG_LIST)
+    account.add_message(BIG_LIST, BIG_LIST_MESSAGE, "2025-05-01T12:00:00")
+    for number, date in enumerate(("2025-05-02", "2025-12-31", "2026-01-02")):
+        at = datetime.fromisoformat(date)
+        account.add_event(CLICK, BIG_LIST_MESSAGE, f"{number}@example.com", at)
     with ListrakService(account, USERNAME, PASSWORD) as service:
-        yield service
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    """A server in which no database has been made."""
-    with database.server() as there:
-        yield there
+        yield Home(tmp_path, service, postgres)
 
 
 def test_the_readme_leads_to_a_nightly_sync_on_which_the_commands_of_the_docs_work(
-    service: ListrakService, postgres: Postgres, tmp_path: Path
+    home: Home,
 ) -> None:
-    service.account.add_list(BIG_LIST)
-    service.account.add_message(BIG_LIST, BIG_LIST_MESSAGE, "2025-05-01T12:00:00")
-    for number, date in enumerate(("2025-05-02", "2025-12-31", "2026-01-02")):
-        at = datetime.fromisoformat(date)
-        service.account.add_event(CLICK, BIG_LIST_MESSAGE, f"{number}@example.com", at)
-    meltano = environment("meltano")
-    home = Home(tmp_path / "home", service)
-    (home.folder / "bin/meltano").symlink_to(meltano / "meltano")
-    home.variables.update(
-        PGHOST=postgres.host,
-        PGPORT=str(postgres.port),
-        PGUSER=postgres.user,
-        TARGET_POSTGRES_PORT=str(postgres.port),
-        TAP_LISTRAK_WSDL_URL=service.url,
-    )
     for block in blocks("README.md"):
         if block.startswith(SYNC):
-            home.interrupt(block, by_ctrl_c)
+            home.interrupt(block, lambda group: os.killpg(group, signal.SIGINT))
             home.interrupt(block, home.kill_the_tap)
         home.run(block)
-    before = len(service.asked)
-    home.run_by_cron()
-    assert len(service.asked) > before
-    loaded = Postgres(postgres.port, database="listrak")
-    held = keys_held(service.account)
-
-    def assert_loaded() -> None:
-        for table, keys in held.items():
-            rows = loaded.rows(f"SELECT * FROM listrak.{table}")
-            assert {tuple(row[column] for column in KEYS[table]) for row in rows} == set(keys)
-            assert len(rows) == len(keys)
-
+    before = len(home.service.asked)
+    (line,) = (home.folder / "crontab").read_text("utf-8").splitlines()
+    by_cron = ["sh", "-c", line.split(maxsplit=5)[5]]
+    variables = {"HOME": str(home.folder), "PATH": "/usr/bin:/bin"}
+    subprocess.run(by_cron, env=variables, check=True, timeout=SECONDS)
+    assert len(home.service.asked) > before
+    loaded = Postgres(home.postgres.port, database="listrak")
+    assert_loaded = partial(assert_stored, loaded, home.service.account)
     assert_loaded()
     for page in ("before-first-load", "configuration", "running"):
         for block in blocks(f"docs/{page}.md"):
             home.run(block)
     assert_loaded()
-    catalog = json.loads((home.folder / "listrak/catalog.json").read_text("utf-8"))
-    assert {stream["stream"] for stream in catalog["streams"]} >= held.keys()
+    catalog = json.loads((home.listrak / "catalog.json").read_text("utf-8"))
+    assert {stream["stream"] for stream in catalog["streams"]} >= KEYS.keys()
     for block in blocks("docs/how-to.md"):
         if "pgrep" in block:
             home.interrupt(SYNC, partial(home.run_meanwhile, block))
         else:
             home.run(block)
-    assert "message_opens" in home.bookmarks
+    assert "message_opens" in home.state.read_text("utf-8")
     home.run(SYNC)
     assert_loaded()
     for block in blocks("docs/backfill.md"):
-        state = (home.folder / "listrak/kept/state.json").read_bytes()
+        state = home.state.read_bytes()
         lost = next((rows for word, rows in LOST.items() if word in block), "")
         if lost:
             loaded.run(f"DELETE FROM listrak.message_clicks WHERE {lost}")
         home.run(block)
         assert_loaded()
-        if BACKFILL in block and SYNC not in block.splitlines():
-            assert (home.folder / "listrak/kept/state.json").read_bytes() == state
+        if "BACKFILL_FROM" in block and SYNC not in block.splitlines():
+            assert home.state.read_bytes() == state
     home.run(SYNC)
     assert_loaded()
 
 
 def test_no_page_with_commands_is_left_out() -> None:
-    run = {"before-first-load", "configuration", "running", "how-to", "backfill"}
-    assert {
-        path.stem for path in (ROOT / "docs").glob("*.md") if blocks(f"docs/{path.name}")
-    } == run
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md") if blocks(f"docs/{path.name}")}
+    assert pages == {"before-first-load", "configuration", "running", "how-to", "backfill"}

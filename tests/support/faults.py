@@ -2,22 +2,15 @@
 
 import gzip
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from fake_listrak import OPERATIONS, Account, Ask, Reply, fault, html, raw, redirect, with_exception
 from fake_listrak.contract import CONVERSATION_OPERATIONS, ID_OF, MESSAGE_OPERATIONS, PASSALONGS
-from tap_listrak.config import parse_config
-from tap_listrak.listrak.client import ListrakClient, PageRequest
 from tap_listrak.listrak.faults import CODES, Condition, Fault
-from tap_listrak.listrak.faults import TransientError as TransientError
-from tap_listrak.metrics import CallMetrics
-from tap_listrak.readers import build_readers
-from tap_listrak.streams import LISTS, Stream, resolve_tables
 from tests.support.replies import rows_of
-from tests.support.tap import FIRST_NIGHT, PASSWORD, USERNAME
+from tests.support.tap import FIRST_NIGHT
 
 Answer = Callable[[Ask], Reply]
 
@@ -61,30 +54,20 @@ def changed(ask: Ask, pattern: str, by: str) -> Reply:
 
 
 def cut_body(ask: Ask) -> Reply:
-    honest = ask.honest()
-    return replace(honest, cut=len(honest.body) // 2)
+    return replace(ask.honest(), cut=len(ask.honest().body) // 2)
 
 
-def truncated_xml(ask: Ask) -> Reply:
-    honest = ask.honest()
-    return replace(honest, body=honest.body[: len(honest.body) // 2])
-
-
-def wrong_gzip(ask: Ask) -> Reply:
-    return replace(ask.honest(), headers={"Content-Encoding": "gzip"})
+def half(body: bytes) -> bytes:
+    return body[: len(body) // 2]
 
 
 def cut_gzip(ask: Ask) -> Reply:
-    body = gzip.compress(ask.honest().body)
-    return Reply(body[: len(body) // 2], headers={"Content-Encoding": "gzip"})
+    return Reply(half(gzip.compress(ask.honest().body)), headers={"Content-Encoding": "gzip"})
 
 
 def of_another_operation(ask: Ask) -> Reply:
-    other = "ReportListMessageActivity"
-    if ask.operation == other:
-        other = "GetContactListCollection"
     honest = ask.honest()
-    return replace(honest, body=honest.body.replace(ask.operation.encode(), other.encode()))
+    return replace(honest, body=honest.body.replace(ask.operation.encode(), b"GetOtherCollection"))
 
 
 def wrong_value(ask: Ask) -> Reply:
@@ -117,7 +100,10 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
     "redirect": ("redirect", lambda ask: redirect("http://127.0.0.1:9/")),
     "reset": ("connection", lambda ask: Reply(reset=True)),
     "cut body": ("cut short", cut_body),
-    "truncated XML": ("not xml", truncated_xml),
+    "truncated XML": (
+        "not xml",
+        lambda ask: replace(ask.honest(), body=half(ask.honest().body)),
+    ),
     "HTML with 200": ("not soap", lambda ask: html(200)),
     "empty body": ("not xml", lambda ask: raw(b"")),
     "WSException": ("exception", lambda ask: with_exception(ask, "It broke.")),
@@ -133,37 +119,11 @@ ANSWERS: dict[str, tuple[str, Answer]] = {
     "fault with code at 200": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 200)),
     "fault with code at 404": ("code", lambda ask: fault("Op(): [User] [Denied] No.", 404)),
     "unreadable request": ("unreadable request", lambda ask: fault(UNREADABLE)),
-    "wrong gzip": ("cut short", wrong_gzip),
+    "wrong gzip": (
+        "cut short",
+        lambda ask: replace(ask.honest(), headers={"Content-Encoding": "gzip"}),
+    ),
     "cut gzip": ("cut short", cut_gzip),
     "other operation": ("not soap", of_another_operation),
     "unreadable value": ("invalid value", wrong_value),
 }
-
-
-LISTS_REQUEST = PageRequest(LISTS, {}, "of the account", None)
-
-
-def make_client(
-    url: str,
-    sleep: Callable[[float], None] = lambda seconds: None,
-    streams: Collection[Stream] = (),
-    **options: Any,
-) -> ListrakClient:
-    """Return the tap's client for a service, for the lists and these streams."""
-    raw_config = {
-        "username": USERNAME,
-        "password": PASSWORD,
-        "start_date": START,
-        "wsdl_url": url,
-        **options,
-    }
-    config = parse_config(raw_config, NOW)
-    tables = resolve_tables(config)
-    selection = {stream: tables[stream].columns for stream in streams}
-    readers = build_readers(tables, selection, config)
-    return ListrakClient(config, readers, CallMetrics(), sleep, lambda: NOW)
-
-
-def ask_for_lists(url: str = "http://127.0.0.1:9/?wsdl", **options: Any) -> None:
-    """Make one call, as the tap's client does."""
-    make_client(url, **options).fetch(LISTS_REQUEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -35,39 +35,33 @@ def in_utc(text: str, zone: str = "UTC") -> str | None:
     """Return the expected form of a date in a record; a repeated hour is standard time."""
     if text == NEVER:
         return None
-    us_form = re.fullmatch(r"\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M", text)
-    if us_form:
+    if text.endswith("M"):
         text = datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p").isoformat()
     whole, fraction, offset = re.fullmatch(r"(.{19})(\.\d+)?(.*)", text).groups("")  # type: ignore[union-attr]
-    if offset:
-        moment = datetime.fromisoformat(whole + offset.replace("Z", "+00:00"))
-    else:
-        moment = datetime.fromisoformat(whole).replace(tzinfo=ZoneInfo(zone), fold=1)
+    moment = datetime.fromisoformat(whole + offset.replace("Z", "+00:00"))
+    if not offset:
+        moment = moment.replace(tzinfo=ZoneInfo(zone), fold=1)
     return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "integer": int,
+    "number": Decimal,
+    "boolean": {"true": True, "false": False}.__getitem__,
+    "object": lambda vmta: {"VmtaID": int(vmta["VmtaID"]), "Description": vmta.get("Description")},
+}
+"""How the values of some types are read."""
 
 
 def due(stream: str, row: Row, parent: int | None = None, zone: str = "UTC") -> Record:
     """Return the record expected from a row on the wire; `parent` is the ID of its parent."""
     record: Record = {}
     for column, kind in ALL_COLUMNS[stream].items():
-        value: Any = row.get(column)
-        if not value:
-            record[column] = None
-        elif kind == "object":
-            record[column] = {
-                "VmtaID": int(value["VmtaID"]),
-                "Description": value.get("Description"),
-            }
-        elif kind == "integer":
-            record[column] = int(value)
-        elif kind == "number":
-            record[column] = Decimal(value)
-        elif kind == "boolean":
-            record[column] = {"true": True, "false": False}[value]
-        elif kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
-            record[column] = in_utc(value, zone)
+        text: Any = row.get(column)
+        if kind == "date-time" or column in ("AdditionDate", "RemovalDate"):
+            record[column] = in_utc(text, zone) if text else None
         else:
-            record[column] = value
+            record[column] = VALUES.get(kind, lambda given: given)(text) if text else None
         if record[column] is None and kind == "date-time" and column in ALL_KEYS[stream]:
             record[column] = NO_DATE
     key = ID_OF.get(KINDS[stream].asked_by)
@@ -88,13 +82,13 @@ def all_rows(
 
 def all_parents(account: Account) -> Iterator[tuple[str, int | None]]:
     """Every operation, with the ID of each of its parents (None: the account)."""
-    by: dict[str, list[int | None]] = {"account": [None], "list": [], "message": []}
-    by["conversation"] = []
-    for each in account.lists():
-        ListID = int(str(each["ListID"]))
-        by["list"].append(ListID)
-        by["message"] += (int(str(message["MsgID"])) for message in account.messages(ListID))
-        by["conversation"] += account.conversation_ids(ListID)
+    lists = list_ids(account)
+    by: dict[str, Iterable[int | None]] = {
+        "account": [None],
+        "list": lists,
+        "message": [int(str(row["MsgID"])) for each in lists for row in account.messages(each)],
+        "conversation": [each for ListID in lists for each in account.conversation_ids(ListID)],
+    }
     for operation in OPERATIONS.values():
         for parent in by[operation.asked_by]:
             yield operation.name, parent
@@ -110,9 +104,9 @@ def all_due(
     every: dict[str, Counter[Frozen]] = {stream: Counter() for stream in ALL_COLUMNS}
     first = f"{end - timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}" if end else ""
     for stream, parent, row in all_rows(account):
-        if stream == "imports" and str(due(stream, row, parent, zone)["StartDate"]) < first:
-            continue
-        every[stream][frozen(due(stream, row, parent, zone))] += 1
+        record = due(stream, row, parent, zone)
+        if stream != "imports" or str(record["StartDate"]) >= first:
+            every[stream][frozen(record)] += 1
     return every
 
 
@@ -140,18 +134,16 @@ def all_emitted(run: Run) -> dict[str, Counter[Frozen]]:
     return every
 
 
-def formats() -> FormatChecker:
-    """Return a checker that accepts date-times only in RFC 3339 and in UTC."""
+def is_date_time(text: object) -> bool:
+    """Accept date-times only in RFC 3339 and in UTC."""
+    if not isinstance(text, str):
+        return True
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", text, re.ASCII)
+    return bool(found and datetime.fromisoformat(found[1]))
 
-    def is_date_time(text: object) -> bool:
-        if not isinstance(text, str):
-            return True
-        found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", text, re.ASCII)
-        return bool(found and datetime.fromisoformat(found[1]))
 
-    checker = FormatChecker(formats=())
-    checker.checks("date-time", raises=ValueError)(is_date_time)
-    return checker
+DATES = FormatChecker(formats=())
+DATES.checks("date-time", raises=ValueError)(is_date_time)
 
 
 def assert_valid(run: Run) -> None:
@@ -160,9 +152,8 @@ def assert_valid(run: Run) -> None:
     for message in exactly(run):
         if message["type"] == "SCHEMA":
             Draft4Validator.check_schema(message["schema"])
-            validators[message["stream"]] = Draft4Validator(
-                message["schema"], format_checker=formats()
-            )
+            validator = Draft4Validator(message["schema"], format_checker=DATES)
+            validators[message["stream"]] = validator
         elif message["type"] == "RECORD":
             validators[message["stream"]].validate(message["record"])
 

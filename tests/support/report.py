@@ -21,12 +21,11 @@ MESSAGES = 24
 def write_marts(path: Path) -> None:
     """Create the tables of the page."""
     with duckdb.connect(str(path)) as database:
+        lists, subjects = list(enumerate(LIST_NAMES)), list(enumerate(SUBJECTS))
         database.execute("CREATE TABLE stg_listrak__lists (list_id BIGINT, list_name TEXT)")
-        database.executemany(
-            "INSERT INTO stg_listrak__lists VALUES (?, ?)", list(enumerate(LIST_NAMES))
-        )
+        database.executemany("INSERT INTO stg_listrak__lists VALUES (?, ?)", lists)
         database.execute("CREATE TABLE subjects (place BIGINT, subject TEXT)")
-        database.executemany("INSERT INTO subjects VALUES (?, ?)", list(enumerate(SUBJECTS)))
+        database.executemany("INSERT INTO subjects VALUES (?, ?)", subjects)
         database.execute(f"""
             CREATE TABLE listrak__campaigns AS
             SELECT n AS message_id, list_id, list_name, subject,

@@ -2,13 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import pytest
-
-from fake_listrak import Account, Ask, Reply, fault, raw
+from fake_listrak import Account, Ask, fault
 from tap_listrak.streams import BY_NAME
 from tests.support.faults import START as NIGHTS_START
 from tests.support.faults import part_of, tiny_account
@@ -20,25 +18,19 @@ SENT = BY_NAME["message_sends"].operation
 CONTACTS = BY_NAME["subscribed_contacts"].operation
 MESSAGES = BY_NAME["messages"].operation
 REFUSED = fault("Op(): [Message] [Locked] It is locked")
-CONCURRENCIES = pytest.mark.parametrize("concurrency", [1, 8])
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 START = datetime(2026, 2, 1)
-END = datetime(2026, 3, 15)
 NOW = datetime(2026, 3, 20, 12, tzinfo=timezone.utc)
+PAGE_SIZE = 3
 TINY: dict[str, Any] = {
-    "lists": 2,
-    "messages": 2,
-    "contacts": 8,
-    "sends": 8,
-    "page_size": 3,
-    "conversations": 1,
-    "conversation_sends": 4,
-    "campaigns": 1,
-    "removals": 4,
-    "hygiene": 4,
-    "imports": 4,
-    "complaints": 4,
+    **dict.fromkeys(("lists", "messages"), 2),
+    **dict.fromkeys(("contacts", "sends"), 8),
+    **dict.fromkeys(("removals", "hygiene", "imports", "complaints", "conversation_sends"), 4),
+    **dict.fromkeys(("conversations", "campaigns"), 1),
+    "page_size": PAGE_SIZE,
+    "start": START,
+    "end": datetime(2026, 3, 15),
 }
 
 
@@ -57,27 +49,25 @@ def wire(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}"
 
 
+def instant(number: int = 0) -> str:
+    """Return the time of a night, in the format of the state."""
+    return text(FIRST_NIGHT + timedelta(days=number))
+
+
 def tiny_tap(make_tap: MakeTap, concurrency: int = 1, **more: Any) -> Tap:
     """A tap that selects all of an account of a few pages, in February and March of 2026."""
     config = {"start_date": "2026-02-01", "concurrency": concurrency}
-    shape = {**TINY, "start": START, "end": END, **more}
-    return make_tap(config=config, **shape).selecting_all()
+    return make_tap(config=config, **{**TINY, **more}).selecting_all()
 
 
 def tap_for(
     make_tap: MakeTap, *streams: str, account: Account | None = None, **config: object
 ) -> Tap:
     """Return a tap for the tiny account (or another) with these streams, by default the nine."""
-    tap = make_tap(
-        account or tiny_account(), {"start_date": NIGHTS_START, "concurrency": 1, **config}
-    )
+    config = {"start_date": NIGHTS_START, "concurrency": 1, **config}
+    tap = make_tap(account or tiny_account(), config)
     tap.catalog = catalog_of(*streams) if streams else None
     return tap
-
-
-def instant(number: int = 0) -> str:
-    """Return the time of a night, in the format of the state."""
-    return text(FIRST_NIGHT + timedelta(days=number))
 
 
 def rotating_tap(make_tap: MakeTap, recent: int, every: int, contacts: int, end: datetime) -> Tap:
@@ -93,9 +83,6 @@ def rotating_tap(make_tap: MakeTap, recent: int, every: int, contacts: int, end:
 def is_due(number: int, day: float, every: int) -> bool:
     """Whether a message or window of this number is due on a day, counted from NOW."""
     return ((days(day) - EPOCH).days - number) % every == 0
-
-
-# What was emitted.
 
 
 def rows(*runs: Run) -> Counter[tuple[str, str]]:
@@ -118,9 +105,8 @@ def is_page(ask: Ask) -> bool:
 def pages(asked: Iterable[Ask]) -> list[tuple[str, ...]]:
     """The calls for pages, in order."""
     return [
-        (ask.operation, *(f"{key}={ask.arguments[key]}" for key in sorted(ask.arguments)))
-        for ask in asked
-        if is_page(ask)
+        (ask.operation, *(f"{key}={value}" for key, value in sorted(ask.arguments.items())))
+        for ask in filter(is_page, asked)
     ]
 
 
@@ -129,40 +115,19 @@ def requested(asked: Iterable[Ask], operation: str = OPEN) -> set[int]:
     return {int(ask.arguments["MsgID"]) for ask in asked if ask.operation == operation}
 
 
+def bounds_of(asked: Iterable[Ask], operation: str = OPEN) -> list[tuple[str, str]]:
+    """The ranges that were requested of an operation, in order."""
+    of_it = (ask.arguments for ask in asked if ask.operation == operation)
+    return [(each["StartDate"], each["EndDate"]) for each in of_it]
+
+
 def starts(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
     """Where the ranges that were requested start, one for each message, conversation or list."""
-    firsts: dict[str, str] = {}
-    for ask in asked:
-        if ask.operation == operation:
-            part, start = part_of(ask), ask.arguments["StartDate"]
-            firsts[part] = min(firsts.get(part, start), start)
-    return set(firsts.values())
+    of_it = [ask for ask in asked if ask.operation == operation]
+    by_start = sorted(of_it, key=lambda ask: ask.arguments["StartDate"], reverse=True)
+    return {ask.arguments["StartDate"] for ask in {part_of(ask): ask for ask in by_start}.values()}
 
 
 def ends(asked: Iterable[Ask], operation: str = OPEN) -> set[str]:
     """Where the ranges that were requested end."""
-    return {ask.arguments["EndDate"] for ask in asked if ask.operation == operation}
-
-
-def bounds_of(asked: list[Ask], operation: str) -> list[tuple[str, str]]:
-    """The ranges that were requested of an operation, in order."""
-    return [
-        (ask.arguments["StartDate"], ask.arguments["EndDate"])
-        for ask in asked
-        if ask.operation == operation
-    ]
-
-
-def without_message(msg_id: int) -> Callable[[Ask], Reply | None]:
-    """Return a rule that omits one message from the replies of messages only."""
-
-    def rule(ask: Ask) -> Reply | None:
-        if ask.operation != MESSAGES:
-            return None
-        before, row, after = ask.honest().body.partition(b"<MsgID>%d</MsgID>" % msg_id)
-        if not row:
-            return None
-        start, end = before.rindex(b"<WSMessageActivity>"), after.index(b"</WSMessageActivity>")
-        return raw(before[:start] + after[end + len(b"</WSMessageActivity>") :])
-
-    return rule
+    return {end for _, end in bounds_of(asked, operation)}

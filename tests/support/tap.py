@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -61,10 +62,8 @@ class Run:
     @property
     def state(self) -> dict[str, Any]:
         """The value of the last STATE message, to go on from."""
-        lines = reversed(self.out.split("\n"))
-        last = next(line for line in lines if line.startswith('{"type":"STATE"'))
-        value: dict[str, Any] = json.loads(last)["value"]
-        return value
+        last = self.out.rindex('{"type":"STATE"')
+        return dict(json.loads(self.out[last:].split("\n", 1)[0])["value"])
 
     def lines(self, level: str) -> list[str]:
         """The log's lines of one level."""
@@ -80,13 +79,10 @@ class Run:
 
     def prefixes(self) -> list[Run]:
         """The outputs of this run, as if it had ended after each of its STATEs."""
-        found, lines, last = [], [], None
-        for line in self.out.split("\n"):
-            lines.append(line)
-            if line.startswith('{"type":"STATE"') and line != last:
-                last = line
-                found.append(Run(0, "\n".join([*lines, ""]), ""))
-        return found
+        ends: dict[str, int] = {}
+        for each in re.finditer(r'^\{"type":"STATE".*\n', self.out, re.MULTILINE):
+            ends.setdefault(each[0], each.end())
+        return [Run(0, self.out[:end], "") for end in ends.values()]
 
     def cut_within(self, stream: str = "message_opens") -> Run:
         """This run as it would be, had it ended among the pages of a part of this stream."""
@@ -97,20 +93,17 @@ class Run:
 
     def entry(self, stream: str = "message_opens") -> dict[str, Any]:
         """The entry of a stream."""
-        found: dict[str, Any] = self.state["bookmarks"].get(stream, {})
-        return found
+        return dict(self.state["bookmarks"].get(stream, {}))
 
     def covers(self, stream: str = "message_opens") -> dict[str, Any]:
         """What the bookmark of a stream covers."""
         (found,) = self.entry(stream)["covers"]
-        assert isinstance(found, dict)
-        return found
+        return dict(found)
 
     def place(self, stream: str = "message_opens") -> dict[str, Any]:
         """The place of an unfinished range in its list, if any."""
-        unfinished = self.entry(stream).get("unfinished") or [{}]
-        found: dict[str, Any] = unfinished[0].get("place") or {}
-        return found
+        (unfinished, *_) = self.entry(stream).get("unfinished") or [{}]
+        return dict(unfinished.get("place") or {})
 
     @property
     def is_finished(self) -> bool:
@@ -131,6 +124,28 @@ class Run:
             for name, found in self.state["bookmarks"].items()
             for each in found.get("set_aside", [])
         ]
+
+
+def call(*arguments: str, **given: Any) -> Run:
+    """Run the tap through its entry point, in this process, with just these arguments."""
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", newline=""), io.StringIO()
+    with (
+        signals_kept(),
+        # It freezes what it finds, once in its process. Here that would be the garbage of the
+        # runs before, with their connections.
+        patch("gc.freeze"),
+        patch("tap_listrak.listrak.client.Contract", contract_of),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = main(arguments, **given)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            logging.getLogger().handlers.clear()
+    out.seek(0)
+    return Run(code, out.read(), err.getvalue())
 
 
 @dataclass
@@ -181,26 +196,7 @@ class Tap:
         given: dict[str, Any] = {"sleep": sleep or self.waits.append}
         if clock:
             given["clock"] = (lambda: clock) if isinstance(clock, datetime) else clock
-        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
-        with (
-            signals_kept(),
-            # It freezes what it finds, once in its process. Here that would be the garbage of the
-            # runs before, with their connections.
-            patch("gc.freeze"),
-            patch("tap_listrak.listrak.client.Contract", contract_of),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            try:
-                code = main(self.arguments(*flags, **files), **given)
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            finally:
-                logging.getLogger().handlers.clear()
-        out.flush()
-        raw = out.buffer
-        assert isinstance(raw, io.BytesIO)
-        return Run(code, raw.getvalue().decode(), err.getvalue())
+        return call(*self.arguments(*flags, **files), **given)
 
     def asked_in(self, **given: Any) -> tuple[Run, list[Ask]]:
         """Run the tap; return the run and the calls that it made."""
@@ -208,7 +204,7 @@ class Tap:
         run = self.run(**given)
         return run, self.service.asked[before:]
 
-    def night(self, number: int = 0, after: Run | None = None, **given: Any) -> Run:
+    def night(self, number: float = 0, after: Run | None = None, **given: Any) -> Run:
         """Run the tap `number` nights after the first; the service then holds its calls alone."""
         self.service.asked.clear()
         given.setdefault("state", after and after.state)
@@ -239,15 +235,8 @@ class Tap:
 
     def answer(self, operation: str, reply: Reply | Callable[[Ask], Reply | None]) -> None:
         """From now on, answer the calls of an operation (or for the "WSDL") with this."""
-        self.service.rules.append(
-            lambda ask: (
-                None
-                if ask.operation != operation
-                else reply
-                if isinstance(reply, Reply)
-                else reply(ask)
-            )
-        )
+        answer = reply if callable(reply) else lambda ask: reply
+        self.service.rules.append(lambda ask: answer(ask) if ask.operation == operation else None)
 
     def fail_calls(self, which: Which, reply: Reply = NOT_FOUND) -> None:
         """From now on, answer these calls with a fault."""
@@ -277,21 +266,20 @@ class Tap:
 
     @property
     def list_ids(self) -> list[int]:
-        """The lists of the account."""
         return list_ids(self.service.account)
 
     @property
     def first_list(self) -> int:
-        """The first list of the account."""
         return self.list_ids[0]
 
     def msg_ids(self) -> list[int]:
         """Return the messages in walk order, if each list has one window."""
-        account = self.service.account
         return [
             each
             for list_id in self.list_ids
-            for each in sorted(int(str(row["MsgID"])) for row in account.messages(list_id))
+            for each in sorted(
+                int(str(row["MsgID"])) for row in self.service.account.messages(list_id)
+            )
         ]
 
     def missing(self, *runs: Run) -> dict[str, int]:
@@ -303,8 +291,7 @@ class Tap:
 
     def discover(self) -> dict[str, Any]:
         """The catalog that discovery prints."""
-        catalog: dict[str, Any] = json.loads(self.run("--discover").out)
-        return catalog
+        return dict(json.loads(self.run("--discover").out))
 
     def refusal(self, run: Run) -> str:
         """The one line of a run that was refused before any request."""
@@ -317,8 +304,6 @@ class Tap:
 Process = subprocess.Popen[str]
 MakeTap = Callable[..., Tap]
 """The fixture `make_tap`."""
-Call = Callable[..., Run]
-"""The fixture `call`."""
 
 
 def of_stream(stream: str, **arguments: object) -> Which:
