@@ -94,8 +94,9 @@ class Sync:
         self.variables["TARGET"] = "a-target"
 
     def start(self) -> subprocess.Popen[bytes]:
-        # A shell cannot trap a signal that is ignored when it starts, as SIGHUP is under nohup.
-        command = ("/usr/bin/env", "--default-signal=HUP", self.folder / "opt/sync.sh")
+        # A shell cannot trap a signal that is ignored when it starts, as SIGHUP is under nohup, and
+        # SIGINT in a background job.
+        command = ("/usr/bin/env", "--default-signal=HUP,INT", self.folder / "opt/sync.sh")
         with (self.folder / "log").open("w") as log:
             return subprocess.Popen(
                 [*command, self.configs, self.kept],
