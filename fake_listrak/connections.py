@@ -183,6 +183,8 @@ def _receive(stream: BinaryIO) -> Request | None:
     """Return the next request; None when the client has gone or sends something else."""
     try:
         method, path, version = stream.readline().decode("latin-1").split()
+        if not version.startswith("HTTP/"):
+            return None  # as the start of TLS may look
         headers = {name.lower(): value for name, value in parse_headers(stream).items()}
         length = int(headers.get("content-length", "0"))
     except (ValueError, HTTPException):
