@@ -30,7 +30,7 @@ FITS_DEMO := @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <
 	"The demo needs Python 3.10 to 3.14, and $(PYTHON) is %d.%d. Name another: make demo PYTHON=python3.14" % v)'
 
 # Tests of many runs cover hardly a line that others do not, and take twice as long under coverage.
-WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,endings fake_listrak fault_matrix further_streams \
+WITHOUT_COVERAGE := $(addprefix tests/test_,$(addsuffix .py,benchmarks endings fake_listrak fault_matrix further_streams \
 	histories hostile_replies kills resume set_aside stopped tls turns))
 # Many tests wait for another process, so one worker more than CI's cores is faster.
 IN_PARALLEL := -n 3

@@ -164,23 +164,21 @@ def test_a_backfill_that_is_ended_leaves_the_state_and_runs_again_from_its_start
     assert rows(backfill(tap, state=run.state)) == rows(whole)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"keep_every_event": True},
-        {"typed_event_dates": True},
-        {"timezone": "America/New_York"},
-        {"email_hash_key": "the key of the hashes"},
-    ],
-    ids=str,
-)
-def test_backfills_whose_rows_do_not_fit_warn_as_a_sync(changed: dict[str, Any], tap: Tap) -> None:
+def test_a_backfill_whose_rows_do_not_fit_warns_as_a_sync(tap: Tap) -> None:
+    changed = {
+        "keep_every_event": True,
+        "typed_event_dates": True,
+        "timezone": "America/New_York",
+        "email_hash_key": "the key of the hashes",
+    }
     state = tap.run(clock=NOW, config={"include_test_messages": False}).state
-    warnings = tap.run(clock=NOW, state=state, config=changed).warnings(f"{min(changed)} ")
+    sync = tap.run(clock=NOW, state=state, config=changed)
+    warnings = [each for name in changed for each in sync.warnings(f"{name} ")]
+    assert len(warnings) == len(changed)
     # Not of options by which only a sync would request more.
     run = backfill(tap, {**changed, "start_date": text(days(-300))}, state=state)
     assert_unchanged(run, state)
-    assert run.warnings() == warnings != []
+    assert sorted(run.warnings()) == sorted(warnings)
 
 
 # Failures.

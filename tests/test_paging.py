@@ -10,7 +10,7 @@ from tap_listrak.streams import BY_NAME, Stream
 from tests.support.faults import FAULTS, part_of
 from tests.support.records import keys_emitted, keys_held
 from tests.support.runs import CLICK, MESSAGES, NOW, tap_for, tiny_tap
-from tests.support.tap import MakeTap
+from tests.support.tap import MakeTap, catalog_of
 
 # One of each kind: pages are read in one place, and the histories and the fault matrix read all.
 PAGED = [BY_NAME[name] for name in ("message_opens", "message_links", "complaints")]
@@ -102,7 +102,7 @@ AHEAD = 8
 
 def test_while_a_reply_hangs_no_more_is_requested_than_the_bound(make_tap: MakeTap) -> None:
     tap = tiny_tap(make_tap, 2, lists=40)
-    tap.catalog = None
+    tap.catalog = catalog_of("message_opens")
     hung: list[int] = []
 
     def rule(ask: Ask) -> Reply | None:
