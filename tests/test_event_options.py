@@ -1,5 +1,6 @@
 """The options that change which events come, what tells them apart, and how they are dated."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.support.accounts import LATER, NOW, message_ids, small
 from tests.support.records import assert_valid, keys_emitted
 from tests.support.replies import EMAIL, NIL, add_message_without_date, rows_of
 from tests.support.runs import requested, wire
-from tests.support.tap import MakeTap, Run, catalog_of, selecting
+from tests.support.tap import MakeTap, Run, catalog_of
 
 # What an event is identified by, besides its message and contact.
 EVENT_KEYS = {
@@ -62,7 +63,7 @@ def test_with_keep_every_event_its_date_and_link_join_the_key(make_tap: MakeTap)
 
 def test_with_keep_every_event_the_key_comes_though_a_catalog_lacks_it(make_tap: MakeTap) -> None:
     tap = make_tap(small())
-    catalog = selecting(tap.discover(), "message_clicks")
+    catalog = json.loads(tap.run("--discover", config={"select": "message_clicks"}).out)
     for entry in catalog["streams"]:
         for each in entry["metadata"][1:]:
             each["metadata"]["selected"] = False

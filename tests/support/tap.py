@@ -318,15 +318,6 @@ def of_stream(stream: str, **arguments: object) -> Which:
     )
 
 
-def selecting(catalog: dict[str, Any], *streams: str) -> dict[str, Any]:
-    """The catalog with these streams selected, and no others."""
-    for entry in catalog["streams"]:
-        for each in entry["metadata"]:
-            if not each["breadcrumb"]:
-                each["metadata"]["selected"] = entry["stream"] in streams
-    return catalog
-
-
 def catalog_of(*streams: str) -> dict[str, Any]:
     """A catalog of these streams alone, selected with every column."""
     metadata = [{"breadcrumb": [], "metadata": {"selected": True}}]
